@@ -1,11 +1,13 @@
-"""The machine's physical memory: one host mapping that Python, the engine and second mappings share.
+"""The machine's physical memory: one host mapping that Python, the engine and aliases share.
 
-The mapping lies over a memfd where the host has one, so that scattered page frames can appear a second time at
-consecutive host addresses (`AliasWindow`): a structure that crosses a page is then one ctypes view, whatever
-frames it lies in. Without a memfd the RAM is an anonymous mapping and `can_alias` is false.
+The mapping lies over a memfd where the host has one, so that scattered page frames can appear a
+second time at consecutive host addresses (`AliasWindow`): a structure that crosses a page is then
+one ctypes view, whatever frames it lies in. Without a memfd the RAM is an anonymous mapping and
+`can_alias` is false.
 
-A mapping cannot be closed while views on it live, and views live in every driver object: so nothing here is ever
-closed by hand. Views made with `from_buffer` keep their mapping alive; the last one returns it to the host.
+A mapping cannot be closed while views on it live, and views live in every driver object: so nothing
+here is ever closed by hand. Views made with `from_buffer` keep their mapping alive; the last one
+returns it to the host.
 """
 
 import ctypes
@@ -38,8 +40,9 @@ class OutsideRam(IndexError):
 class Ram:
     """`size` bytes of zeroed physical memory, starting at physical address 0; a multiple of 4096.
 
-    `address` is the host address of physical 0. `bytes`, `u32` and `u64` are views of the whole memory as bytes
-    and as little-endian words (`u64[pa >> 3]`), for callers who know that their address is in range.
+    `address` is the host address of physical 0. `bytes`, `u32` and `u64` are views of the whole
+    memory as bytes and as little-endian words (`u64[pa >> 3]`), for callers who know that their
+    address is in range.
     """
 
     __slots__ = (
@@ -77,17 +80,17 @@ class Ram:
         return self.map[pa : pa + size]
 
     def write(self, pa: int, data: bytes | bytearray | memoryview) -> None:
-        """Copy `data` to physical address `pa`; OutsideRam (and nothing written) if any of it is not RAM."""
+        """Copy `data` to physical address `pa`; OutsideRam, nothing written, if it does not fit."""
         size = len(data)
         if pa < 0 or pa + size > self.size:
             raise OutsideRam(pa, size, self.size)
         self.map[pa : pa + size] = data
 
     def alias(self, host_address: int, pa: int, size: int) -> None:
-        """Make the RAM at `pa` appear at `host_address` too, replacing whatever the host had mapped there.
+        """Make the RAM at `pa` appear at `host_address` too, in place of what the host had there.
 
-        All three are multiples of 4096. `host_address` must lie in address space the caller has reserved:
-        `AliasWindow` is the safe way in.
+        All three are multiples of 4096. `host_address` must lie in address space the caller has
+        reserved: `AliasWindow` is the safe way in.
         """
         assert self.can_alias, "this host has no memfd: RAM cannot be mapped a second time"
         assert (host_address | pa | size) % PAGE_SIZE == 0, f"unaligned: {pa:#x}, {host_address:#x}"
@@ -97,10 +100,11 @@ class Ram:
 
 
 class AliasWindow:
-    """`size` bytes of host address space in which page frames of `ram` can be lined up in any order.
+    """`size` bytes of host address space in which page frames of `ram` line up in any order.
 
-    Before a page is mapped, and after it is unmapped, it is ordinary zeroed host memory: a stray access reads
-    zeros and never faults the host. Take views with `from_buffer(window.buffer, offset)`: they keep the window alive.
+    Before a page is mapped, and after it is unmapped, it is ordinary zeroed host memory: a stray
+    access reads zeros and never faults the host. Take views with `from_buffer(window.buffer,
+    offset)`: they keep the window alive.
     """
 
     __slots__ = ("_pin", "address", "buffer", "bytes", "ram", "size")
