@@ -1,4 +1,4 @@
-"""ntsim: a simulated Windows NT kernel on simulated multi-processor x86-64 hardware with Intel VT-x.
+"""ntsim: a simulated Windows NT kernel on simulated multi-processor x86-64 hardware with VT-x.
 
 `Machine` is the way in; the errors beside it are what a run can end in. Everything is loaded at
 first use: `import ntsim` alone costs next to nothing.
