@@ -20,6 +20,7 @@ NTSIM_FAILED = 3
 INTERRUPTED = 130
 
 COMMANDS = {
+    "bugcheck": "Explain a bug check, and what its parameters mean.",
     "ioctl": "Take an I/O control code apart, or put one together.",
 }
 """Every command with its line in `ntsim --help`."""
