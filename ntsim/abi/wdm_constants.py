@@ -5,9 +5,9 @@ too comes from `ntsim.abi.winnt_constants` and is a name of this module as well.
 `ntsim.abi.ioctl`'s, statuses `ntsim.abi.ntstatus`'s.
 
 Sources: WDK public names and values, read from mingw-w64 ddk/wdm.h, ddk/ntddk.h, ddk/ntifs.h and
-dpfilter.h; WDK documentation "POOL_FLAGS" and "MmGetSystemAddressForMdlSafe" for newer flags;
-winsiderss/phnt ntkeapi.h for KWAIT_REASON. Enumerations that only the kernel's own headers have:
-`ntsim.abi.kernel_enums`.
+reactos/reactos psdk/dpfilter.h; WDK documentation "POOL_FLAGS" and "MmGetSystemAddressForMdlSafe"
+for newer flags; winsiderss/phnt ntkeapi.h for KWAIT_REASON. Enumerations that only the kernel's own
+headers have: `ntsim.abi.kernel_enums`.
 """
 
 from ntsim.abi.winnt_constants import *  # noqa: F403
@@ -827,6 +827,15 @@ DPFLTR_FILETRACE_ID = 142
 DPFLTR_XSAVE_ID = 143
 DPFLTR_SE_ID = 144
 DPFLTR_DRIVEEXTENDER_ID = 145
+DPFLTR_POWER_ID = 146
+DPFLTR_CRASHDUMPXHCI_ID = 147
+DPFLTR_GPIO_ID = 148
+DPFLTR_REFS_ID = 149
+DPFLTR_WER_ID = 150
+DPFLTR_CAPIMG_ID = 151
+DPFLTR_VPCI_ID = 152
+DPFLTR_STORAGECLASSMEMORY_ID = 153
+DPFLTR_FSLIB_ID = 154
 
 # DbgBreakPointWithStatus
 DBG_STATUS_CONTROL_C = 1
