@@ -1,0 +1,64 @@
+"""All checks in the SDM's order."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ntsim.hw.vmx._abi import EXIT_REASON_ENTRY_FAIL_INVALID_GUEST_STATE
+from ntsim.hw.vmx.capabilities import VmxCapabilities
+from ntsim.hw.vmx.entry import (
+    execution_controls,
+    exit_entry_controls,
+    guest_non_register,
+    guest_registers,
+    guest_segments,
+    host_state,
+)
+from ntsim.hw.vmx.entry.candidate import Candidate, Fields, Violations
+from ntsim.hw.vmx.entry.outcome import EntryFailure, EntryMode, Violation, VmFail
+from ntsim.hw.vmx.protocols import Memory
+from ntsim.hw.vmx.results import Entered
+
+ENTRY_FAILURE = 1 << 31
+INVALID_CONTROLS, INVALID_HOST_STATE = 7, 8
+_Check = Callable[[Candidate], Violations]
+CONTROLS: tuple[_Check, ...] = (*execution_controls.CHECKS, *exit_entry_controls.CHECKS)
+HOST: tuple[_Check, ...] = host_state.CHECKS
+GUEST: tuple[_Check, ...] = (
+    *guest_registers.CHECKS,
+    *guest_segments.CHECKS,
+    *guest_registers.LATER_CHECKS,
+    *guest_non_register.CHECKS,
+)
+
+
+def check(
+    vmcs: Fields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
+) -> Entered | VmFail | EntryFailure:
+    """How a VM entry with this VMCS ends, up to the loading of MSRs."""
+    candidate = Candidate(vmcs, capabilities, memory, mode)
+    for error, checks in ((INVALID_CONTROLS, CONTROLS), (INVALID_HOST_STATE, HOST)):
+        violation = next(_violations(candidate, checks), None)
+        if violation is not None:
+            return VmFail(error, violation)
+    return check_guest(candidate) or Entered()
+
+
+def check_guest(candidate: Candidate) -> EntryFailure | None:
+    """The guest-state area alone."""
+    violation = next(_violations(candidate, GUEST), None)
+    if violation is None:
+        return None
+    reason = ENTRY_FAILURE | EXIT_REASON_ENTRY_FAIL_INVALID_GUEST_STATE
+    return EntryFailure(reason, violation.qualification, violation)
+
+
+def audit(
+    vmcs: Fields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
+) -> list[Violation]:
+    """Everything that is wrong with a VMCS, controls, then host state, then guest state."""
+    candidate = Candidate(vmcs, capabilities, memory, mode)
+    return list(_violations(candidate, (*CONTROLS, *HOST, *GUEST)))
+
+
+def _violations(candidate: Candidate, checks: Iterable[_Check]) -> Iterator[Violation]:
+    for one in checks:
+        yield from one(candidate)

@@ -1,0 +1,110 @@
+"""A VM exit that has taken place, and the making of one."""
+
+from dataclasses import dataclass
+
+from ntsim.hw.vmx import _abi as f
+from ntsim.hw.vmx import msr_areas
+from ntsim.hw.vmx.entry.outcome import Violation
+from ntsim.hw.vmx.events import VmExited, VmxAborted
+from ntsim.hw.vmx.exit_information import ExitInformation, record_entry_failure
+from ntsim.hw.vmx.state import VmxMode, VmxState
+from ntsim.hw.vmx.transition import load_host, save_guest
+from ntsim.hw.vmx.vmcs import ABORT_OFFSET, Vmcs, poke
+
+ENTRY_FAILURE = 1 << 31
+ABORT_STORE_MSR, ABORT_LOAD_MSR = 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class GuestExit:
+    """The processor is in root operation with the host's state; the VMCS says why.
+
+    `reason` is field 4402H whole: bit 31 marks a failed VM entry, whose broken rule is `violation`.
+    `aborted` is the VMX-abort indicator if the processor could not complete the exit and has shut
+    down; 0 otherwise.
+    """
+
+    reason: int
+    qualification: int
+    rip: int
+    violation: Violation | None = None
+    aborted: int = 0
+
+    @property
+    def basic_reason(self) -> int:
+        """Bits 15:0."""
+        return self.reason & 0xFFFF
+
+    @property
+    def entry_failed(self) -> bool:
+        """The guest executed nothing."""
+        return bool(self.reason & ENTRY_FAILURE)
+
+
+def perform(state: VmxState, information: ExitInformation) -> GuestExit:
+    """VM exit from non-root operation: record, save the guest, store MSRs, load the host."""
+    assert state.in_non_root, f"{state.processor}: VM exit {information.reason} outside a guest"
+    vmcs, processor = _current(state), state.processor
+    guest_rip = processor.rip
+    information.record(vmcs)
+    save_guest(
+        processor,
+        vmcs,
+        activity=state.activity,
+        interruptibility=state.interruptibility,
+        pending_debug=state.pending_debug,
+    )
+    why = information.why
+    failed = msr_areas.store(
+        processor,
+        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_STORE_ADDRESS),
+        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_STORE_COUNT),
+    )
+    aborted = _abort(state, ABORT_STORE_MSR, f"MSR-store entry {failed}") if failed else 0
+    aborted = aborted or _to_host(state, vmcs)
+    number, reason = processor.number, information.reason
+    state.observer(
+        VmExited(number, vmcs.address, reason, information.qualification, guest_rip, why)
+    )
+    return GuestExit(reason, information.qualification, guest_rip, None, aborted)
+
+
+def fail_entry(
+    state: VmxState, reason: int, qualification: int, violation: Violation | None, why: str
+) -> GuestExit:
+    """A VM entry failed after the checks of controls and host state: an exit that saves nothing."""
+    vmcs, processor = _current(state), state.processor
+    rip = vmcs.get(f.VMCS_GUEST_RIP)
+    record_entry_failure(vmcs, reason, qualification)
+    aborted = _to_host(state, vmcs)
+    whole = ENTRY_FAILURE | reason
+    state.observer(VmExited(processor.number, vmcs.address, whole, qualification, rip, why))
+    return GuestExit(whole, qualification, rip, violation, aborted)
+
+
+def _to_host(state: VmxState, vmcs: Vmcs) -> int:
+    """Load the host's state and MSRs; the abort indicator if that is impossible."""
+    load_host(state.processor, vmcs)
+    state.mode = VmxMode.ROOT
+    state.leave_guest()
+    failed = msr_areas.load(
+        state.processor,
+        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_LOAD_ADDRESS),
+        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_LOAD_COUNT),
+    )
+    return _abort(state, ABORT_LOAD_MSR, f"MSR-load entry {failed}") if failed else 0
+
+
+def _abort(state: VmxState, indicator: int, reason: str) -> int:
+    """SDM 3, "VMX Aborts": write the indicator and shut the processor down."""
+    vmcs = _current(state)
+    poke(state.processor.memory, vmcs.address + ABORT_OFFSET, indicator.to_bytes(4, "little"))
+    state.processor.halted = True
+    state.mode = VmxMode.ROOT
+    state.observer(VmxAborted(state.processor.number, vmcs.address, indicator, reason))
+    return indicator
+
+
+def _current(state: VmxState) -> Vmcs:
+    assert state.current is not None, f"{state.processor}: no current VMCS"
+    return state.current

@@ -1,0 +1,67 @@
+"""Interruption information: an event in the format of VMCS fields 4016H, 4404H and 4408H.
+
+Bits 7:0 vector, 10:8 type, 11 error code valid (or deliver it), 12 NMI unblocking by IRET (in
+VM-exit interruption information), 31 valid.
+"""
+
+from dataclasses import dataclass
+
+from ntsim.hw.exceptions import VECTORS_WITH_ERROR_CODE
+
+EXTERNAL_INTERRUPT = 0
+RESERVED_TYPE = 1
+NMI = 2
+HARDWARE_EXCEPTION = 3
+SOFTWARE_INTERRUPT = 4
+PRIVILEGED_SOFTWARE_EXCEPTION = 5
+SOFTWARE_EXCEPTION = 6
+OTHER_EVENT = 7
+VALID = 1 << 31
+_ERROR_CODE_VALID = 1 << 11
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something delivered through the IDT, or injected: `kind` is the 3-bit type.
+
+    `instruction_length` is in bytes, for the software kinds, which push the RIP behind it.
+    """
+
+    vector: int
+    kind: int
+    error_code: int | None = None
+    instruction_length: int = 0
+
+    @classmethod
+    def from_field(cls, field: int, error_code: int, instruction_length: int) -> "Event | None":
+        """None if the valid bit is 0."""
+        if not field & VALID:
+            return None
+        error = error_code if field & _ERROR_CODE_VALID else None
+        return cls(field & 0xFF, field >> 8 & 7, error, instruction_length)
+
+    @classmethod
+    def exception(cls, vector: int, error_code: int | None = None) -> "Event":
+        """A hardware exception; INT3 and INTO are software exceptions."""
+        kind = SOFTWARE_EXCEPTION if vector in (3, 4) else HARDWARE_EXCEPTION
+        return cls(vector, kind, error_code, 1 if vector in (3, 4) else 0)
+
+    @property
+    def field(self) -> int:
+        """The 32-bit field, valid bit set."""
+        has_code = _ERROR_CODE_VALID if self.error_code is not None else 0
+        return VALID | has_code | self.kind << 8 | self.vector
+
+    @property
+    def is_software(self) -> bool:
+        """INT n, INT1, INT3, INTO: the pushed RIP is behind the instruction."""
+        return self.kind in (
+            SOFTWARE_INTERRUPT,
+            PRIVILEGED_SOFTWARE_EXCEPTION,
+            SOFTWARE_EXCEPTION,
+        )
+
+
+def pushes_error_code(vector: int) -> bool:
+    """Whether a hardware exception of this vector has an error code."""
+    return vector in VECTORS_WITH_ERROR_CODE

@@ -1,0 +1,131 @@
+"""What VT-x needs of a logical processor and of memory: the rest of the machine, seen from here.
+
+`ntsim.hw.cpu.Processor` is one. The attributes are the registers themselves: assigning one loads
+it with no check and no side effect that an instruction would have; the checks are made here, in
+the order in which VM entries and VM exits make them.
+"""
+
+from typing import Protocol
+
+from ntsim.hw.cpu_model import CpuModel
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
+"""Positions in `VmxUnit.gpr`; R8 to R15 follow, as instructions encode them."""
+
+
+class Memory(Protocol):
+    """Physical memory. Both raise IndexError for addresses that are not RAM."""
+
+    def read(self, pa: int, size: int, /) -> bytes:
+        """`size` bytes at physical address `pa`."""
+        ...
+
+    def write(self, pa: int, data: bytes, /) -> None:
+        """Store `data` at physical address `pa`."""
+        ...
+
+
+class Segment(Protocol):
+    """A segment register with its hidden part.
+
+    `access_rights` has the VMCS's format: 3:0 type, 4 S, 6:5 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G,
+    16 unusable. `limit` is in bytes.
+    """
+
+    selector: int
+    base: int
+    limit: int
+    access_rights: int
+
+
+class DescriptorTable(Protocol):
+    """GDTR or IDTR; `limit` in bytes."""
+
+    base: int
+    limit: int
+
+
+class VmxProcessor(Protocol):
+    """A logical processor, without general registers: a guest's are `VmxUnit.gpr`."""
+
+    number: int
+    rip: int
+    rsp: int
+    rflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    cr8: int
+    dr: list[int]
+    cpl: int
+    halted: bool
+    mov_ss_blocking: bool
+
+    @property
+    def model(self) -> CpuModel:
+        """What the processor is."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """Physical memory."""
+        ...
+
+    @property
+    def efer(self) -> int:
+        """IA32_EFER; loaded with `write_msr`."""
+        ...
+
+    @property
+    def cs(self) -> Segment: ...
+    @property
+    def ss(self) -> Segment: ...
+    @property
+    def ds(self) -> Segment: ...
+    @property
+    def es(self) -> Segment: ...
+    @property
+    def fs(self) -> Segment: ...
+    @property
+    def gs(self) -> Segment: ...
+    @property
+    def ldtr(self) -> Segment: ...
+    @property
+    def tr(self) -> Segment: ...
+    @property
+    def gdtr(self) -> DescriptorTable: ...
+    @property
+    def idtr(self) -> DescriptorTable: ...
+
+    def read_msr(self, index: int, /) -> int:
+        """An MSR that exists, unchecked."""
+        ...
+
+    def write_msr(self, index: int, value: int, /) -> None:
+        """Load an MSR, unchecked."""
+        ...
+
+    def rdmsr(self, index: int, /) -> int:
+        """RDMSR; ProcessorException (#GP) for an MSR that the model lacks."""
+        ...
+
+    def wrmsr(self, index: int, value: int, /) -> None:
+        """WRMSR; ProcessorException (#GP) for an MSR that the model lacks or a value it refuses."""
+        ...
+
+    def cpuid(self, leaf: int, subleaf: int, /) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX."""
+        ...
+
+    def mov_to_cr(self, number: int, value: int, /) -> None:
+        """MOV to CR0, CR3, CR4 or CR8 with its checks; ProcessorException (#GP)."""
+        ...
+
+    def port_in(self, port: int, size: int, /) -> int:
+        """IN of `size` bytes."""
+        ...
+
+    def port_out(self, port: int, size: int, value: int, /) -> None:
+        """OUT of `size` bytes."""
+        ...

@@ -1,0 +1,112 @@
+"""Where one logical processor stands in VT-x: its mode, pointers and on-chip VMCSs.
+
+How instructions report success and failure is here too: the flags, and the error number in the
+current VMCS (SDM 3, "VMX Instruction Reference", "Conventions").
+"""
+
+from enum import Enum
+
+from ntsim.hw.vmx.capabilities import VmxCapabilities
+from ntsim.hw.vmx.events import VmxInstructionFailed, VmxObserver, ignore
+from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.protocols import VmxProcessor
+from ntsim.hw.vmx.results import (
+    SUCCESS,
+    VmFailInvalid,
+    VmFailValid,
+    VmSucceed,
+    flags_after,
+)
+from ntsim.hw.vmx.transition import GuestStart
+from ntsim.hw.vmx.vmcs import NO_POINTER, Vmcs, VmcsDirectory
+
+_VM_INSTRUCTION_ERROR = 0x4400
+
+
+class VmxMode(Enum):
+    """Off, root operation (the host's) or non-root operation (a guest's)."""
+
+    OFF = "off"
+    ROOT = "root"
+    NON_ROOT = "non-root"
+
+
+class VmxState:
+    """What VMXON, VMPTRLD and VM entries leave in a processor.
+
+    `gpr` holds the guest's RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15 (element 4 is unused:
+    RSP is the processor's). `active` maps the physical address of each VMCS active here to its
+    on-chip copy; `current` is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
+    `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
+    the VMCS, and `injection` is an event that waits for its first instruction boundary.
+    """
+
+    def __init__(
+        self, processor: VmxProcessor, directory: VmcsDirectory, observer: VmxObserver = ignore
+    ) -> None:
+        self.processor = processor
+        self.directory = directory
+        self.observer = observer
+        self.mode = VmxMode.OFF
+        self.vmxon_pointer = NO_POINTER
+        self.active: dict[int, Vmcs] = {}
+        self.current: Vmcs | None = None
+        self.session = 0
+        self.gpr = [0] * 16
+        self.translations_invalid = False
+        self.activity = self.interruptibility = self.pending_debug = 0
+        self.injection: Event | None = None
+
+    def enter_guest(self, start: GuestStart, injection: Event | None) -> None:
+        """What the guest's first instruction boundary finds."""
+        self.activity, self.interruptibility, self.pending_debug = start
+        self.injection = injection
+        self.translations_invalid = True
+
+    def leave_guest(self) -> None:
+        """Nothing is pending in root operation."""
+        self.activity = self.interruptibility = self.pending_debug = 0
+        self.injection = None
+
+    @property
+    def capabilities(self) -> VmxCapabilities:
+        """What the processor's VT-x can do."""
+        return self.directory.capabilities
+
+    @property
+    def in_operation(self) -> bool:
+        """Between VMXON and VMXOFF."""
+        return self.mode is not VmxMode.OFF
+
+    @property
+    def in_non_root(self) -> bool:
+        """A guest is running."""
+        return self.mode is VmxMode.NON_ROOT
+
+    @property
+    def current_pointer(self) -> int:
+        """The current-VMCS pointer; all ones if there is none."""
+        return self.current.address if self.current else NO_POINTER
+
+    def succeed(self, value: int = 0) -> VmSucceed:
+        """VMsucceed."""
+        result = VmSucceed(value) if value else SUCCESS
+        self.processor.rflags = flags_after(self.processor.rflags, result)
+        return result
+
+    def fail_invalid(self, instruction: str, reason: str) -> VmFailInvalid:
+        """VMfailInvalid."""
+        result = VmFailInvalid(reason)
+        self.processor.rflags = flags_after(self.processor.rflags, result)
+        self.observer(VmxInstructionFailed(self.processor.number, instruction, 0, reason))
+        return result
+
+    def fail(self, instruction: str, error: int, reason: str) -> VmFailInvalid | VmFailValid:
+        """VMfail: VMfailValid if there is a current VMCS to write the error number to."""
+        if self.current is None:
+            return self.fail_invalid(instruction, reason)
+        self.current.put(_VM_INSTRUCTION_ERROR, error)
+        result = VmFailValid(error, reason)
+        self.processor.rflags = flags_after(self.processor.rflags, result)
+        self.observer(VmxInstructionFailed(self.processor.number, instruction, error, reason))
+        return result

@@ -1,0 +1,55 @@
+"""A VM entry: checks, guest state, MSRs, the launch state, the event to inject."""
+
+from ntsim.hw.vmx import _abi as f
+from ntsim.hw.vmx import msr_areas
+from ntsim.hw.vmx.entry import EntryFailure, EntryMode, VmFail, check
+from ntsim.hw.vmx.entry.candidate import EFER_LMA
+from ntsim.hw.vmx.events import VmEntered
+from ntsim.hw.vmx.exits import GuestExit, fail_entry
+from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.results import Entered, VmFailInvalid, VmFailValid
+from ntsim.hw.vmx.state import VmxMode, VmxState
+from ntsim.hw.vmx.transition import load_guest
+from ntsim.hw.vmx.vmcs import Vmcs
+
+_ALL_CHECKED = 0
+
+
+def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInvalid | VmFailValid:
+    """Everything after the checks of VMLAUNCH and VMRESUME themselves."""
+    vmcs, processor = state.current, state.processor
+    assert vmcs is not None
+    mode = EntryMode(long_mode=bool(processor.efer & EFER_LMA))
+    outcome = check(vmcs, state.capabilities, processor.memory, mode)
+    if isinstance(outcome, VmFail):
+        return state.fail(instruction, outcome.error, str(outcome.violation))
+    if isinstance(outcome, EntryFailure):
+        violation = outcome.violation
+        reason, qualification = outcome.reason & 0xFFFF, outcome.qualification
+        return fail_entry(state, reason, qualification, violation, str(violation))
+    return _load(state, vmcs, instruction)
+
+
+def _load(state: VmxState, vmcs: Vmcs, instruction: str) -> Entered | GuestExit:
+    processor = state.processor
+    start = load_guest(processor, vmcs)
+    failed = msr_areas.load(
+        processor,
+        vmcs.get(f.VMCS_CTRL_VMENTRY_MSR_LOAD_ADDRESS),
+        vmcs.get(f.VMCS_CTRL_VMENTRY_MSR_LOAD_COUNT),
+    )
+    if failed:
+        reason = f.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
+        return fail_entry(state, reason, failed, None, f"MSR-load entry {failed} is refused")
+    vmcs.launched, vmcs.launch_session = True, state.session
+    state.mode = VmxMode.NON_ROOT
+    state.enter_guest(
+        start,
+        Event.from_field(
+            vmcs.get(f.VMCS_CTRL_VMENTRY_INTERRUPTION_INFORMATION_FIELD),
+            vmcs.get(f.VMCS_CTRL_VMENTRY_EXCEPTION_ERROR_CODE),
+            vmcs.get(f.VMCS_CTRL_VMENTRY_INSTRUCTION_LENGTH),
+        ),
+    )
+    state.observer(VmEntered(processor.number, vmcs.address, instruction, processor.rip))
+    return Entered()

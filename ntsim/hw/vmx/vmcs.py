@@ -1,0 +1,211 @@
+"""A VMCS: the on-chip copy while it is active, and its region in memory while it is not.
+
+VMPTRLD takes the fields from the region, whatever it held; VMCLEAR and a crash dump put them back.
+In between the copy is the truth and memory is stale: software that writes there is noticed when
+the region is next used. Nothing initialises a field: where a driver never zeroed the region its
+fields are pool poison, and `Vmcs.written` says which ones software has set since VMCLEAR.
+
+The region (SDM 3, "Format of the VMCS Region"): revision identifier (bit 31: shadow VMCS), abort
+indicator, then data in a format of the implementation's own. Ours:
+
+    +08  launch state: "clear" and "launched" as four letters; zero is clear too, as in a region
+         that was zeroed and never VMCLEARed; anything else, undefined on silicon, is launched
+    +0C  which VMX operation launched it: count of VMXONs << 8 | processor
+    +10  every supported field at its own width, in ascending encoding order
+"""
+
+import struct
+from collections.abc import Iterator
+
+from ntsim.hw.vmx.capabilities import VmxCapabilities
+from ntsim.hw.vmx.fields import HIGH, bits_of, has_high_half, supported_fields, type_of
+from ntsim.hw.vmx.protocols import Memory
+
+NO_POINTER = 0xFFFF_FFFF_FFFF_FFFF
+REVISION_OFFSET = 0
+ABORT_OFFSET = 4
+SHADOW = 1 << 31
+REVISION_MASK = SHADOW - 1
+LAUNCH_CLEAR = int.from_bytes(b"clr ", "little")
+LAUNCH_LAUNCHED = int.from_bytes(b"lnch", "little")
+_LAUNCH_OFFSET = 8
+_HEADER = struct.Struct("<IIII")
+_LOW_32 = 0xFFFF_FFFF
+_FORMATS = {16: "H", 32: "I", 64: "Q"}
+
+
+def peek(memory: Memory, pa: int, size: int) -> bytes:
+    """Physical memory as the processor sees it: where there is no RAM, all bits read as 1."""
+    try:
+        return memory.read(pa, size)
+    except IndexError:
+        return b"\xff" * size
+
+
+def poke(memory: Memory, pa: int, data: bytes) -> None:
+    """Write physical memory as the processor does: where there is no RAM, nothing happens."""
+    try:
+        memory.write(pa, data)
+    except IndexError:
+        return
+
+
+class RegionLayout:
+    """Where one processor model keeps each field in a VMCS region."""
+
+    def __init__(self, capabilities: VmxCapabilities) -> None:
+        self.encodings = supported_fields(capabilities)
+        self.masks = {encoding: (1 << bits_of(encoding)) - 1 for encoding in self.encodings}
+        formats = "".join(_FORMATS[bits_of(encoding)] for encoding in self.encodings)
+        self._fields = struct.Struct("<" + formats)
+        self.size = _HEADER.size + self._fields.size
+        room = capabilities.region_size
+        assert self.size <= room, (
+            f"{self.size} bytes of VMCS do not fit the {room} of IA32_VMX_BASIC"
+        )
+
+    def unpack(self, region: bytes) -> dict[int, int]:
+        """Encoding to value, from the bytes of a region."""
+        values = self._fields.unpack_from(region, _HEADER.size)
+        return dict(zip(self.encodings, values, strict=True))
+
+    def pack(self, values: dict[int, int]) -> bytes:
+        """The fields' bytes, as they go behind the header."""
+        return self._fields.pack(*(values[encoding] for encoding in self.encodings))
+
+
+class Vmcs:
+    """An active VMCS: the processor's own copy of the region at `address`.
+
+    `values` maps each supported full encoding to its value. `written` holds the encodings that
+    VMWRITE has set since VMCLEAR. `unchecked` has one bit (1 << field type) for each area that
+    changed since a VM entry last found it valid.
+    """
+
+    __slots__ = (
+        "address",
+        "cleared",
+        "launch_session",
+        "launched",
+        "layout",
+        "revision",
+        "snapshot",
+        "unchecked",
+        "values",
+        "written",
+    )
+
+    def __init__(self, address: int, layout: RegionLayout, region: bytes) -> None:
+        self.address = address
+        self.layout = layout
+        self.revision, _, launch, self.launch_session = _HEADER.unpack_from(region)
+        self.launched = launch not in (0, LAUNCH_CLEAR)
+        self.cleared = launch in (LAUNCH_CLEAR, LAUNCH_LAUNCHED)
+        self.values = layout.unpack(region)
+        self.written: set[int] = set()
+        self.unchecked = 0xF
+        self.snapshot = region[: layout.size]
+
+    @property
+    def is_shadow(self) -> bool:
+        """The shadow-VMCS indicator, bit 31 beside the revision identifier."""
+        return bool(self.revision & SHADOW)
+
+    def has(self, encoding: int) -> bool:
+        """Whether the processor has this component; an upper half counts for 64-bit fields only."""
+        full = encoding & ~HIGH
+        return full in self.values and (encoding == full or has_high_half(encoding))
+
+    def get(self, encoding: int) -> int:
+        """A field by its full encoding; 0 for one that the processor lacks."""
+        return self.values.get(encoding, 0)
+
+    def read(self, encoding: int) -> int:
+        """VMREAD's view: the field zero-extended, or its upper half."""
+        assert self.has(encoding), f"no VMCS component {encoding:#x}"
+        value = self.values[encoding & ~HIGH]
+        return value >> 32 if encoding & HIGH else value
+
+    def write(self, encoding: int, value: int) -> None:
+        """VMWRITE's view: bits beyond the field are dropped; an upper half leaves the lower one."""
+        assert self.has(encoding), f"no VMCS component {encoding:#x}"
+        full = encoding & ~HIGH
+        if encoding & HIGH:
+            value = (value & _LOW_32) << 32 | self.values[full] & _LOW_32
+        self.values[full] = value & self.layout.masks[full]
+        self.written.add(full)
+        self.unchecked |= 1 << type_of(full)
+
+    def put(self, encoding: int, value: int) -> None:
+        """The processor's own write, at a VM exit: dropped if it lacks the field."""
+        mask = self.layout.masks.get(encoding)
+        if mask is not None:
+            self.values[encoding] = value & mask
+
+    def never_written(self) -> Iterator[int]:
+        """Fields that still hold what the region held when it was cleared, in encoding order."""
+        return (encoding for encoding in self.layout.encodings if encoding not in self.written)
+
+    def write_back(self, memory: Memory) -> int | None:
+        """Put everything into the region; the offset of the first byte software changed, if any."""
+        changed = self._changed_by_software(memory)
+        launch = LAUNCH_LAUNCHED if self.launched else LAUNCH_CLEAR
+        state = struct.pack("<II", launch, self.launch_session)
+        poke(memory, self.address + _LAUNCH_OFFSET, state + self.layout.pack(self.values))
+        self.snapshot = peek(memory, self.address, self.layout.size)
+        return changed
+
+    def _changed_by_software(self, memory: Memory) -> int | None:
+        """First byte that is not as the processor left it; the abort indicator is software's."""
+        now = peek(memory, self.address, self.layout.size)
+        if now == self.snapshot:
+            return None
+        for offset, (was, byte) in enumerate(zip(self.snapshot, now, strict=True)):
+            if was != byte and not ABORT_OFFSET <= offset < _LAUNCH_OFFSET:
+                return offset
+        return None
+
+
+def clear_region(memory: Memory, address: int) -> None:
+    """VMCLEAR of a VMCS that is not active here: only its launch state changes."""
+    poke(memory, address + _LAUNCH_OFFSET, struct.pack("<II", LAUNCH_CLEAR, 0))
+
+
+def revision_at(memory: Memory, address: int) -> int:
+    """The 32 bits that VMXON and VMPTRLD compare: revision identifier and shadow indicator."""
+    return int.from_bytes(peek(memory, address + REVISION_OFFSET, 4), "little")
+
+
+class VmcsDirectory:
+    """What the processors of one machine share: the layout, and who has which VMCS active.
+
+    Silicon keeps no such list: each processor has its own copies and none asks the others. It is
+    here to notice a VMCS that is active on two of them.
+    """
+
+    def __init__(self, capabilities: VmxCapabilities) -> None:
+        self.capabilities = capabilities
+        self.layout = RegionLayout(capabilities)
+        self._active_on: dict[int, list[int]] = {}
+
+    def add(self, address: int, processor: int) -> None:
+        """The VMCS became active on `processor`."""
+        holders = self._active_on.setdefault(address, [])
+        assert processor not in holders, f"VMCS {address:#x} is active on {processor} already"
+        holders.append(processor)
+
+    def remove(self, address: int, processor: int) -> None:
+        """The VMCS is no longer active on `processor`."""
+        holders = self._active_on[address]
+        holders.remove(processor)
+        if not holders:
+            del self._active_on[address]
+
+    def active_elsewhere(self, address: int, processor: int) -> int | None:
+        """Another processor that has the VMCS active: the one that has had it longest."""
+        holders = self._active_on.get(address, ())
+        return next((holder for holder in holders if holder != processor), None)
+
+    def holders(self, address: int) -> tuple[int, ...]:
+        """The processors on which the VMCS is active."""
+        return tuple(self._active_on.get(address, ()))
