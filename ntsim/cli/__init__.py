@@ -21,6 +21,7 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "bugcheck": "Explain a bug check, and what its parameters mean.",
+    "doc": "Show a kernel routine's prototype, IRQL contract and Python form.",
     "ioctl": "Take an I/O control code apart, or put one together.",
 }
 """Every command with its line in `ntsim --help`."""
