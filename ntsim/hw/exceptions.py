@@ -1,23 +1,9 @@
 """A fault that an instruction of the simulated processor raises, before anyone delivers it."""
 
-DIVIDE_ERROR = 0
-DEBUG = 1
-NMI = 2
-BREAKPOINT = 3
-OVERFLOW = 4
-BOUND_RANGE = 5
-INVALID_OPCODE = 6
-DEVICE_NOT_AVAILABLE = 7
-DOUBLE_FAULT = 8
-INVALID_TSS = 10
-SEGMENT_NOT_PRESENT = 11
-STACK_FAULT = 12
-GENERAL_PROTECTION = 13
-PAGE_FAULT = 14
-FLOATING_POINT_ERROR = 16
-ALIGNMENT_CHECK = 17
-MACHINE_CHECK = 18
-SIMD_EXCEPTION = 19
+from ntsim.abi.x86_constants import VECTOR_GP, VECTOR_UD
+
+INVALID_OPCODE = VECTOR_UD
+GENERAL_PROTECTION = VECTOR_GP
 
 VECTORS_WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 """SDM 3, "Exceptions and Interrupts Summary": these push an error code (without CET's #CP)."""

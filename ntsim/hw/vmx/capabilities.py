@@ -7,24 +7,7 @@ TRUE_* MSRs say which controls may be 0 and 1; the older four then only repeat t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-BASIC = 0x480
-PINBASED_CTLS = 0x481
-PROCBASED_CTLS = 0x482
-EXIT_CTLS = 0x483
-ENTRY_CTLS = 0x484
-MISC = 0x485
-CR0_FIXED0 = 0x486
-CR0_FIXED1 = 0x487
-CR4_FIXED0 = 0x488
-CR4_FIXED1 = 0x489
-VMCS_ENUM = 0x48A
-PROCBASED_CTLS2 = 0x48B
-EPT_VPID_CAP = 0x48C
-TRUE_PINBASED_CTLS = 0x48D
-TRUE_PROCBASED_CTLS = 0x48E
-TRUE_EXIT_CTLS = 0x48F
-TRUE_ENTRY_CTLS = 0x490
-VMFUNC = 0x491
+from ntsim.abi import vmx_constants as abi
 
 PAGE_MASK = 0xFFF
 _LOW_32 = 0xFFFF_FFFF
@@ -204,7 +187,7 @@ class VmxCapabilities:
         def read(msr: int) -> int:
             return msrs.get(msr, 0)
 
-        basic = read(BASIC)
+        basic = read(abi.IA32_VMX_BASIC)
         true = bool(basic & 1 << 55)
 
         def controls(name: str, plain_msr: int, true_msr: int) -> ControlCapability:
@@ -216,16 +199,26 @@ class VmxCapabilities:
             memory_type=basic >> 50 & 0xF,
             reports_ins_outs=bool(basic & 1 << 54),
             any_error_code=bool(basic & 1 << 56),
-            pin_based=controls("pin-based controls", PINBASED_CTLS, TRUE_PINBASED_CTLS),
-            primary=controls("primary controls", PROCBASED_CTLS, TRUE_PROCBASED_CTLS),
-            secondary=ControlCapability.from_msr("secondary controls", read(PROCBASED_CTLS2)),
-            vm_exit=controls("VM-exit controls", EXIT_CTLS, TRUE_EXIT_CTLS),
-            vm_entry=controls("VM-entry controls", ENTRY_CTLS, TRUE_ENTRY_CTLS),
-            cr0=FixedBits(read(CR0_FIXED0), read(CR0_FIXED1)),
-            cr4=FixedBits(read(CR4_FIXED0), read(CR4_FIXED1)),
-            misc=Misc(read(MISC)),
-            ept_vpid=EptVpid(read(EPT_VPID_CAP)),
-            vm_functions=read(VMFUNC),
+            pin_based=controls(
+                "pin-based controls", abi.IA32_VMX_PINBASED_CTLS, abi.IA32_VMX_TRUE_PINBASED_CTLS
+            ),
+            primary=controls(
+                "primary controls", abi.IA32_VMX_PROCBASED_CTLS, abi.IA32_VMX_TRUE_PROCBASED_CTLS
+            ),
+            secondary=ControlCapability.from_msr(
+                "secondary controls", read(abi.IA32_VMX_PROCBASED_CTLS2)
+            ),
+            vm_exit=controls(
+                "VM-exit controls", abi.IA32_VMX_EXIT_CTLS, abi.IA32_VMX_TRUE_EXIT_CTLS
+            ),
+            vm_entry=controls(
+                "VM-entry controls", abi.IA32_VMX_ENTRY_CTLS, abi.IA32_VMX_TRUE_ENTRY_CTLS
+            ),
+            cr0=FixedBits(read(abi.IA32_VMX_CR0_FIXED0), read(abi.IA32_VMX_CR0_FIXED1)),
+            cr4=FixedBits(read(abi.IA32_VMX_CR4_FIXED0), read(abi.IA32_VMX_CR4_FIXED1)),
+            misc=Misc(read(abi.IA32_VMX_MISC)),
+            ept_vpid=EptVpid(read(abi.IA32_VMX_EPT_VPID_CAP)),
+            vm_functions=read(abi.IA32_VMX_VMFUNC),
             physical_address_bits=physical_address_bits,
         )
 

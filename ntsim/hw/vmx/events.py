@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ntsim.hw.vmx.fields import name_of
+from ntsim.abi.vmx_constants import field_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class VmEntryUsedUnwritten:
     fields: tuple[int, ...]
 
     def __str__(self) -> str:
-        names = ", ".join(name_of(encoding) for encoding in self.fields)
+        names = ", ".join(field_name(encoding) for encoding in self.fields)
         return f"P{self.processor} VM entry with fields never written: {names}"
 
 

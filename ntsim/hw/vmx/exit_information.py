@@ -6,13 +6,11 @@ Control Fields". Fields that silicon leaves undefined for an exit are written as
 
 from dataclasses import dataclass
 
-from ntsim.hw.vmx import _abi as f
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.vmcs import Vmcs
 
-ENTRY_FAILURE = 1 << 31
-_ENTRY_EVENT = f.VMCS_CTRL_VMENTRY_INTERRUPTION_INFORMATION_FIELD
-_VALID = 1 << 31
+_ENTRY_EVENT = abi.VM_ENTRY_INTR_INFO_FIELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +35,23 @@ class ExitInformation:
     def record(self, vmcs: Vmcs) -> None:
         """Write the fields; the injection field loses its valid bit, the error number stays."""
         put = vmcs.put
-        put(f.VMCS_EXIT_REASON, self.reason)
-        put(f.VMCS_EXIT_QUALIFICATION, self.qualification)
-        put(f.VMCS_VMEXIT_INSTRUCTION_LENGTH, self.instruction_length)
-        put(f.VMCS_VMEXIT_INSTRUCTION_INFO, self.instruction_information)
-        put(f.VMCS_EXIT_GUEST_LINEAR_ADDRESS, self.guest_linear_address)
-        put(f.VMCS_GUEST_PHYSICAL_ADDRESS, self.guest_physical_address)
+        put(abi.VM_EXIT_REASON, self.reason)
+        put(abi.EXIT_QUALIFICATION, self.qualification)
+        put(abi.VM_EXIT_INSTRUCTION_LEN, self.instruction_length)
+        put(abi.VM_EXIT_INSTRUCTION_INFO, self.instruction_information)
+        put(abi.GUEST_LINEAR_ADDRESS, self.guest_linear_address)
+        put(abi.GUEST_PHYSICAL_ADDRESS, self.guest_physical_address)
         event, vectoring = self.event, self.vectoring
-        put(f.VMCS_VMEXIT_INTERRUPTION_INFORMATION, event.field if event else 0)
-        put(f.VMCS_VMEXIT_INTERRUPTION_ERROR_CODE, (event and event.error_code) or 0)
-        put(f.VMCS_IDT_VECTORING_INFORMATION, vectoring.field if vectoring else 0)
-        put(f.VMCS_IDT_VECTORING_ERROR_CODE, (vectoring and vectoring.error_code) or 0)
+        put(abi.VM_EXIT_INTR_INFO, event.field if event else 0)
+        put(abi.VM_EXIT_INTR_ERROR_CODE, (event and event.error_code) or 0)
+        put(abi.IDT_VECTORING_INFO, vectoring.field if vectoring else 0)
+        put(abi.IDT_VECTORING_ERROR_CODE, (vectoring and vectoring.error_code) or 0)
         if vectoring is not None and vectoring.is_software:
-            put(f.VMCS_VMEXIT_INSTRUCTION_LENGTH, vectoring.instruction_length)
-        put(_ENTRY_EVENT, vmcs.get(_ENTRY_EVENT) & ~_VALID)
+            put(abi.VM_EXIT_INSTRUCTION_LEN, vectoring.instruction_length)
+        put(_ENTRY_EVENT, vmcs.get(_ENTRY_EVENT) & ~abi.INTR_INFO_VALID)
 
 
 def record_entry_failure(vmcs: Vmcs, reason: int, qualification: int) -> None:
     """A failed VM entry records reason and qualification alone."""
-    vmcs.put(f.VMCS_EXIT_REASON, ENTRY_FAILURE | reason)
-    vmcs.put(f.VMCS_EXIT_QUALIFICATION, qualification)
+    vmcs.put(abi.VM_EXIT_REASON, abi.VM_EXIT_REASON_ENTRY_FAILURE | reason)
+    vmcs.put(abi.EXIT_QUALIFICATION, qualification)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ntsim.hw.vmx import _abi as f
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx import msr_areas
 from ntsim.hw.vmx.entry.outcome import Violation
 from ntsim.hw.vmx.events import VmExited, VmxAborted
@@ -11,7 +11,6 @@ from ntsim.hw.vmx.state import VmxMode, VmxState
 from ntsim.hw.vmx.transition import load_host, save_guest
 from ntsim.hw.vmx.vmcs import ABORT_OFFSET, Vmcs, poke
 
-ENTRY_FAILURE = 1 << 31
 ABORT_STORE_MSR, ABORT_LOAD_MSR = 1, 4
 
 
@@ -38,7 +37,7 @@ class GuestExit:
     @property
     def entry_failed(self) -> bool:
         """The guest executed nothing."""
-        return bool(self.reason & ENTRY_FAILURE)
+        return bool(self.reason & abi.VM_EXIT_REASON_ENTRY_FAILURE)
 
 
 def perform(state: VmxState, information: ExitInformation) -> GuestExit:
@@ -57,8 +56,8 @@ def perform(state: VmxState, information: ExitInformation) -> GuestExit:
     why = information.why
     failed = msr_areas.store(
         processor,
-        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_STORE_ADDRESS),
-        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_STORE_COUNT),
+        vmcs.get(abi.VM_EXIT_MSR_STORE_ADDR),
+        vmcs.get(abi.VM_EXIT_MSR_STORE_COUNT),
     )
     aborted = _abort(state, ABORT_STORE_MSR, f"MSR-store entry {failed}") if failed else 0
     aborted = aborted or _to_host(state, vmcs)
@@ -74,10 +73,10 @@ def fail_entry(
 ) -> GuestExit:
     """A VM entry failed after the checks of controls and host state: an exit that saves nothing."""
     vmcs, processor = _current(state), state.processor
-    rip = vmcs.get(f.VMCS_GUEST_RIP)
+    rip = vmcs.get(abi.GUEST_RIP)
     record_entry_failure(vmcs, reason, qualification)
     aborted = _to_host(state, vmcs)
-    whole = ENTRY_FAILURE | reason
+    whole = abi.VM_EXIT_REASON_ENTRY_FAILURE | reason
     state.observer(VmExited(processor.number, vmcs.address, whole, qualification, rip, why))
     return GuestExit(whole, qualification, rip, violation, aborted)
 
@@ -89,8 +88,8 @@ def _to_host(state: VmxState, vmcs: Vmcs) -> int:
     state.leave_guest()
     failed = msr_areas.load(
         state.processor,
-        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_LOAD_ADDRESS),
-        vmcs.get(f.VMCS_CTRL_VMEXIT_MSR_LOAD_COUNT),
+        vmcs.get(abi.VM_EXIT_MSR_LOAD_ADDR),
+        vmcs.get(abi.VM_EXIT_MSR_LOAD_COUNT),
     )
     return _abort(state, ABORT_LOAD_MSR, f"MSR-load entry {failed}") if failed else 0
 

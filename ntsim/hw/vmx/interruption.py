@@ -6,18 +6,8 @@ VM-exit interruption information), 31 valid.
 
 from dataclasses import dataclass
 
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import VECTORS_WITH_ERROR_CODE
-
-EXTERNAL_INTERRUPT = 0
-RESERVED_TYPE = 1
-NMI = 2
-HARDWARE_EXCEPTION = 3
-SOFTWARE_INTERRUPT = 4
-PRIVILEGED_SOFTWARE_EXCEPTION = 5
-SOFTWARE_EXCEPTION = 6
-OTHER_EVENT = 7
-VALID = 1 << 31
-_ERROR_CODE_VALID = 1 << 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +25,34 @@ class Event:
     @classmethod
     def from_field(cls, field: int, error_code: int, instruction_length: int) -> "Event | None":
         """None if the valid bit is 0."""
-        if not field & VALID:
+        if not field & abi.INTR_INFO_VALID:
             return None
-        error = error_code if field & _ERROR_CODE_VALID else None
+        error = error_code if field & abi.INTR_INFO_DELIVER_ERROR_CODE else None
         return cls(field & 0xFF, field >> 8 & 7, error, instruction_length)
 
     @classmethod
     def exception(cls, vector: int, error_code: int | None = None) -> "Event":
         """A hardware exception; INT3 and INTO are software exceptions."""
-        kind = SOFTWARE_EXCEPTION if vector in (3, 4) else HARDWARE_EXCEPTION
+        kind = (
+            abi.INTR_TYPE_SOFTWARE_EXCEPTION
+            if vector in (3, 4)
+            else abi.INTR_TYPE_HARDWARE_EXCEPTION
+        )
         return cls(vector, kind, error_code, 1 if vector in (3, 4) else 0)
 
     @property
     def field(self) -> int:
         """The 32-bit field, valid bit set."""
-        has_code = _ERROR_CODE_VALID if self.error_code is not None else 0
-        return VALID | has_code | self.kind << 8 | self.vector
+        has_code = abi.INTR_INFO_DELIVER_ERROR_CODE if self.error_code is not None else 0
+        return abi.INTR_INFO_VALID | has_code | self.kind << 8 | self.vector
 
     @property
     def is_software(self) -> bool:
         """INT n, INT1, INT3, INTO: the pushed RIP is behind the instruction."""
         return self.kind in (
-            SOFTWARE_INTERRUPT,
-            PRIVILEGED_SOFTWARE_EXCEPTION,
-            SOFTWARE_EXCEPTION,
+            abi.INTR_TYPE_SOFTWARE_INTERRUPT,
+            abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION,
+            abi.INTR_TYPE_SOFTWARE_EXCEPTION,
         )
 
 

@@ -8,8 +8,11 @@ VMCS's VM-instruction error field.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-CF, PF, AF, ZF, SF, OF = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 11
-ARITHMETIC_FLAGS = CF | PF | AF | ZF | SF | OF
+from ntsim.abi import vmx_constants as abi
+
+ARITHMETIC_FLAGS = (
+    abi.RFLAGS_CF | abi.RFLAGS_PF | abi.RFLAGS_AF | abi.RFLAGS_ZF | abi.RFLAGS_SF | abi.RFLAGS_OF
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +78,5 @@ def flags_after(rflags: int, result: VmSucceed | VmFailInvalid | VmFailValid) ->
     """RFLAGS with the six arithmetic flags as the result leaves them."""
     rflags &= ~ARITHMETIC_FLAGS
     if isinstance(result, VmFailInvalid):
-        return rflags | CF
-    return rflags | ZF if isinstance(result, VmFailValid) else rflags
+        return rflags | abi.RFLAGS_CF
+    return rflags | abi.RFLAGS_ZF if isinstance(result, VmFailValid) else rflags

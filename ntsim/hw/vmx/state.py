@@ -6,6 +6,7 @@ current VMCS (SDM 3, "VMX Instruction Reference", "Conventions").
 
 from enum import Enum
 
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.events import VmxInstructionFailed, VmxObserver, ignore
 from ntsim.hw.vmx.interruption import Event
@@ -19,8 +20,6 @@ from ntsim.hw.vmx.results import (
 )
 from ntsim.hw.vmx.transition import GuestStart
 from ntsim.hw.vmx.vmcs import NO_POINTER, Vmcs, VmcsDirectory
-
-_VM_INSTRUCTION_ERROR = 0x4400
 
 
 class VmxMode(Enum):
@@ -105,7 +104,7 @@ class VmxState:
         """VMfail: VMfailValid if there is a current VMCS to write the error number to."""
         if self.current is None:
             return self.fail_invalid(instruction, reason)
-        self.current.put(_VM_INSTRUCTION_ERROR, error)
+        self.current.put(abi.VM_INSTRUCTION_ERROR, error)
         result = VmFailValid(error, reason)
         self.processor.rflags = flags_after(self.processor.rflags, result)
         self.observer(VmxInstructionFailed(self.processor.number, instruction, error, reason))

@@ -1,9 +1,8 @@
 """A VM entry: checks, guest state, MSRs, the launch state, the event to inject."""
 
-from ntsim.hw.vmx import _abi as f
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx import msr_areas
 from ntsim.hw.vmx.entry import EntryFailure, EntryMode, VmFail, check
-from ntsim.hw.vmx.entry.candidate import EFER_LMA
 from ntsim.hw.vmx.events import VmEntered
 from ntsim.hw.vmx.exits import GuestExit, fail_entry
 from ntsim.hw.vmx.interruption import Event
@@ -19,7 +18,7 @@ def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInva
     """Everything after the checks of VMLAUNCH and VMRESUME themselves."""
     vmcs, processor = state.current, state.processor
     assert vmcs is not None
-    mode = EntryMode(long_mode=bool(processor.efer & EFER_LMA))
+    mode = EntryMode(long_mode=bool(processor.efer & abi.EFER_LMA))
     outcome = check(vmcs, state.capabilities, processor.memory, mode)
     if isinstance(outcome, VmFail):
         return state.fail(instruction, outcome.error, str(outcome.violation))
@@ -35,20 +34,20 @@ def _load(state: VmxState, vmcs: Vmcs, instruction: str) -> Entered | GuestExit:
     start = load_guest(processor, vmcs)
     failed = msr_areas.load(
         processor,
-        vmcs.get(f.VMCS_CTRL_VMENTRY_MSR_LOAD_ADDRESS),
-        vmcs.get(f.VMCS_CTRL_VMENTRY_MSR_LOAD_COUNT),
+        vmcs.get(abi.VM_ENTRY_MSR_LOAD_ADDR),
+        vmcs.get(abi.VM_ENTRY_MSR_LOAD_COUNT),
     )
     if failed:
-        reason = f.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
+        reason = abi.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
         return fail_entry(state, reason, failed, None, f"MSR-load entry {failed} is refused")
     vmcs.launched, vmcs.launch_session = True, state.session
     state.mode = VmxMode.NON_ROOT
     state.enter_guest(
         start,
         Event.from_field(
-            vmcs.get(f.VMCS_CTRL_VMENTRY_INTERRUPTION_INFORMATION_FIELD),
-            vmcs.get(f.VMCS_CTRL_VMENTRY_EXCEPTION_ERROR_CODE),
-            vmcs.get(f.VMCS_CTRL_VMENTRY_INSTRUCTION_LENGTH),
+            vmcs.get(abi.VM_ENTRY_INTR_INFO_FIELD),
+            vmcs.get(abi.VM_ENTRY_EXCEPTION_ERROR_CODE),
+            vmcs.get(abi.VM_ENTRY_INSTRUCTION_LEN),
         ),
     )
     state.observer(VmEntered(processor.number, vmcs.address, instruction, processor.rip))

@@ -17,15 +17,14 @@ indicator, then data in a format of the implementation's own. Ours:
 import struct
 from collections.abc import Iterator
 
+from ntsim.abi.vmx_constants import FIELDS, VMCS_HIGH, VMCS_SHADOW_INDICATOR
 from ntsim.hw.vmx.capabilities import VmxCapabilities
-from ntsim.hw.vmx.fields import HIGH, bits_of, has_high_half, supported_fields, type_of
+from ntsim.hw.vmx.fields import has_high_half, supported_fields, type_of
 from ntsim.hw.vmx.protocols import Memory
 
 NO_POINTER = 0xFFFF_FFFF_FFFF_FFFF
 REVISION_OFFSET = 0
 ABORT_OFFSET = 4
-SHADOW = 1 << 31
-REVISION_MASK = SHADOW - 1
 LAUNCH_CLEAR = int.from_bytes(b"clr ", "little")
 LAUNCH_LAUNCHED = int.from_bytes(b"lnch", "little")
 _LAUNCH_OFFSET = 8
@@ -55,8 +54,8 @@ class RegionLayout:
 
     def __init__(self, capabilities: VmxCapabilities) -> None:
         self.encodings = supported_fields(capabilities)
-        self.masks = {encoding: (1 << bits_of(encoding)) - 1 for encoding in self.encodings}
-        formats = "".join(_FORMATS[bits_of(encoding)] for encoding in self.encodings)
+        self.masks = {encoding: (1 << FIELDS[encoding].bits) - 1 for encoding in self.encodings}
+        formats = "".join(_FORMATS[FIELDS[encoding].bits] for encoding in self.encodings)
         self._fields = struct.Struct("<" + formats)
         self.size = _HEADER.size + self._fields.size
         room = capabilities.region_size
@@ -109,11 +108,11 @@ class Vmcs:
     @property
     def is_shadow(self) -> bool:
         """The shadow-VMCS indicator, bit 31 beside the revision identifier."""
-        return bool(self.revision & SHADOW)
+        return bool(self.revision & VMCS_SHADOW_INDICATOR)
 
     def has(self, encoding: int) -> bool:
         """Whether the processor has this component; an upper half counts for 64-bit fields only."""
-        full = encoding & ~HIGH
+        full = encoding & ~VMCS_HIGH
         return full in self.values and (encoding == full or has_high_half(encoding))
 
     def get(self, encoding: int) -> int:
@@ -123,14 +122,14 @@ class Vmcs:
     def read(self, encoding: int) -> int:
         """VMREAD's view: the field zero-extended, or its upper half."""
         assert self.has(encoding), f"no VMCS component {encoding:#x}"
-        value = self.values[encoding & ~HIGH]
-        return value >> 32 if encoding & HIGH else value
+        value = self.values[encoding & ~VMCS_HIGH]
+        return value >> 32 if encoding & VMCS_HIGH else value
 
     def write(self, encoding: int, value: int) -> None:
         """VMWRITE's view: bits beyond the field are dropped; an upper half leaves the lower one."""
         assert self.has(encoding), f"no VMCS component {encoding:#x}"
-        full = encoding & ~HIGH
-        if encoding & HIGH:
+        full = encoding & ~VMCS_HIGH
+        if encoding & VMCS_HIGH:
             value = (value & _LOW_32) << 32 | self.values[full] & _LOW_32
         self.values[full] = value & self.layout.masks[full]
         self.written.add(full)

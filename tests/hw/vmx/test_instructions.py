@@ -2,12 +2,12 @@
 
 import pytest
 
+from ntsim.abi.vmx_constants import RFLAGS_CF as CF
+from ntsim.abi.vmx_constants import RFLAGS_ZF as ZF
 from ntsim.hw.cpu_model import CpuModel
 from ntsim.hw.exceptions import GENERAL_PROTECTION, INVALID_OPCODE, ProcessorException
 from ntsim.hw.vmx.results import (
     ARITHMETIC_FLAGS,
-    CF,
-    ZF,
     VmFailInvalid,
     VmFailValid,
     VmSucceed,

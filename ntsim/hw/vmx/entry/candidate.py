@@ -3,17 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeAlias
 
-from ntsim.hw.vmx import _abi as f
-from ntsim.hw.vmx import controls as ctl
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.entry.outcome import EntryMode, Violation
 from ntsim.hw.vmx.protocols import Memory
 
-CR0_PE, CR0_WP, CR0_PG = 1 << 0, 1 << 16, 1 << 31
-CR4_PAE, CR4_PCIDE, CR4_CET = 1 << 5, 1 << 17, 1 << 23
-RFLAGS_TF, RFLAGS_IF, RFLAGS_VM = 1 << 8, 1 << 9, 1 << 17
-EFER_LME, EFER_LMA = 1 << 8, 1 << 10
-EFER_DEFINED = 0xD01  # SCE, LME, LMA, NXE
+EFER_DEFINED = abi.EFER_SCE | abi.EFER_LME | abi.EFER_LMA | abi.EFER_NXE
 _PAT_TYPES = frozenset({0, 1, 4, 5, 6, 7})
 
 Violations: TypeAlias = Iterator[Violation]
@@ -43,36 +38,32 @@ class Candidate:
         self.capabilities = capabilities
         self.memory = memory
         self.mode = mode
-        self.pin = vmcs.get(f.VMCS_CTRL_PIN_BASED_VM_EXECUTION_CONTROLS)
-        self.primary = vmcs.get(f.VMCS_CTRL_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
-        activated = self.primary & ctl.ACTIVATE_SECONDARY_CONTROLS
-        self.secondary = (
-            vmcs.get(f.VMCS_CTRL_SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
-            if activated
-            else 0
-        )
-        self.exit = vmcs.get(f.VMCS_CTRL_PRIMARY_VMEXIT_CONTROLS)
-        self.entry = vmcs.get(f.VMCS_CTRL_VMENTRY_CONTROLS)
+        self.pin = vmcs.get(abi.PIN_BASED_VM_EXEC_CONTROL)
+        self.primary = vmcs.get(abi.CPU_BASED_VM_EXEC_CONTROL)
+        activated = self.primary & abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+        self.secondary = vmcs.get(abi.SECONDARY_VM_EXEC_CONTROL) if activated else 0
+        self.exit = vmcs.get(abi.VM_EXIT_CONTROLS)
+        self.entry = vmcs.get(abi.VM_ENTRY_CONTROLS)
 
     @property
     def unrestricted(self) -> bool:
         """The "unrestricted guest" control."""
-        return bool(self.secondary & ctl.UNRESTRICTED_GUEST)
+        return bool(self.secondary & abi.SECONDARY_UNRESTRICTED_GUEST)
 
     @property
     def ia32e_guest(self) -> bool:
         """The "IA-32e mode guest" control."""
-        return bool(self.entry & ctl.ENTRY_IA32E_MODE_GUEST)
+        return bool(self.entry & abi.VM_ENTRY_IA32E_MODE_GUEST)
 
     @property
     def host_64(self) -> bool:
         """The "host address-space size" control."""
-        return bool(self.exit & ctl.EXIT_HOST_ADDRESS_SPACE_SIZE)
+        return bool(self.exit & abi.VM_EXIT_HOST_ADDRESS_SPACE_SIZE)
 
     @property
     def virtual_8086(self) -> bool:
         """RFLAGS.VM of the guest."""
-        return bool(self.get(f.VMCS_GUEST_RFLAGS) & RFLAGS_VM)
+        return bool(self.get(abi.GUEST_RFLAGS) & abi.RFLAGS_VM)
 
 
 class Section:

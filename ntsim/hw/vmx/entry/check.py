@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ntsim.hw.vmx._abi import EXIT_REASON_ENTRY_FAIL_INVALID_GUEST_STATE
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.entry import (
     execution_controls,
@@ -17,8 +17,6 @@ from ntsim.hw.vmx.entry.outcome import EntryFailure, EntryMode, Violation, VmFai
 from ntsim.hw.vmx.protocols import Memory
 from ntsim.hw.vmx.results import Entered
 
-ENTRY_FAILURE = 1 << 31
-INVALID_CONTROLS, INVALID_HOST_STATE = 7, 8
 _Check = Callable[[Candidate], Violations]
 CONTROLS: tuple[_Check, ...] = (*execution_controls.CHECKS, *exit_entry_controls.CHECKS)
 HOST: tuple[_Check, ...] = host_state.CHECKS
@@ -35,7 +33,10 @@ def check(
 ) -> Entered | VmFail | EntryFailure:
     """How a VM entry with this VMCS ends, up to the loading of MSRs."""
     candidate = Candidate(vmcs, capabilities, memory, mode)
-    for error, checks in ((INVALID_CONTROLS, CONTROLS), (INVALID_HOST_STATE, HOST)):
+    for error, checks in (
+        (abi.VMX_ERROR_ENTRY_INVALID_CONTROLS, CONTROLS),
+        (abi.VMX_ERROR_ENTRY_INVALID_HOST_STATE, HOST),
+    ):
         violation = next(_violations(candidate, checks), None)
         if violation is not None:
             return VmFail(error, violation)
@@ -47,7 +48,7 @@ def check_guest(candidate: Candidate) -> EntryFailure | None:
     violation = next(_violations(candidate, GUEST), None)
     if violation is None:
         return None
-    reason = ENTRY_FAILURE | EXIT_REASON_ENTRY_FAIL_INVALID_GUEST_STATE
+    reason = abi.VM_EXIT_REASON_ENTRY_FAILURE | abi.EXIT_REASON_ENTRY_FAIL_INVALID_GUEST_STATE
     return EntryFailure(reason, violation.qualification, violation)
 
 

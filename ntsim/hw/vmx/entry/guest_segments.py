@@ -2,13 +2,11 @@
 
 from typing import NamedTuple
 
-from ntsim.hw.vmx import _abi as f
-from ntsim.hw.vmx.entry.candidate import CR0_PE, Candidate, Section, Violations
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.vmx.entry.candidate import Candidate, Section, Violations
 
 _SEGMENTS = Section("Checks on Guest Segment Registers")
 _TABLES = Section("Checks on Guest Descriptor-Table Registers")
-AR_S, AR_P, AR_L, AR_DB, AR_G = 1 << 4, 1 << 7, 1 << 13, 1 << 14, 1 << 15
-AR_UNUSABLE = 1 << 16
 _AR_RESERVED = 0xFFFE_0F00
 _CODE, _READABLE, _ACCESSED = 1 << 3, 1 << 1, 1 << 0
 _V86_LIMIT, _V86_RIGHTS = 0xFFFF, 0xF3
@@ -26,8 +24,8 @@ class Fields(NamedTuple):
 
 def fields_of(name: str) -> Fields:
     """ES, CS, SS, DS, FS, GS, LDTR or TR of the guest."""
-    parts = ("SELECTOR", "BASE", "LIMIT", "ACCESS_RIGHTS")
-    return Fields(name, *(getattr(f, f"VMCS_GUEST_{name}_{part}") for part in parts))
+    parts = ("SELECTOR", "BASE", "LIMIT", "AR_BYTES")
+    return Fields(name, *(getattr(abi, f"GUEST_{name}_{part}") for part in parts))
 
 
 ES, CS, SS, DS, FS, GS, LDTR, TR = map(
@@ -39,7 +37,7 @@ _DATA = (DS, ES, FS, GS)
 
 def usable(c: Candidate, segment: Fields) -> bool:
     """Whether the "unusable" bit is clear."""
-    return not c.get(segment.rights) & AR_UNUSABLE
+    return not c.get(segment.rights) & abi.ACCESS_RIGHTS_UNUSABLE
 
 
 def dpl(c: Candidate, segment: Fields) -> int:
@@ -118,7 +116,7 @@ def _code_segment(c: Candidate) -> Violations:
             c, CS.rights, "conforming code is at least as privileged as SS", f"DPL <= {stack_level}"
         )
     yield from _common_rights(c, CS)
-    if c.ia32e_guest and rights & AR_L and rights & AR_DB:
+    if c.ia32e_guest and rights & abi.ACCESS_RIGHTS_L and rights & abi.ACCESS_RIGHTS_DB:
         yield _SEGMENTS.violation(c, CS.rights, "64-bit code has D/B clear", "bit 14 clear")
 
 
@@ -135,7 +133,7 @@ def _privilege_of_stack(c: Candidate) -> Violations:
         yield _SEGMENTS.violation(
             c, SS.rights, "the DPL of SS is the RPL of its selector", f"DPL {rpl}"
         )
-    flat = c.get(CS.rights) & 0xF == 3 or not c.get(f.VMCS_GUEST_CR0) & CR0_PE
+    flat = c.get(CS.rights) & 0xF == 3 or not c.get(abi.GUEST_CR0) & abi.CR0_PE
     if flat and dpl(c, SS):
         yield _SEGMENTS.violation(c, SS.rights, "real-address mode runs in ring 0", "DPL 0")
 
@@ -159,21 +157,21 @@ def _data_segment(c: Candidate, segment: Fields) -> Violations:
 
 def _common_rights(c: Candidate, segment: Fields) -> Violations:
     """S, P, reserved bits, granularity of a code or data segment."""
-    if not c.get(segment.rights) & AR_S:
+    if not c.get(segment.rights) & abi.ACCESS_RIGHTS_S:
         yield _SEGMENTS.violation(c, segment.rights, "a system segment", "bit 4 (S) set")
     yield from _present_and_sized(c, segment)
 
 
 def _present_and_sized(c: Candidate, segment: Fields) -> Violations:
     rights, limit = c.get(segment.rights), c.get(segment.limit)
-    if not rights & AR_P:
+    if not rights & abi.ACCESS_RIGHTS_P:
         yield _SEGMENTS.violation(c, segment.rights, "the segment is absent", "bit 7 (P) set")
     yield from _SEGMENTS.zero(c, segment.rights, _AR_RESERVED, "reserved bits are set")
-    if limit & 0xFFF != 0xFFF and rights & AR_G:
+    if limit & 0xFFF != 0xFFF and rights & abi.ACCESS_RIGHTS_G:
         yield _SEGMENTS.violation(
             c, segment.rights, f"limit {limit:#x} is not a whole number of pages", "G clear"
         )
-    if limit >> 20 and not rights & AR_G:
+    if limit >> 20 and not rights & abi.ACCESS_RIGHTS_G:
         yield _SEGMENTS.violation(
             c, segment.rights, f"limit {limit:#x} needs page granularity", "bit 15 (G) set"
         )
@@ -186,10 +184,10 @@ def task_register(c: Candidate) -> Violations:
     if rights & 0xF not in kinds:
         names = " or ".join(map(str, kinds))
         yield _SEGMENTS.violation(c, TR.rights, "not a busy TSS of this mode", f"type {names}")
-    if rights & AR_S:
+    if rights & abi.ACCESS_RIGHTS_S:
         yield _SEGMENTS.violation(c, TR.rights, "a TSS is a system segment", "bit 4 (S) clear")
     yield from _present_and_sized(c, TR)
-    if rights & AR_UNUSABLE:
+    if rights & abi.ACCESS_RIGHTS_UNUSABLE:
         yield _SEGMENTS.violation(c, TR.rights, "TR is always usable", "bit 16 clear")
 
 
@@ -200,15 +198,15 @@ def local_descriptor_table(c: Candidate) -> Violations:
     rights = c.get(LDTR.rights)
     if rights & 0xF != 2:
         yield _SEGMENTS.violation(c, LDTR.rights, "not an LDT", "type 2, or unusable")
-    if rights & AR_S:
+    if rights & abi.ACCESS_RIGHTS_S:
         yield _SEGMENTS.violation(c, LDTR.rights, "an LDT is a system segment", "bit 4 (S) clear")
     yield from _present_and_sized(c, LDTR)
 
 
 def descriptor_tables(c: Candidate) -> Violations:
     """GDTR and IDTR: canonical bases, 16-bit limits."""
-    yield from _TABLES.canonical(c, (f.VMCS_GUEST_GDTR_BASE, f.VMCS_GUEST_IDTR_BASE))
-    for field in (f.VMCS_GUEST_GDTR_LIMIT, f.VMCS_GUEST_IDTR_LIMIT):
+    yield from _TABLES.canonical(c, (abi.GUEST_GDTR_BASE, abi.GUEST_IDTR_BASE))
+    for field in (abi.GUEST_GDTR_LIMIT, abi.GUEST_IDTR_LIMIT):
         yield from _TABLES.zero(c, field, 0xFFFF_0000, "a limit has 16 bits")
 
 

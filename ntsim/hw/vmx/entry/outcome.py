@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ntsim.hw.vmx.fields import name_of
+from ntsim.abi.vmx_constants import field_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Violation:
 
     def __str__(self) -> str:
         return (
-            f"{name_of(self.field)} is {self.value:#x}: {self.rule}; accepted: {self.accepted} "
+            f"{field_name(self.field)} is {self.value:#x}: {self.rule}; accepted: {self.accepted} "
             f'(SDM 3, "{self.section}")'
         )
 

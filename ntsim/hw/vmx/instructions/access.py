@@ -1,7 +1,7 @@
 """VMREAD and VMWRITE: the fields of the current VMCS."""
 
-from ntsim.hw.vmx._abi import EXIT_REASON_VMREAD, EXIT_REASON_VMWRITE
-from ntsim.hw.vmx.fields import EXIT_INFORMATION, name_of, type_of
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.vmx.fields import type_of
 from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
@@ -12,28 +12,41 @@ def vmread(state: VmxState, encoding: int) -> VmxResult:
 
     `encoding` is the whole 64-bit register: bits 63:32 must be 0 like any other reserved bits.
     """
-    exits = in_root(state, "VMREAD", WouldExit(EXIT_REASON_VMREAD))
+    exits = in_root(state, "VMREAD", WouldExit(abi.EXIT_REASON_VMREAD))
     if exits:
         return exits
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMREAD", "no current VMCS")
     if not vmcs.has(encoding):
-        return state.fail("VMREAD", 12, f"{name_of(encoding)} is not supported")
+        return state.fail(
+            "VMREAD",
+            abi.VMX_ERROR_UNSUPPORTED_COMPONENT,
+            f"{abi.field_name(encoding)} is not supported",
+        )
     return state.succeed(vmcs.read(encoding))
 
 
 def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
     """VMWRITE: store the low bits of `value` that the field has."""
-    exits = in_root(state, "VMWRITE", WouldExit(EXIT_REASON_VMWRITE))
+    exits = in_root(state, "VMWRITE", WouldExit(abi.EXIT_REASON_VMWRITE))
     if exits:
         return exits
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMWRITE", "no current VMCS")
     if not vmcs.has(encoding):
-        return state.fail("VMWRITE", 12, f"{name_of(encoding)} is not supported")
-    if type_of(encoding) == EXIT_INFORMATION and not state.capabilities.misc.vmwrite_any_field:
-        return state.fail("VMWRITE", 13, f"{name_of(encoding)} is read-only")
+        return state.fail(
+            "VMWRITE",
+            abi.VMX_ERROR_UNSUPPORTED_COMPONENT,
+            f"{abi.field_name(encoding)} is not supported",
+        )
+    if (
+        type_of(encoding) == abi.VMCS_TYPE_EXIT_INFO
+        and not state.capabilities.misc.vmwrite_any_field
+    ):
+        return state.fail(
+            "VMWRITE", abi.VMX_ERROR_READ_ONLY_COMPONENT, f"{abi.field_name(encoding)} is read-only"
+        )
     vmcs.write(encoding, value)
     return state.succeed()

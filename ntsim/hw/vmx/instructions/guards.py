@@ -1,30 +1,25 @@
 """The checks that VMX instructions begin with: #UD, VM exit in a guest, #GP(0) above ring 0."""
 
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxState
-
-_CR0_PE = 1 << 0
-_CR4_VMXE = 1 << 13
-_RFLAGS_VM = 1 << 17
-_EFER_LMA = 1 << 10
-_AR_L = 1 << 13
 
 
 def require_mode(state: VmxState, instruction: str) -> None:
     """#UD in real-address, virtual-8086 and compatibility mode."""
     processor = state.processor
-    if not processor.cr0 & _CR0_PE:
+    if not processor.cr0 & abi.CR0_PE:
         raise invalid_opcode(f"{instruction} in real-address mode")
-    if processor.rflags & _RFLAGS_VM:
+    if processor.rflags & abi.RFLAGS_VM:
         raise invalid_opcode(f"{instruction} in virtual-8086 mode")
-    if processor.efer & _EFER_LMA and not processor.cs.access_rights & _AR_L:
+    if processor.efer & abi.EFER_LMA and not processor.cs.access_rights & abi.ACCESS_RIGHTS_L:
         raise invalid_opcode(f"{instruction} in compatibility mode")
 
 
 def require_vmxe(state: VmxState, instruction: str) -> None:
     """#UD where CR4.VMXE is 0."""
-    if not state.processor.cr4 & _CR4_VMXE:
+    if not state.processor.cr4 & abi.CR4_VMXE:
         raise invalid_opcode(f"{instruction} with CR4.VMXE = 0")
 
 

@@ -4,8 +4,8 @@ The engine's translations are dropped through `VmxState.translations_invalid`, w
 run loop looks at before it goes on.
 """
 
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import invalid_opcode
-from ntsim.hw.vmx._abi import EXIT_REASON_INVEPT, EXIT_REASON_INVVPID
 from ntsim.hw.vmx.entry.ept_pointer import eptp_problem
 from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import VmxResult, WouldExit
@@ -19,17 +19,29 @@ def invept(state: VmxState, kind: int, eptp: int, reserved: int = 0) -> VmxResul
     """INVEPT r64, m128: `eptp` and `reserved` are the descriptor's two halves."""
     if not state.capabilities.ept_vpid.invept:
         raise invalid_opcode("INVEPT is not supported")
-    exits = in_root(state, "INVEPT", WouldExit(EXIT_REASON_INVEPT, instruction_length=5))
+    exits = in_root(state, "INVEPT", WouldExit(abi.EXIT_REASON_INVEPT, instruction_length=5))
     if exits:
         return exits
     if not state.capabilities.ept_vpid.invept_type(kind):
-        return state.fail("INVEPT", 28, f"type {kind:#x} is not supported")
+        return state.fail(
+            "INVEPT",
+            abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+            f"type {kind:#x} is not supported",
+        )
     if reserved:
-        return state.fail("INVEPT", 28, "bits 127:64 of the descriptor are reserved")
+        return state.fail(
+            "INVEPT",
+            abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+            "bits 127:64 of the descriptor are reserved",
+        )
     if kind == _SINGLE_EPT_CONTEXT:
         problem = eptp_problem(eptp, state.capabilities)
         if problem:
-            return state.fail("INVEPT", 28, f"EPTP {eptp:#x}: {problem.rule}")
+            return state.fail(
+                "INVEPT",
+                abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+                f"EPTP {eptp:#x}: {problem.rule}",
+            )
     state.translations_invalid = True
     return state.succeed()
 
@@ -38,16 +50,28 @@ def invvpid(state: VmxState, kind: int, descriptor_low: int, address: int) -> Vm
     """INVVPID r64, m128: VPID in bits 15:0 of `descriptor_low`, linear `address` in bits 127:64."""
     if not state.capabilities.ept_vpid.invvpid:
         raise invalid_opcode("INVVPID is not supported")
-    exits = in_root(state, "INVVPID", WouldExit(EXIT_REASON_INVVPID, instruction_length=5))
+    exits = in_root(state, "INVVPID", WouldExit(abi.EXIT_REASON_INVVPID, instruction_length=5))
     if exits:
         return exits
     if not state.capabilities.ept_vpid.invvpid_type(kind):
-        return state.fail("INVVPID", 28, f"type {kind:#x} is not supported")
+        return state.fail(
+            "INVVPID",
+            abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+            f"type {kind:#x} is not supported",
+        )
     if descriptor_low >> 16:
-        return state.fail("INVVPID", 28, "bits 63:16 of the descriptor are reserved")
+        return state.fail(
+            "INVVPID",
+            abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+            "bits 63:16 of the descriptor are reserved",
+        )
     if kind != _ALL_CONTEXT and not descriptor_low & 0xFFFF:
-        return state.fail("INVVPID", 28, "VPID 0")
+        return state.fail("INVVPID", abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND, "VPID 0")
     if kind == _INDIVIDUAL_ADDRESS and not state.capabilities.is_canonical(address):
-        return state.fail("INVVPID", 28, f"linear address {address:#x} is not canonical")
+        return state.fail(
+            "INVVPID",
+            abi.VMX_ERROR_INVALID_INVEPT_INVVPID_OPERAND,
+            f"linear address {address:#x} is not canonical",
+        )
     state.translations_invalid = True
     return state.succeed()

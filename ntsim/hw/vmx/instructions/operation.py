@@ -1,7 +1,7 @@
 """VMXON and VMXOFF: entering and leaving VMX operation."""
 
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection
-from ntsim.hw.vmx._abi import EXIT_REASON_VMXOFF, EXIT_REASON_VMXON
 from ntsim.hw.vmx.events import VmcsLeftActive, VmxOperationEntered, VmxOperationLeft
 from ntsim.hw.vmx.instructions.guards import (
     in_root,
@@ -12,11 +12,7 @@ from ntsim.hw.vmx.instructions.guards import (
 from ntsim.hw.vmx.instructions.pointers import release
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxMode, VmxState
-from ntsim.hw.vmx.vmcs import NO_POINTER, SHADOW, revision_at
-
-_IA32_FEATURE_CONTROL = 0x3A
-_LOCK = 1 << 0
-_VMX_OUTSIDE_SMX = 1 << 2
+from ntsim.hw.vmx.vmcs import NO_POINTER, revision_at
 
 
 def vmxon(state: VmxState, pointer: int) -> VmxResult:
@@ -24,10 +20,12 @@ def vmxon(state: VmxState, pointer: int) -> VmxResult:
     require_mode(state, "VMXON")
     require_vmxe(state, "VMXON")
     if state.in_non_root:
-        return WouldExit(EXIT_REASON_VMXON, instruction_length=4)
+        return WouldExit(abi.EXIT_REASON_VMXON, instruction_length=4)
     require_ring_0(state, "VMXON")
     if state.in_operation:
-        return state.fail("VMXON", 15, "the processor is in VMX root operation already")
+        return state.fail(
+            "VMXON", abi.VMX_ERROR_VMXON_IN_ROOT, "the processor is in VMX root operation already"
+        )
     _require_supported_mode(state)
     problem = _region_problem(state, pointer)
     if problem:
@@ -42,7 +40,7 @@ def vmxoff(state: VmxState) -> VmxResult:
     What silicon does with VMCSs that are still active is undefined. Here their data and launch
     state go to their regions, so a later VMRESUME finds one that an earlier operation launched.
     """
-    exits = in_root(state, "VMXOFF", WouldExit(EXIT_REASON_VMXOFF))
+    exits = in_root(state, "VMXOFF", WouldExit(abi.EXIT_REASON_VMXOFF))
     if exits:
         return exits
     for vmcs in list(state.active.values()):
@@ -65,10 +63,10 @@ def _require_supported_mode(state: VmxState) -> None:
         if not fixed.allows(value):
             bits = fixed.missing(value) | fixed.excess(value)
             raise general_protection(f"VMXON with {name} = {value:#x}: VMX fixes bits {bits:#x}")
-    control = processor.rdmsr(_IA32_FEATURE_CONTROL)
-    if not control & _LOCK:
+    control = processor.rdmsr(abi.IA32_FEATURE_CONTROL)
+    if not control & abi.FEATURE_CONTROL_LOCK:
         raise general_protection("VMXON with IA32_FEATURE_CONTROL unlocked")
-    if not control & _VMX_OUTSIDE_SMX:
+    if not control & abi.FEATURE_CONTROL_VMXON_OUTSIDE_SMX:
         raise general_protection("VMXON with VMX outside SMX disabled in IA32_FEATURE_CONTROL")
 
 
@@ -77,7 +75,7 @@ def _region_problem(state: VmxState, pointer: int) -> str | None:
     if not capabilities.is_page(pointer):
         return f"VMXON pointer {pointer:#x} is unaligned or beyond the physical-address width"
     revision = revision_at(state.processor.memory, pointer)
-    if revision & SHADOW or revision != capabilities.revision_id:
+    if revision & abi.VMCS_SHADOW_INDICATOR or revision != capabilities.revision_id:
         return f"revision identifier {revision:#x} in the region, not {capabilities.revision_id:#x}"
     return None
 

@@ -1,10 +1,6 @@
 """VMCLEAR, VMPTRLD, VMPTRST: which VMCS is active and which is current."""
 
-from ntsim.hw.vmx._abi import (
-    EXIT_REASON_VMCLEAR,
-    EXIT_REASON_VMPTRLD,
-    EXIT_REASON_VMPTRST,
-)
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.events import (
     VmcsActiveElsewhere,
     VmcsCleared,
@@ -15,9 +11,7 @@ from ntsim.hw.vmx.events import (
 from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
-from ntsim.hw.vmx.vmcs import REVISION_MASK, SHADOW, Vmcs, clear_region, peek, revision_at
-
-_SHADOWING = 1 << 14  # secondary controls
+from ntsim.hw.vmx.vmcs import Vmcs, clear_region, peek, revision_at
 
 
 def vmclear(state: VmxState, pointer: int) -> VmxResult:
@@ -25,13 +19,15 @@ def vmclear(state: VmxState, pointer: int) -> VmxResult:
 
     It looks at no revision identifier, and at nothing else in the region.
     """
-    exits = in_root(state, "VMCLEAR", WouldExit(EXIT_REASON_VMCLEAR, instruction_length=4))
+    exits = in_root(state, "VMCLEAR", WouldExit(abi.EXIT_REASON_VMCLEAR, instruction_length=4))
     if exits:
         return exits
     if not state.capabilities.is_page(pointer):
-        return state.fail("VMCLEAR", 2, _bad_pointer(pointer))
+        return state.fail("VMCLEAR", abi.VMX_ERROR_VMCLEAR_INVALID_ADDRESS, _bad_pointer(pointer))
     if pointer == state.vmxon_pointer:
-        return state.fail("VMCLEAR", 3, f"{pointer:#x} is the VMXON pointer")
+        return state.fail(
+            "VMCLEAR", abi.VMX_ERROR_VMCLEAR_VMXON_POINTER, f"{pointer:#x} is the VMXON pointer"
+        )
     _report_elsewhere(state, pointer, "VMCLEAR")
     vmcs = state.active.get(pointer)
     if vmcs is None:
@@ -47,16 +43,18 @@ def vmclear(state: VmxState, pointer: int) -> VmxResult:
 
 def vmptrld(state: VmxState, pointer: int) -> VmxResult:
     """VMPTRLD m64: make the VMCS at `pointer` active, and current."""
-    exits = in_root(state, "VMPTRLD", WouldExit(EXIT_REASON_VMPTRLD))
+    exits = in_root(state, "VMPTRLD", WouldExit(abi.EXIT_REASON_VMPTRLD))
     if exits:
         return exits
     if not state.capabilities.is_page(pointer):
-        return state.fail("VMPTRLD", 9, _bad_pointer(pointer))
+        return state.fail("VMPTRLD", abi.VMX_ERROR_VMPTRLD_INVALID_ADDRESS, _bad_pointer(pointer))
     if pointer == state.vmxon_pointer:
-        return state.fail("VMPTRLD", 10, f"{pointer:#x} is the VMXON pointer")
+        return state.fail(
+            "VMPTRLD", abi.VMX_ERROR_VMPTRLD_VMXON_POINTER, f"{pointer:#x} is the VMXON pointer"
+        )
     problem = _revision_problem(state, pointer)
     if problem:
-        return state.fail("VMPTRLD", 11, problem)
+        return state.fail("VMPTRLD", abi.VMX_ERROR_VMPTRLD_INCORRECT_REVISION, problem)
     state.current = state.active.get(pointer) or _activate(state, pointer)
     state.observer(VmcsLoaded(state.processor.number, pointer))
     return state.succeed()
@@ -64,7 +62,7 @@ def vmptrld(state: VmxState, pointer: int) -> VmxResult:
 
 def vmptrst(state: VmxState) -> VmxResult:
     """VMPTRST m64: VmSucceed.value is the current-VMCS pointer, all ones if there is none."""
-    exits = in_root(state, "VMPTRST", WouldExit(EXIT_REASON_VMPTRST))
+    exits = in_root(state, "VMPTRST", WouldExit(abi.EXIT_REASON_VMPTRST))
     return exits or state.succeed(state.current_pointer)
 
 
@@ -103,9 +101,12 @@ def _report_elsewhere(state: VmxState, pointer: int, instruction: str) -> None:
 def _revision_problem(state: VmxState, pointer: int) -> str | None:
     revision = revision_at(state.processor.memory, pointer)
     wanted = state.capabilities.revision_id
-    if revision & REVISION_MASK != wanted:
+    if revision & abi.VMCS_REVISION_MASK != wanted:
         return f"revision identifier {revision:#x} in the region, not {wanted:#x}"
-    if revision & SHADOW and not state.capabilities.secondary.may_be_one & _SHADOWING:
+    if (
+        revision & abi.VMCS_SHADOW_INDICATOR
+        and not state.capabilities.secondary.may_be_one & abi.SECONDARY_VMCS_SHADOWING
+    ):
         return "the region is a shadow VMCS and the processor has no VMCS shadowing"
     return None
 

@@ -1,6 +1,6 @@
 """VMCALL: from a guest to its hypervisor; from the host, to an SMM monitor that is not there."""
 
-from ntsim.hw.vmx._abi import EXIT_REASON_VMCALL
+from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.instructions.guards import (
     require_mode,
     require_operation,
@@ -14,7 +14,11 @@ def vmcall(state: VmxState) -> VmxResult:
     """VMCALL: unlike the others it exits before the processor looks at the guest's mode."""
     require_operation(state, "VMCALL")
     if state.in_non_root:
-        return WouldExit(EXIT_REASON_VMCALL)
+        return WouldExit(abi.EXIT_REASON_VMCALL)
     require_mode(state, "VMCALL")
     require_ring_0(state, "VMCALL")
-    return state.fail("VMCALL", 1, "VMX root operation, and IA32_SMM_MONITOR_CTL is not valid")
+    return state.fail(
+        "VMCALL",
+        abi.VMX_ERROR_VMCALL_IN_ROOT,
+        "VMX root operation, and IA32_SMM_MONITOR_CTL is not valid",
+    )
