@@ -1,7 +1,7 @@
 """Every example in the README and in docs/ prints what it says.
 
-An example is a ```console block; a line that starts with `$ ntsim` is run, and what follows up to the
-next one is its output, where a line `...` stands for any lines.
+An example is a ```console block; a line that starts with `$ ntsim` is run, and what follows up to
+the next one is its output, where a line `...` stands for any lines.
 """
 
 import re
