@@ -8,8 +8,8 @@ from ntsim.hw.vmx.entry.host_state import PERF_GLOBAL_RESERVED, fixed_bits
 _REGISTERS = Section("Checks on Guest Control Registers, Debug Registers, and MSRs")
 _RIP = Section("Checks on Guest RIP, RFLAGS, and SSP")
 _RFLAGS_RESERVED = 0xFFFF_FFFF_FFC0_8028
-_DEBUGCTL_DEFINED = 0xDFC3
-"""LBR, BTF, 6 to 12 (branch trace, freezes), FREEZE_WHILE_SMM, RTM: SDM 3, "IA32_DEBUGCTL MSR"."""
+_DEBUGCTL_DEFINED = 0x5FC3
+"""LBR, BTF, 6 to 12 (branch trace, freezes), FREEZE_WHILE_SMM: SDM 3, "IA32_DEBUGCTL MSR"."""
 _BNDCFGS_RESERVED = 0xFFC
 
 
