@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Build = Callable[..., "Machine"]
 
-MACHINES = pytest.StashKey[list[tuple[dict[str, object], "Machine"]]]()
+MACHINES = pytest.StashKey[list[tuple[dict[str, Any], "Machine"]]]()
 """The machines of a test, each with the options it was built from."""
 
 
@@ -23,8 +23,8 @@ def ntsim_machine(request: pytest.FixtureRequest) -> Generator[Build, None, None
     machines = request.node.stash.setdefault(MACHINES, [])
     with ExitStack() as open_machines:
 
-        def build(**options: object) -> "Machine":
-            machine = open_machines.enter_context(Machine(**options))  # type: ignore[arg-type]
+        def build(**options: Any) -> "Machine":
+            machine = open_machines.enter_context(Machine(**options))
             machines.append((options, machine))
             return machine
 
@@ -43,7 +43,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def replay_line(options: dict[str, object], machine: "Machine") -> str:
+def replay_line(options: dict[str, Any], machine: "Machine") -> str:
     """The call that builds the machine again with the schedule it ran."""
     in_the_schedule = ("seed", "strategy", "schedule")
     arguments = {name: value for name, value in options.items() if name not in in_the_schedule}
