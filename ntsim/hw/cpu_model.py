@@ -19,9 +19,8 @@ Leaf = tuple[int, int, int, int]
 _LEAF_1_ECX = silicon.masked(silicon.LEAF_1_ECX, silicon.LEAF_1_ECX_MASKS)
 _LEAF_1_EDX = silicon.masked(silicon.LEAF_1_EDX, silicon.LEAF_1_EDX_MASKS)
 _LEAF_7_EBX = silicon.masked(silicon.LEAF_7_EBX, silicon.LEAF_7_EBX_MASKS)
-_LEAF_D1_EAX = silicon.masked(silicon.LEAF_D1_EAX, silicon.LEAF_D1_EAX_MASKS)
 _ZERO: Leaf = (0, 0, 0, 0)
-_OSXSAVE = 1 << 27
+_XSAVE, _OSXSAVE = 1 << 26, 1 << 27
 _HTT = 1 << 28
 
 
@@ -105,7 +104,7 @@ class _Topology:
     def leaf_1(self, osxsave: bool) -> Leaf:
         logical_ids = 1 << self.package_shift
         ebx = 8 << 8 | logical_ids << 16 | self.processor << 24  # CLFLUSH line of 64 bytes
-        ecx = _LEAF_1_ECX | (_OSXSAVE if osxsave else 0)
+        ecx = _LEAF_1_ECX | (_OSXSAVE if osxsave and _LEAF_1_ECX & _XSAVE else 0)
         edx = _LEAF_1_EDX | (_HTT if self.processors > 1 else 0)
         return (silicon.SIGNATURE, ebx, ecx, edx)
 
@@ -156,11 +155,7 @@ _FIXED_LEAVES: dict[int, Leaf] = {
     0x8000_0006: (0, 0, 0x0100_6040, 0),
     0x8000_0007: (0, 0, 0, 0x100),  # invariant TSC
 }
-_FIXED_SUBLEAVES: dict[tuple[int, int], Leaf] = {
-    (0x7, 0): (0, _LEAF_7_EBX, 0, 0),
-    (0xD, 0): (silicon.XSAVE_STATE, silicon.XSAVE_AREA_BYTES, silicon.XSAVE_AREA_BYTES, 0),
-    (0xD, 1): (_LEAF_D1_EAX, 0, 0, 0),
-}
+_FIXED_SUBLEAVES: dict[tuple[int, int], Leaf] = {(0x7, 0): (0, _LEAF_7_EBX, 0, 0)}
 
 
 def _has_leaf(leaf: int) -> bool:

@@ -15,8 +15,6 @@ PHYSICAL_ADDRESS_BITS = 39
 LINEAR_ADDRESS_BITS = 48
 HIGHEST_BASIC_LEAF = 0x16
 HIGHEST_EXTENDED_LEAF = 0x8000_0008
-XSAVE_STATE = 0x3  # XCR0: x87 and SSE
-XSAVE_AREA_BYTES = 576
 
 
 class Mask(NamedTuple):
@@ -38,7 +36,7 @@ def masked(silicon: int, masks: tuple[Mask, ...]) -> int:
     return silicon
 
 
-# CPUID.1:ECX and EDX, CPUID.(7,0):EBX, CPUID.80000001H:ECX and EDX, CPUID.(D,1):EAX.
+# CPUID.1:ECX and EDX, CPUID.(7,0):EBX, CPUID.80000001H:ECX and EDX; leaf DH is all zero: XSAVE is masked.
 LEAF_1_ECX = 0x7FFA_FBFF
 LEAF_1_ECX_MASKS = (
     Mask(bits(2, 4, 15), "DTES64, DS-CPL, PDCM: no debug store, no performance counters"),
@@ -48,10 +46,9 @@ LEAF_1_ECX_MASKS = (
     Mask(bits(12, 28, 29), "FMA, AVX, F16C: the engine does not decode VEX arithmetic"),
     Mask(bits(17), "PCID: the platform has no process-context identifiers"),
     Mask(bits(21, 24), "x2APIC, TSC deadline: the APIC model has neither"),
-    Mask(
-        bits(30), "RDRAND: the engine takes host randomness, which would end 'same seed, same run'"
-    ),
-    Mask(bits(27), "OSXSAVE: follows CR4, set per processor"),
+    Mask(bits(22), "MOVBE: the engine does not decode it"),
+    Mask(bits(26, 27), "XSAVE, OSXSAVE: the engine decodes neither XSAVE nor XRSTOR"),
+    Mask(bits(30), "RDRAND: not in the engine; and randomness would end 'same seed, same run'"),
 )
 LEAF_1_EDX = 0xBFEB_FBFF
 LEAF_1_EDX_MASKS = (
@@ -65,17 +62,15 @@ LEAF_7_EBX_MASKS = (
     Mask(bits(1), "IA32_TSC_ADJUST is not modelled"),
     Mask(bits(2), "SGX is not modelled"),
     Mask(bits(4, 11), "HLE, RTM: the engine has no transactions"),
-    Mask(bits(5), "AVX2: the engine does not decode VEX arithmetic"),
+    Mask(bits(3, 5, 8), "BMI1, AVX2, BMI2: the engine does not decode VEX encodings"),
+    Mask(bits(7), "SMEP: the engine does not check it"),
     Mask(bits(10), "INVPCID: the engine does not decode it"),
     Mask(bits(14), "MPX: the engine has no bound registers"),
-    Mask(bits(18), "RDSEED: host randomness, as RDRAND"),
+    Mask(bits(18), "RDSEED: as RDRAND"),
+    Mask(bits(19), "ADX: the engine decodes neither ADCX nor ADOX"),
     Mask(bits(20), "SMAP: not on this platform"),
+    Mask(bits(23), "CLFLUSHOPT: the engine does not decode it"),
     Mask(bits(25), "Intel PT is not modelled"),
-)
-LEAF_D1_EAX = 0xF
-LEAF_D1_EAX_MASKS = (
-    Mask(bits(1, 3), "XSAVEC, XSAVES: the engine decodes neither"),
-    Mask(bits(2), "XGETBV with ECX = 1: only XCR0 is readable"),
 )
 EXTENDED_1_ECX = 0x121  # LAHF, LZCNT, PREFETCHW
 EXTENDED_1_EDX = 0x2C10_0800  # SYSCALL, NX, 1-GByte pages, RDTSCP, long mode
@@ -139,7 +134,7 @@ CAPABILITY_MASKS: dict[int, tuple[Mask, ...]] = {
     ),
     0x489: (
         Mask(bits(14), "SMXE: SMX is masked"),
-        Mask(bits(16, 17, 21), "FSGSBASE, PCIDE, SMAP: masked in CPUID"),
+        Mask(bits(16, 17, 20, 21), "FSGSBASE, PCIDE, SMEP, SMAP: masked in CPUID"),
     ),
     0x48C: (
         Mask(bits(0), "execute-only translations: the engine's nested tables cannot express them"),
