@@ -1,0 +1,38 @@
+"""Executes machine code: the one room that knows the C library unicorn.
+
+In come RAM (`ntsim.hw.ram`), worlds (`WorldState`: what a processor is, apart from its
+general registers) and register files; out come exits, each exactly at its instruction with nothing
+executed. What an exit means, and what the instruction then does, is decided above.
+
+    engine = Engine(ram)
+    world = engine.world(WorldState(cr3=root))
+    registers = RegisterFile()
+    registers.rip, registers.rsp = entry, stack
+    exit_ = engine.run(world, registers, steps=1000)
+    if exit_.kind is ExitKind.CPUID: ...; registers.rip += exit_.instruction_length
+
+The library is loaded by the first `world`: a machine without compiled code or guests never does.
+How it is done: `native.py` first, then `world.py`, `core.py`.
+"""
+
+from ntsim.hw.engine.core import Check, Engine
+from ntsim.hw.engine.decode import Instruction, MemoryOperand
+from ntsim.hw.engine.exits import Exit, ExitKind
+from ntsim.hw.engine.registers import RegisterFile
+from ntsim.hw.engine.state import WorldState
+from ntsim.hw.engine.unicorn_c import EngineError
+from ntsim.hw.engine.world import Intercept, World
+
+__all__ = [
+    "Check",
+    "Engine",
+    "EngineError",
+    "Exit",
+    "ExitKind",
+    "Instruction",
+    "Intercept",
+    "MemoryOperand",
+    "RegisterFile",
+    "World",
+    "WorldState",
+]

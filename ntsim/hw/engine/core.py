@@ -1,0 +1,227 @@
+"""The engine: runs worlds and reports why they stopped."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ntsim.hw.engine import native as n
+from ntsim.hw.engine import unicorn_c as c
+from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
+from ntsim.hw.engine.registers import RFLAGS, RIP, RegisterFile
+from ntsim.hw.engine.state import WorldState
+from ntsim.hw.engine.world import Intercept, World
+from ntsim.hw.ram import Ram
+
+_TRAP_FLAG, _DEBUG = 1 << 8, 1
+
+
+@dataclass(slots=True)
+class Check:
+    """One behaviour of the library: what was expected, whether it is so, what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def _checked(native: n.Native) -> n.Native:
+    """A new instance after the self-test; EngineError if the library is not as ntsim needs it."""
+    from ntsim.hw.engine.selftest import quick
+
+    for check in quick(native):
+        if not check.ok:
+            version = ".".join(map(str, c.version()))
+            raise c.EngineError(f"unicorn {version}: {check.name}: {check.detail}")
+    native.unmap_ram()
+    return native
+
+
+def _new_exit(registers: RegisterFile) -> Exit:
+    exit_ = registers.exit = Exit(registers.words)
+    return exit_
+
+
+class Engine:
+    """Executes code that lies in `ram`; loads the library at first use.
+
+    Not told otherwise, the engine believes that page tables and code change only by its own hand:
+    after writing either from Python, call `flush_tlb` or `write_code` / `invalidate_code`.
+    """
+
+    def __init__(self, ram: Ram) -> None:
+        self.ram = ram
+        self._native: n.Native | None = None
+        self._finalizer: Callable[[], object] = lambda: None
+        self._tlb_of: object = None  # the translation that the TLB holds entries of
+        self._flush_code = False
+        self.tables = [0]  # counts `flush_tlb`: who keeps translations looks at it
+
+    @classmethod
+    def on(cls, native: n.Native, ram: Ram) -> Engine:
+        """An engine on an instance that nobody else runs on."""
+        engine = cls(ram)
+        native.map_ram(ram)
+        engine._native = native
+        return engine
+
+    @property
+    def started(self) -> bool:
+        return self._native is not None
+
+    def start(self) -> n.Native:
+        """Load the library, enter SVM mode and check what ntsim relies on (20 ms a process)."""
+        if self._native is None:
+            native = n.idle() or _checked(n.Native())
+            native.map_ram(self.ram)
+            finalizer = weakref.finalize(self, n.give_back, native)
+            finalizer.atexit = False
+            self._finalizer = finalizer
+            self._native = native
+        return self._native
+
+    def close(self) -> None:
+        """Give the library back for the next machine; this engine's worlds cannot run any more.
+
+        The same happens when an engine is forgotten, only later if it is part of a cycle.
+        """
+        if self._native is not None:
+            self._native = None
+            self._finalizer()
+
+    def world(
+        self,
+        state: WorldState,
+        nested_root: int | None = None,
+        intercepts: Intercept = Intercept.DEFAULT,
+    ) -> World:
+        """A new world in `state`."""
+        return World(self, self.start(), state, nested_root, intercepts)
+
+    def run(self, world: World, registers: RegisterFile, steps: int) -> Exit:
+        """Run `world` with `registers` until something stops it, for at most `steps` instructions.
+
+        The registers are up to date afterwards; the world goes on from whatever they then hold.
+        """
+        native = self._native
+        assert native is not None and steps > 0, "no engine, or no steps"
+        if native.current is not world.slot:
+            self._enter(world)
+        if self._tlb_of is not world.translation:
+            self._change_translation(world)
+        if self._flush_code:
+            self._flush_code = False
+            native.flush_code()
+        event, handle, words = native.event, native.handle, registers.words
+        event[n.CODE] = 0
+        native.read_arguments = registers.read_batch
+        native.write_batch(handle, *registers.write_batch)
+        error = native.emu_start(handle, words[RIP], 0, 0, steps)
+        code = event[n.CODE]
+        if code < n.IO_IN or code == n.NO_MEMORY:
+            native.read_batch(handle, *registers.read_batch)
+        exit_: Exit = registers.exit or _new_exit(registers)
+        exit_.world = world
+        exit_.rip = words[RIP]
+        exit_.retired = native.layout.counter.value - 1
+        exit_._instruction = None
+        kind = KIND_OF_CODE.get(code - n.SVM_EXIT)
+        if kind is not None:
+            exit_.kind = kind
+        elif code >= n.SVM_EXIT:
+            self._classify(exit_, code)
+            if exit_.read_ahead:
+                self._approach(world, registers, steps)
+        elif error:
+            self._refused(error, exit_.rip)
+        else:
+            self._ran_out(exit_, steps)
+        return exit_
+
+    def _classify(self, exit_: Exit, code: int) -> None:
+        """An exit that needs a closer look."""
+        if code < n.IO_IN:
+            exit_.classify(code - n.SVM_EXIT)
+            return
+        assert self._native is not None
+        event = self._native.event
+        exit_.read_ahead = False
+        exit_.retired = event[n.COUNT] - 1
+        exit_.size, exit_.is_write = event[n.SIZE], bool(event[n.WRITE])
+        if code == n.NO_MEMORY:
+            exit_.kind, exit_.address = ExitKind.NO_MEMORY, event[n.PLACE]
+        elif code == n.SYSCALL:
+            exit_.kind = ExitKind.SYSCALL
+        else:
+            exit_.kind, exit_.port = ExitKind.IO, event[n.PLACE]
+
+    def _approach(self, world: World, registers: RegisterFile, steps: int) -> None:
+        """Step up to an instruction that cannot be fetched whole.
+
+        The library reads a block of code before it executes any of it: where an instruction in the
+        middle crosses into a page that faults, the fault comes at the beginning of the block. With
+        RFLAGS.TF blocks have one instruction. (A PUSHF on these last steps would push TF.)
+        """
+        words, retired = registers.words, 0
+        while True:
+            words[RFLAGS] |= _TRAP_FLAG
+            found = self.run(world, registers, steps - retired)
+            words[RFLAGS] &= ~_TRAP_FLAG
+            found.retired += retired
+            if not (found.kind is ExitKind.EXCEPTION and found.vector == _DEBUG):
+                return
+            retired = found.retired
+            if retired >= steps:
+                found.kind = ExitKind.QUANTUM_END
+                return
+
+    @staticmethod
+    def _ran_out(exit_: Exit, steps: int) -> None:
+        """The run ended by itself: the quantum is over, or HLT has executed."""
+        if exit_.retired >= steps:
+            exit_.kind = ExitKind.QUANTUM_END
+        else:
+            exit_.kind = ExitKind.HLT
+            exit_.rip -= 1
+            exit_.words[RIP] = exit_.rip
+
+    @staticmethod
+    def _refused(error: int, rip: int) -> NoReturn:
+        c.check(error, f"run at {rip:#x}")
+        raise AssertionError("unreachable")
+
+    def _enter(self, world: World) -> None:
+        """Bring `world` into the processor."""
+        native = self._native
+        assert native is not None and native is world.native, "this world is another machine's"
+        native.leave()
+        native.restore(world.slot)
+
+    def _change_translation(self, world: World) -> None:
+        """The TLB carries no address-space tags: empty it unless both translate alike."""
+        assert self._native is not None
+        if self._tlb_of != world.translation:
+            self._native.flush_tlb()
+        self._tlb_of = world.translation
+
+    def selftest(self) -> list[Check]:
+        """Every behaviour of the library that ntsim relies on, tried on a machine of its own."""
+        from ntsim.hw.engine.selftest import selftest
+
+        return selftest()
+
+    def flush_tlb(self) -> None:
+        """Page tables or nested page tables in RAM have changed."""
+        self._tlb_of = None
+        self.tables[0] += 1
+
+    def write_code(self, pa: int, data: bytes) -> None:
+        """Write bytes that may have been executed before."""
+        self.ram.write(pa, data)
+        self._flush_code = True
+
+    def invalidate_code(self) -> None:
+        """Bytes that may have been executed before have changed."""
+        self._flush_code = True

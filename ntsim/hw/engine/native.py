@@ -1,0 +1,263 @@
+"""One instance of the C library, inside SVM guest mode for good.
+
+The library is an x86 processor with AMD's SVM. Once a VMRUN has loaded a world, everything
+that the world's control block intercepts ends up in the interrupt hook with the instruction pointer
+on the instruction and nothing executed, and the processor never leaves guest mode: so the hook only
+notes the number and stops, and all the thinking happens after `uc_emu_start` has returned.
+
+Control blocks, MSR maps and the VMRUN stub lie in host memory of our own, mapped far above
+any RAM: a world costs the simulated machine no byte of its memory.
+
+An instance outlives the machine it was made for (closing one loses 0.4 MiB): `give_back` unmaps
+the RAM and keeps it for the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Any
+
+from ntsim.hw.engine import hostcode, svm
+from ntsim.hw.engine import unicorn_c as c
+from ntsim.hw.engine.layout import Layout, SavedProcessor
+from ntsim.hw.ram import PAGE_SIZE, Ram
+
+ARENA_BASE = 0x7F00_0000_0000
+"""Physical address of the engine's own memory: canonical, and beyond a processor's 46 bits."""
+
+MAX_WORLDS = 1000
+"""At one time on one instance."""
+_HOST_SAVE_PAGE, _SCRATCH_PAGE, _FIRST_SLOT, _SLOT_PAGES = 1, 2, 4, 4
+_ARENA_SIZE = (_FIRST_SLOT + MAX_WORLDS * _SLOT_PAGES) * PAGE_SIZE
+_NO_RESERVE = 0x4000
+_CR4_PAE = 1 << 5
+_NMI = 2
+_FNINIT_CONTROL = 0x37F
+
+CODE, STOP, PLACE, SIZE, WRITE, COUNT = range(6)
+"""Words of `Native.event`: why the run stopped; (for the hook); if no SVM exit: port or physical
+address, bytes, direction, the instruction counter."""
+SVM_EXIT = 0x100
+"""CODE is 0, SVM_EXIT + an exit code of `svm`, or one of the following."""
+IO_IN, IO_OUT, SYSCALL, NO_MEMORY = 0x10000, 0x10001, 0x10002, 0x10003
+
+
+class Slot:
+    """Where one world lives: a control block, its MSR map, the library's copy of the processor."""
+
+    __slots__ = ("block", "context", "host", "msr_map", "processor", "words")
+
+    def __init__(self, native: Native, number: int) -> None:
+        offset = (_FIRST_SLOT + number * _SLOT_PAGES) * PAGE_SIZE
+        self.block = ARENA_BASE + offset
+        self.host = native.arena[offset : offset + PAGE_SIZE]
+        self.words = self.host.cast("Q")
+        self.msr_map = native.arena[offset + PAGE_SIZE : offset + 3 * PAGE_SIZE]
+        self.context = native.new_context()
+        self.processor = native.layout.overlay(self.context)
+
+
+class Native:
+    """A library instance with its hooks; `current` is the slot whose world is in the processor.
+
+    `event` tells why a run stopped. `read_arguments` are for reading into the run's register file:
+    what executes half of its instruction before it can be stopped (IN, OUT, SYSCALL) is caught by
+    its hook, which reads the registers before that.
+    """
+
+    VMRUN_LIMIT = 0x5EED
+    """Instructions that the run of the stub may take: any number, if a rare one."""
+
+    def __init__(self) -> None:
+        lib = self.lib = c.library()
+        handle = ctypes.c_void_p()
+        c.check(lib.uc_open(c.ARCH_X86, c.MODE_64, ctypes.byref(handle)), "open")
+        self.handle = handle
+        self.emu_start = lib.uc_emu_start
+        self.read_batch, self.write_batch = lib.uc_reg_read_batch, lib.uc_reg_write_batch
+        c.check(lib.uc_ctl(handle, c.CTL_CPU_MODEL, ctypes.c_int(c.CPU_OPTERON_G5)), "CPU model")
+        c.check(lib.uc_ctl(handle, c.CTL_USE_EXITS, ctypes.c_int(1)), "no exit addresses")
+        self.event = (ctypes.c_uint64 * 6)()
+        self._callbacks: list[Any] = []
+        self.read_arguments: tuple[Any, Any, int] = (None, None, 0)
+        self.ram: Ram | None = None
+        self._map_arena()
+        self._add_hooks()
+        self._enter_host_state()
+        self._host_context = self.new_context()
+        self.current: Slot | None = None
+        self._made = 0
+        self._free: list[Slot] = []
+        self.layout = Layout(self)
+
+    def _map_arena(self) -> None:
+        flags = {}
+        if hasattr(mmap, "MAP_PRIVATE"):
+            flags["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+        memory = mmap.mmap(-1, _ARENA_SIZE, **flags)
+        self._pin = ctypes.c_char.from_buffer(memory)
+        self.arena = memoryview(memory)
+        self.arena[: len(svm.STUB)] = svm.STUB
+        address = ctypes.addressof(self._pin)
+        error = self.lib.uc_mem_map_ptr(self.handle, ARENA_BASE, _ARENA_SIZE, c.PROT_ALL, address)
+        c.check(error, "map the control blocks")
+
+    def _enter_host_state(self) -> None:
+        """The state that VMRUN starts from: long mode without paging, SVM on.
+
+        PAE and NXE here give every nested walk four levels and no-execute.
+        """
+        self.write_register(c.REG_CR4, _CR4_PAE)
+        self.write_register(c.REG_FPCW, _FNINIT_CONTROL)
+        self.write_register(c.REG_FPTAG, 0xFFFF)
+        self._write_msr(svm.MSR_EFER, svm.EFER_SVME | svm.EFER_LME | svm.EFER_LMA | svm.EFER_NXE)
+        self._write_msr(svm.MSR_VM_HSAVE_PA, ARENA_BASE + _HOST_SAVE_PAGE * PAGE_SIZE)
+
+    def _add_hooks(self) -> None:
+        stop, read, event = self.lib.uc_emu_stop, self.read_batch, self.event
+
+        def on_interrupt(handle: int, number: int, _: int) -> None:
+            event[CODE] = number
+            stop(handle)
+
+        def on_io(code: int, handle: int, port: int, size: int) -> None:
+            read(handle, *self.read_arguments)
+            event[CODE], event[PLACE], event[SIZE] = code, port, size
+            event[COUNT], event[WRITE] = self.layout.counter.value, code == IO_OUT
+            stop(handle)
+
+        def on_in(handle: int, port: int, size: int, _: int) -> int:
+            on_io(IO_IN, handle, port, size)
+            return 0
+
+        def on_out(handle: int, port: int, size: int, value: int, _: int) -> None:
+            on_io(IO_OUT, handle, port, size)
+
+        def on_syscall(handle: int, _: int) -> None:
+            on_io(SYSCALL, handle, 0, 0)
+
+        def on_no_memory(
+            handle: int, kind: int, address: int, size: int, value: int, _: int
+        ) -> bool:
+            event[CODE], event[PLACE], event[SIZE] = NO_MEMORY, address, size
+            event[COUNT] = self.layout.counter.value + (kind == c.MEM_FETCH_UNMAPPED)
+            event[WRITE] = kind == c.MEM_WRITE_UNMAPPED
+            return False
+
+        event[STOP] = ctypes.cast(stop, ctypes.c_void_p).value or 0
+        interrupt = hostcode.store_and_stop() or c.INTERRUPT_CALLBACK(on_interrupt)
+        self._hook(c.HOOK_INTR, interrupt)
+        self._hook(c.HOOK_INSN, c.IN_CALLBACK(on_in), ctypes.c_int(c.INS_IN))
+        self._hook(c.HOOK_INSN, c.OUT_CALLBACK(on_out), ctypes.c_int(c.INS_OUT))
+        self._hook(c.HOOK_INSN, c.SYSCALL_CALLBACK(on_syscall), ctypes.c_int(c.INS_SYSCALL))
+        self._hook(c.HOOK_MEM_UNMAPPED, c.UNMAPPED_CALLBACK(on_no_memory))
+
+    def _hook(self, kind: int, callback: Any, *instruction: Any) -> None:
+        self._callbacks.append(callback)  # the library only keeps the address
+        code = callback if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
+        added, everywhere = ctypes.byref(ctypes.c_size_t()), (1, 0)
+        error = self.lib.uc_hook_add(
+            self.handle, added, kind, code, self.event, *everywhere, *instruction
+        )
+        c.check(error, "add a hook")
+
+    def new_context(self) -> Any:
+        """A copy of the whole processor as it is now."""
+        context = ctypes.c_void_p()
+        c.check(self.lib.uc_context_alloc(self.handle, ctypes.byref(context)), "new context")
+        c.check(self.lib.uc_context_save(self.handle, context), "save context")
+        return context
+
+    def write_register(self, register: int, value: int) -> None:
+        box = ctypes.byref(ctypes.c_uint64(value))
+        c.check(self.lib.uc_reg_write(self.handle, register, box), "write a register")
+
+    def _write_msr(self, index: int, value: int) -> None:
+        """Only outside guest mode: inside, the intercept would leave through a dead stack frame."""
+        box = ctypes.byref(c.Msr(index, value))
+        c.check(self.lib.uc_reg_write(self.handle, c.REG_MSR, box), "write an MSR")
+
+    def scratch_block(self) -> tuple[int, memoryview]:
+        """A control block for experiments: physical address and bytes."""
+        offset = _SCRATCH_PAGE * PAGE_SIZE
+        return ARENA_BASE + offset, self.arena[offset : offset + PAGE_SIZE]
+
+    def take_slot(self) -> Slot:
+        if self._free:
+            return self._free.pop()
+        if self._made == MAX_WORLDS:
+            raise c.EngineError(f"{MAX_WORLDS} worlds exist: release some")
+        self._made += 1
+        return Slot(self, self._made - 1)
+
+    def give_back_slot(self, slot: Slot) -> None:
+        if self.current is slot:
+            self.current = None
+        self._free.append(slot)
+
+    def vmrun(self, block: int) -> None:
+        """Load the world whose control block lies at physical address `block`."""
+        c.check(self.lib.uc_context_restore(self.handle, self._host_context), "leave guest mode")
+        self.current = None
+        self.flush_tlb()
+        self.write_register(c.REG_RAX, block)
+        self.event[CODE] = 0
+        error = self.emu_start(self.handle, ARENA_BASE, 0, 0, self.VMRUN_LIMIT)
+        c.check(error, "VMRUN")
+        if self.event[CODE] != _NMI:
+            raise c.EngineError(f"VMRUN ended with {self.event[CODE]:#x}, not with its NMI")
+
+    def leave(self) -> None:
+        """Save the world that is in the processor, which then holds none."""
+        if self.current is not None:
+            self.save(self.current)
+            self.current = None
+
+    def save(self, slot: Slot) -> None:
+        """Copy the processor into `slot`."""
+        c.check(self.lib.uc_context_save(self.handle, slot.context), "save a world")
+
+    def restore(self, slot: Slot) -> None:
+        """Bring the world of `slot` into the processor. The TLB keeps the last one's entries."""
+        c.check(self.lib.uc_context_restore(self.handle, slot.context), "restore a world")
+        self.current = slot
+
+    def processor(self, slot: Slot) -> SavedProcessor:
+        """The processor of a world as it is now, for reading."""
+        if self.current is slot:
+            self.save(slot)
+        return slot.processor
+
+    def flush_tlb(self) -> None:
+        self.lib.uc_ctl(self.handle, c.CTL_TLB_FLUSH)
+
+    def flush_code(self) -> None:
+        self.lib.uc_ctl(self.handle, c.CTL_TB_FLUSH)
+
+    def map_ram(self, ram: Ram) -> None:
+        error = self.lib.uc_mem_map_ptr(self.handle, 0, ram.size, c.PROT_ALL, ram.address)
+        c.check(error, f"map {ram.size:#x} bytes of RAM")
+        self.ram = ram
+
+    def unmap_ram(self) -> None:
+        """Forget the RAM and everything translated from it."""
+        if self.ram is not None:
+            c.check(self.lib.uc_mem_unmap(self.handle, 0, self.ram.size), "unmap RAM")
+        self.ram = self.current = None
+        self.flush_code()
+        self.flush_tlb()
+
+
+_idle: list[Native] = []
+
+
+def idle() -> Native | None:
+    """An instance whose machine is gone."""
+    return _idle.pop() if _idle else None
+
+
+def give_back(native: Native) -> None:
+    """Keep an instance for the next machine."""
+    native.unmap_ram()
+    _idle.append(native)
