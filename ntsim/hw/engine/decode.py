@@ -134,6 +134,8 @@ _IO = {0xE4: "in", 0xE6: "out", 0xEC: "in", 0xEE: "out", 0x6C: "ins", 0x6E: "out
 
 
 def _one_byte(reader: _Reader, opcode: int) -> Instruction | None:
+    if opcode == 0xCE and reader.mode == 64:
+        return None
     if opcode in _ONE_BYTE:
         return Instruction(_ONE_BYTE[opcode])
     if opcode & 0xFE in _IO:
@@ -243,7 +245,7 @@ def _group_15(reader: _Reader) -> Instruction | None:
     number, prefix = found.register & 7, reader.mandatory
     if found.memory is None:
         names = dict(enumerate(("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "ptwrite")))
-        found.mnemonic = names.get(number, "") if prefix == REP else ""
+        found.mnemonic = names.get(number, "") if prefix == REP and reader.mode == 64 else ""
     elif prefix == 0x66:
         found.mnemonic = {6: "clwb", 7: "clflushopt"}.get(number, "")
     elif prefix == 0:
@@ -257,7 +259,10 @@ def _three_byte(reader: _Reader) -> Instruction | None:
     names |= {(0xF0, 0): "movbe", (0xF1, 0): "movbe", (0xF0, 0x66): "movbe", (0xF1, 0x66): "movbe"}
     names |= {(0xF6, 0x66): "adcx", (0xF6, REP): "adox"}
     name = names.get((opcode, prefix))
-    return _modrm(reader, name) if name else None
+    found = _modrm(reader, name) if name else None
+    if found is not None and found.memory is None and opcode != 0xF6:
+        return None  # these take memory only
+    return found
 
 
 def _modrm(reader: _Reader, mnemonic: str) -> Instruction:

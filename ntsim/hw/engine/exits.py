@@ -27,7 +27,7 @@ class ExitKind(IntEnum):
     QUANTUM_END = auto()  # `steps` instructions have executed
     HLT = auto()
     CPUID = auto()
-    IO = auto()  # port, size, is_write; string and REP forms in `instruction`
+    IO = auto()  # port, size, is_write; string forms in `instruction`; INS: [RDI] is already zero
     RDMSR = auto()
     WRMSR = auto()
     CR_READ = auto()  # number, gpr; also SMSW (see mnemonic)

@@ -96,7 +96,13 @@ def test_prefixes_count_into_the_length() -> None:
     assert (found.mnemonic, found.length, found.repeated) == ("cpuid", 6, True)
 
 
-@pytest.mark.parametrize("code", ["", "0f", "0f01", "0fc7", "66660fc7b3112233", "90", "48 89 03"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("", "0f", "0f01", "0fc7", "66660fc7b3112233", "90", "48 89 03"),
+        *("ce", "660f3880c1"),  # INTO in 64-bit code; INVEPT of a register
+    ],
+)
 def test_what_is_not_there_or_not_ours_is_none(code: str) -> None:
     assert decode(bytes.fromhex(code), 64) is None
 
