@@ -36,7 +36,7 @@ def masked(silicon: int, masks: tuple[Mask, ...]) -> int:
     return silicon
 
 
-# CPUID.1:ECX and EDX, CPUID.(7,0):EBX, CPUID.80000001H:ECX and EDX; leaf DH is all zero: XSAVE is masked.
+# CPUID.1:ECX and EDX, CPUID.(7,0):EBX, CPUID.80000001H:ECX and EDX. Leaf DH is 0: no XSAVE.
 LEAF_1_ECX = 0x7FFA_FBFF
 LEAF_1_ECX_MASKS = (
     Mask(bits(2, 4, 15), "DTES64, DS-CPL, PDCM: no debug store, no performance counters"),

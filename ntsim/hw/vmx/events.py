@@ -188,6 +188,21 @@ class VmEntryUsedUnwritten:
         return f"P{self.processor} VM entry with fields never written: {names}"
 
 
+@dataclass(frozen=True, slots=True)
+class GuestMetEngineLimit:
+    """A guest executed an instruction that silicon has and ntsim does not; it gets #UD.
+
+    CPUID of the modelled processor says that it is not supported.
+    """
+
+    processor: int
+    rip: int
+    instruction: str
+
+    def __str__(self) -> str:
+        return f"P{self.processor} guest at {self.rip:#x}: ntsim lacks {self.instruction}"
+
+
 VmxEvent: TypeAlias = (
     VmxOperationEntered
     | VmxOperationLeft
@@ -202,6 +217,7 @@ VmxEvent: TypeAlias = (
     | VmcsRegionWritten
     | VmcsNeverCleared
     | VmEntryUsedUnwritten
+    | GuestMetEngineLimit
 )
 VmxObserver: TypeAlias = Callable[[VmxEvent], None]
 

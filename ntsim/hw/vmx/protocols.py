@@ -45,6 +45,20 @@ class DescriptorTable(Protocol):
     limit: int
 
 
+class InterruptSource(Protocol):
+    """The local APIC."""
+
+    requested: int
+
+    def deliverable(self, cr8: int, /) -> int:
+        """The highest pending vector that task priority `cr8` lets through, or -1."""
+        ...
+
+    def accept(self, vector: int, /) -> None:
+        """The processor takes the interrupt."""
+        ...
+
+
 class VmxProcessor(Protocol):
     """A logical processor, without general registers: a guest's are `VmxUnit.gpr`."""
 
@@ -70,6 +84,11 @@ class VmxProcessor(Protocol):
     @property
     def memory(self) -> Memory:
         """Physical memory."""
+        ...
+
+    @property
+    def apic(self) -> InterruptSource:
+        """Where interrupts come from."""
         ...
 
     @property

@@ -37,7 +37,8 @@ class VmxState:
     RSP is the processor's). `active` maps the physical address of each VMCS active here to its
     on-chip copy; `current` is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
-    the VMCS, and `injection` is an event that waits for its first instruction boundary.
+    the VMCS, and `injection` is an event that waits for its first instruction boundary;
+    `retired` is how many instructions the last run took.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class VmxState:
         self.translations_invalid = False
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection: Event | None = None
+        self.retired = 0
 
     def enter_guest(self, start: GuestStart, injection: Event | None) -> None:
         """What the guest's first instruction boundary finds."""
@@ -76,6 +78,11 @@ class VmxState:
     def in_operation(self) -> bool:
         """Between VMXON and VMXOFF."""
         return self.mode is not VmxMode.OFF
+
+    @property
+    def mode_name(self) -> str:
+        """ "off", "root" or "non-root"."""
+        return self.mode.value
 
     @property
     def in_non_root(self) -> bool:

@@ -5,6 +5,10 @@ are 64-bit physical addresses already read from memory: faults of a memory opera
 An instruction that ends normally has set RFLAGS.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.instructions import access, entry, invalidate, operation, pointers
@@ -13,9 +17,16 @@ from ntsim.hw.vmx.instructions.vmcall import vmcall
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
+if TYPE_CHECKING:
+    from ntsim.hw.engine import Engine
+    from ntsim.hw.vmx.guest.state import Guest
+
 
 class VmxUnit(VmxState):
-    """`VmxState` and what can be done to it."""
+    """`VmxState` and what can be done to it. `engine` is set before the first guest runs."""
+
+    engine: Engine | None = None
+    _guest: Guest | None = None
 
     def vmxon(self, pointer: int) -> VmxResult:
         """VMXON m64."""
@@ -75,6 +86,20 @@ class VmxUnit(VmxState):
                 cause.instruction_information,
             )
         return perform(self, cause)
+
+    def run_guest(self, steps: int) -> GuestExit | None:
+        """Run the guest for at most `steps` instructions; `retired` says how many it took.
+
+        None: the quantum is over, or the guest waits (`activity`). Else the VM exit that was.
+        """
+        if self._guest is None:
+            from ntsim.hw.vmx.guest.state import Guest
+
+            assert self.engine is not None, "give the unit an engine before it runs a guest"
+            self._guest = Guest(self, self.engine)
+        from ntsim.hw.vmx.guest.run import run
+
+        return run(self._guest, steps)
 
     def write_back(self) -> None:
         """Put every active VMCS into its region, for a crash dump; they stay active."""

@@ -1,0 +1,137 @@
+"""Events in a guest: which exit, which go through its IDT, and what double and triple faults are.
+
+Source: SDM 3, "Other Causes of VM Exits" (exceptions, triple fault), "Information for VM Exits Due
+to Vectored Events", "Information About VM Exits That Occur During Event Delivery"; the table of
+double-fault conditions in "Interrupt 8—Double Fault Exception (#DF)".
+"""
+
+from __future__ import annotations
+
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.exceptions import ProcessorException
+from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest.delivery import deliver
+from ntsim.hw.vmx.guest.ept import EptFault
+from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.interruption import Event
+
+_CONTRIBUTORY = frozenset(
+    {abi.VECTOR_DE, abi.VECTOR_TS, abi.VECTOR_NP, abi.VECTOR_SS, abi.VECTOR_GP}
+)
+_EXCEPTION_KINDS = (
+    abi.INTR_TYPE_HARDWARE_EXCEPTION,
+    abi.INTR_TYPE_SOFTWARE_EXCEPTION,
+    abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION,
+)
+DR6_BS = 1 << 14
+
+
+def event_of(fault: ProcessorException) -> Event:
+    """A fault raised by Python, as the event it is."""
+    return Event.exception(fault.vector, fault.error_code)
+
+
+def raise_event(
+    guest: Guest, event: Event, address: int = 0, during: Event | None = None
+) -> ExitInformation | None:
+    """An exception, software interrupt or injected event happens at the guest's RIP.
+
+    A VM exit if the exception bitmap says so; else it is delivered, and None. `address` is the
+    linear address of a page fault, or the DR6 bits of a debug exception; `during` is the event
+    whose delivery raised this one.
+    """
+    if _exits(guest, event):
+        return _exception_exit(guest, event, address, during)
+    if during is not None:
+        combined = _combine(during, event)
+        if combined is None:
+            why = f"vector {event.vector} while delivering vector {during.vector}"
+            return ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT, why=f"triple fault: {why}")
+        if combined is not event:
+            event = combined
+            if _exits(guest, event):
+                return _exception_exit(guest, event, 0, None)
+    _record_cause(guest, event, address)
+    return inject(guest, event)
+
+
+def inject(guest: Guest, event: Event) -> ExitInformation | None:
+    """Deliver without asking the exception bitmap, as for an event that VM entry injects."""
+    try:
+        deliver(guest, event)
+    except ProcessorException as fault:
+        return raise_event(guest, event_of(fault), fault.address, during=event)
+    except EptFault as fault:
+        return ept_exit(guest, fault, during=event)
+    guest.vmx.interruptibility &= ~(abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS)
+    guest.vmx.activity = abi.ACTIVITY_STATE_ACTIVE
+    return None
+
+
+def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> ExitInformation:
+    """EPT violation or misconfiguration."""
+    if fault.qualification is None:
+        return ExitInformation(
+            abi.EXIT_REASON_EPT_MISCONFIGURATION,
+            vectoring=during,
+            guest_physical_address=fault.address,
+        )
+    guest.registers.rflags |= 0 if during else abi.RFLAGS_RF
+    return ExitInformation(
+        abi.EXIT_REASON_EPT_VIOLATION,
+        fault.qualification,
+        vectoring=during,
+        guest_linear_address=fault.linear,
+        guest_physical_address=fault.address,
+    )
+
+
+def _exits(guest: Guest, event: Event) -> bool:
+    """The exception bitmap; for a page fault with its error code's mask and match."""
+    if event.kind not in _EXCEPTION_KINDS:
+        return False
+    chosen = bool(guest.get(abi.EXCEPTION_BITMAP) >> event.vector & 1)
+    if event.vector != abi.VECTOR_PF or event.kind != abi.INTR_TYPE_HARDWARE_EXCEPTION:
+        return chosen
+    masked = (event.error_code or 0) & guest.get(abi.PAGE_FAULT_ERROR_CODE_MASK)
+    return (masked == guest.get(abi.PAGE_FAULT_ERROR_CODE_MATCH)) == chosen
+
+
+def _exception_exit(
+    guest: Guest, event: Event, address: int, during: Event | None
+) -> ExitInformation:
+    """CR2 and DR6 stay as they are; the qualification has what they would have got."""
+    qualification = address if event.vector in (abi.VECTOR_PF, abi.VECTOR_DB) else 0
+    if event.kind == abi.INTR_TYPE_HARDWARE_EXCEPTION and event.vector != abi.VECTOR_DB:
+        guest.registers.rflags |= abi.RFLAGS_RF  # as in the image that delivery would push
+    return ExitInformation(
+        abi.EXIT_REASON_EXCEPTION_OR_NMI,
+        qualification,
+        instruction_length=event.instruction_length if event.is_software else 0,
+        event=event,
+        vectoring=during,
+    )
+
+
+def _combine(first: Event, second: Event) -> Event | None:
+    """What the second event becomes: itself, a double fault, or (None) a triple fault."""
+    if first.kind != abi.INTR_TYPE_HARDWARE_EXCEPTION:
+        return second
+    faults = second.vector in _CONTRIBUTORY or second.vector == abi.VECTOR_PF
+    if first.vector == abi.VECTOR_DF and faults:
+        return None
+    after_fault = first.vector == abi.VECTOR_PF and faults
+    after_contributory = first.vector in _CONTRIBUTORY and second.vector in _CONTRIBUTORY
+    if after_fault or after_contributory:
+        return Event.exception(abi.VECTOR_DF, 0)
+    return second
+
+
+def _record_cause(guest: Guest, event: Event, address: int) -> None:
+    """What the handler will look at: CR2, DR6."""
+    if event.kind != abi.INTR_TYPE_HARDWARE_EXCEPTION:
+        return
+    if event.vector == abi.VECTOR_PF:
+        guest.processor.cr2 = address
+    elif event.vector == abi.VECTOR_DB:
+        guest.processor.dr[6] |= address

@@ -1,0 +1,155 @@
+"""IN, OUT, INS, OUTS: permission, I/O bitmaps, and the port bus.
+
+Source: SDM 3, "Instructions That Cause VM Exits Conditionally", "Exit Qualification for I/O
+Instructions"; SDM 1, "Input/Output", for the permission bitmap in the TSS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.exceptions import general_protection
+from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest.exits import instruction_exit
+from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.protocols import RAX, RCX, RDI, RSI
+from ntsim.hw.vmx.vmcs import peek
+
+if TYPE_CHECKING:
+    from ntsim.hw.engine import Exit, Instruction
+
+_IN, _STRING, _REP, _IMMEDIATE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
+_ADDRESS_SIZES = {2: 0, 4: 1, 8: 2}
+_SEGMENT_NUMBERS = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5}
+_IO_MAP_BASE = 0x66  # in a TSS
+_BITMAP_PORTS = 0x8000
+
+
+def io(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """Refuse, exit, or do it."""
+    instruction = exit_.instruction
+    assert instruction is not None
+    if not exit_.io_allowed:
+        _check_permission_bitmap(guest, exit_.port, exit_.size)
+    if _exits(guest, exit_.port, exit_.size):
+        return _io_exit(guest, exit_, instruction)
+    if instruction.mnemonic in ("ins", "outs"):
+        _string(guest, exit_, instruction)
+        return None
+    if exit_.is_write:
+        value = guest.words[RAX] & (1 << 8 * exit_.size) - 1
+        guest.processor.port_out(exit_.port, exit_.size, value)
+    else:
+        value = guest.processor.port_in(exit_.port, exit_.size)
+        _set_accumulator(guest, exit_.size, value)
+    guest.skip(exit_)
+    return None
+
+
+def _set_accumulator(guest: Guest, size: int, value: int) -> None:
+    """AL and AX leave the rest of RAX alone; EAX clears the upper half."""
+    if size == 4:
+        guest.set_32(RAX, value)
+    else:
+        mask = (1 << 8 * size) - 1
+        guest.words[RAX] = guest.words[RAX] & ~mask | value & mask
+
+
+def _exits(guest: Guest, port: int, size: int) -> bool:
+    """I/O bitmaps, if used, decide alone; an access past port FFFFH always exits."""
+    if not guest.primary & abi.CPU_BASED_USE_IO_BITMAPS:
+        return bool(guest.primary & abi.CPU_BASED_UNCONDITIONAL_IO_EXITING)
+    if port + size > 0x10000:
+        return True
+    return any(_bitmap_bit(guest, one) for one in range(port, port + size))
+
+
+def _bitmap_bit(guest: Guest, port: int) -> bool:
+    page = guest.get(abi.IO_BITMAP_A if port < _BITMAP_PORTS else abi.IO_BITMAP_B)
+    port %= _BITMAP_PORTS
+    byte = peek(guest.processor.memory, page + (port >> 3), 1)[0]
+    return bool(byte >> (port & 7) & 1)
+
+
+def _io_exit(guest: Guest, exit_: Exit, instruction: Instruction) -> ExitInformation:
+    qualification = exit_.size - 1 | exit_.port << 16
+    qualification |= 0 if exit_.is_write else _IN
+    string = instruction.mnemonic in ("ins", "outs")
+    qualification |= _STRING if string else 0
+    qualification |= _REP if string and instruction.repeated else 0
+    qualification |= _IMMEDIATE if instruction.immediate is not None else 0
+    if not string:
+        return instruction_exit(abi.EXIT_REASON_IO_INSTRUCTION, exit_, qualification)
+    operand = instruction.memory
+    size = operand.size if operand else 8
+    information = _ADDRESS_SIZES[size] << 7
+    if exit_.is_write and operand is not None:
+        information |= _SEGMENT_NUMBERS[operand.segment] << 15
+    return instruction_exit(
+        abi.EXIT_REASON_IO_INSTRUCTION,
+        exit_,
+        qualification,
+        information=information,
+        linear=_string_address(guest, exit_, instruction),
+    )
+
+
+def _address_mask(guest: Guest, instruction: Instruction) -> int:
+    size = instruction.memory.size if instruction.memory else (8 if guest.is_64_bit else 4)
+    return (1 << 8 * size) - 1
+
+
+def _string_address(guest: Guest, exit_: Exit, instruction: Instruction) -> int:
+    """Linear address of the next element: ES:RDI, or DS:RSI with its override."""
+    mask = _address_mask(guest, instruction)
+    if exit_.is_write:
+        segment = instruction.memory.segment if instruction.memory else "ds"
+        return guest.world.view.linear(segment, guest.words[RSI] & mask)
+    return guest.world.view.linear("es", guest.words[RDI] & mask)
+
+
+def _string(guest: Guest, exit_: Exit, instruction: Instruction) -> None:
+    """One iteration; a repeated instruction stays until RCX is used up."""
+    mask = _address_mask(guest, instruction)
+    if instruction.repeated and not guest.words[RCX] & mask:
+        guest.skip(exit_)
+        return
+    linear, user = _string_address(guest, exit_, instruction), guest.cpl == 3
+    if exit_.is_write:
+        value = guest.memory.read_int(linear, exit_.size, user=user)
+        guest.processor.port_out(exit_.port, exit_.size, value)
+    else:
+        guest.memory.translate(linear, 2, user)  # a fault comes before the port is read
+        value = guest.processor.port_in(exit_.port, exit_.size)
+        guest.memory.write(linear, value.to_bytes(exit_.size, "little"), user=user)
+    step = -exit_.size if guest.registers.rflags & abi.RFLAGS_DF else exit_.size
+    index = RSI if exit_.is_write else RDI
+    _add(guest, index, step, mask)
+    if not instruction.repeated:
+        guest.skip(exit_)
+        return
+    _add(guest, RCX, -1, mask)
+    if not guest.words[RCX] & mask:
+        guest.skip(exit_)
+
+
+def _add(guest: Guest, register: int, step: int, mask: int) -> None:
+    """Add to a register at the width of the address."""
+    value = guest.words[register]
+    kept = 0 if mask == 0xFFFF_FFFF else value & ~mask
+    guest.words[register] = kept | value + step & mask
+
+
+def _check_permission_bitmap(guest: Guest, port: int, size: int) -> None:
+    """CPL above IOPL, or virtual-8086 mode: each port's bit in the TSS has to be 0."""
+    tr = guest.processor.tr
+    refused = general_protection(f"I/O to port {port:#x} at CPL {guest.cpl}")
+    if tr.limit < _IO_MAP_BASE + 1:
+        raise refused
+    offset = guest.memory.read_int(tr.base + _IO_MAP_BASE, 2) + (port >> 3)
+    if offset + 1 > tr.limit:
+        raise refused
+    bits = guest.memory.read_int(tr.base + offset, 2) >> (port & 7)
+    if bits & (1 << size) - 1:
+        raise refused

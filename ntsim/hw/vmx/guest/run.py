@@ -1,0 +1,236 @@
+"""The run loop of a guest: what stops the engine exits, is emulated, or is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.exceptions import ProcessorException
+from ntsim.hw.vmx.events import GuestMetEngineLimit
+from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.exits import GuestExit, perform
+from ntsim.hw.vmx.guest import (
+    control_registers,
+    io,
+    msrs,
+    plain,
+    system_calls,
+    tables,
+    vmx_instructions,
+)
+from ntsim.hw.vmx.guest.ept import EptFault
+from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_event
+from ntsim.hw.vmx.guest.nested import nested_fault
+from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.interruption import Event
+
+if TYPE_CHECKING:
+    from ntsim.hw.engine import Exit
+
+_Handler = Callable[[Guest, "Exit"], ExitInformation | None]
+_SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
+_STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+_DR_MOVES = ("mov_to_dr", "mov_from_dr")
+
+
+def run(guest: Guest, steps: int) -> GuestExit | None:
+    """Run the guest for at most `steps` instructions.
+
+    A GuestExit: the VM exit has taken place and the host's state is loaded. None: the quantum is
+    used up, or the guest is not active and nothing wakes it. `guest.vmx.retired` says how many
+    instructions it was.
+    """
+    vmx = guest.vmx
+    assert vmx.in_non_root, "no guest is running"
+    guest.begin()
+    vmx.retired = 0
+    information = _first_boundary(guest)
+    while information is None and vmx.retired < steps:
+        if vmx.activity != abi.ACTIVITY_STATE_ACTIVE:
+            break
+        information = _execute(guest, steps - vmx.retired)
+        if information is None and _watched(guest):
+            guest.note_interrupt_shadow()
+            information = _boundary(guest)
+    guest.store()
+    if information is None:
+        return None
+    guest.note_interrupt_shadow()
+    return perform(vmx, information)
+
+
+def _first_boundary(guest: Guest) -> ExitInformation | None:
+    """VM entry delivers what it injects, before anything else happens."""
+    vmx = guest.vmx
+    event, vmx.injection = vmx.injection, None
+    if event is None:
+        return _boundary(guest)
+    if event.kind == abi.INTR_TYPE_OTHER_EVENT:
+        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+    exited = inject(guest, event)
+    if exited is None and guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+    return exited or _boundary(guest)
+
+
+def _watched(guest: Guest) -> bool:
+    """Whether anything may happen between instructions."""
+    window = guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+    return bool(window or guest.processor.apic.requested)
+
+
+def _boundary(guest: Guest) -> ExitInformation | None:
+    """What may happen between two instructions: window exits, then interrupts."""
+    vmx = guest.vmx
+    open_window = guest.registers.rflags & abi.RFLAGS_IF and not vmx.interruptibility & _SHADOW
+    if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and open_window:
+        vmx.activity = abi.ACTIVITY_STATE_ACTIVE
+        return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
+    return _external_interrupt(guest, bool(open_window))
+
+
+def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | None:
+    """With external-interrupt exiting RFLAGS.IF does not matter; without it the guest takes it."""
+    apic = guest.processor.apic
+    if not apic.requested:
+        return None
+    vector = apic.deliverable(guest.processor.cr8)
+    if vector < 0 or guest.vmx.activity > abi.ACTIVITY_STATE_HLT:
+        return None
+    event = Event(vector, abi.INTR_TYPE_EXTERNAL_INTERRUPT)
+    if not guest.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
+        if not open_window:
+            return None
+        apic.accept(vector)
+        return inject(guest, event)
+    if guest.vmx.interruptibility & _SHADOW:
+        return None
+    acknowledge = guest.get(abi.VM_EXIT_CONTROLS) & abi.VM_EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT
+    if not acknowledge:
+        return ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT)
+    apic.accept(vector)
+    return ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event)
+
+
+def _execute(guest: Guest, steps: int) -> ExitInformation | None:
+    """One run of the engine, and whatever stopped it."""
+    from ntsim.hw.engine import ExitKind
+
+    stepping = guest.primary & _STEPPING
+    if guest.vmx.interruptibility & _SHADOW and _watched(guest):
+        steps = 1  # what waits is let through behind the next instruction
+    exit_ = guest.engine.run(guest.world, guest.registers, 1 if stepping else steps)
+    guest.vmx.retired += exit_.retired
+    if exit_.kind is not ExitKind.QUANTUM_END:
+        information = _stopped(guest, exit_)
+        if information is not None:
+            return information
+    if stepping & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+    return None
+
+
+def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
+    handler = _handlers()[exit_.kind]
+    stepped = guest.registers.rflags & abi.RFLAGS_TF
+    before = guest.registers.rip
+    try:
+        information = handler(guest, exit_)
+    except ProcessorException as fault:
+        return raise_event(guest, event_of(fault), fault.address)
+    except EptFault as fault:
+        return ept_exit(guest, fault)
+    if information is not None:
+        guest.registers.rflags &= ~0 if information.event else ~abi.RFLAGS_RF
+        return information
+    if guest.registers.rip != before and exit_.kind not in _EVENTS:
+        guest.vmx.retired += 1
+        guest.vmx.interruptibility &= ~_SHADOW
+        if stepped:
+            return raise_event(guest, Event.exception(abi.VECTOR_DB), DR6_BS)
+    return None
+
+
+def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """A fault of the engine's own. #GP of a MOV DR in ring 3 comes after MOV-DR exiting."""
+    if exit_.engine_limit:
+        guest.vmx.observer(
+            GuestMetEngineLimit(guest.processor.number, exit_.rip, exit_.engine_limit)
+        )
+    dr_exiting = guest.primary & abi.CPU_BASED_MOV_DR_EXITING
+    if dr_exiting and exit_.vector == abi.VECTOR_GP and exit_.mnemonic in _DR_MOVES:
+        return control_registers.dr_access(guest, exit_)
+    if exit_.vector == abi.VECTOR_PF:
+        return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), exit_.address)
+    cause = DR6_BS if exit_.vector == abi.VECTOR_DB else 0
+    return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), cause)
+
+
+def _software_interrupt(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """INT n, INT3, INTO, INT1."""
+    kinds = {
+        "int": abi.INTR_TYPE_SOFTWARE_INTERRUPT,
+        "int1": abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION,
+    }
+    kind = kinds.get(exit_.mnemonic, abi.INTR_TYPE_SOFTWARE_EXCEPTION)
+    return raise_event(guest, Event(exit_.vector, kind, None, exit_.instruction_length))
+
+
+def _no_memory(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """The guest reached physical memory that the machine does not have; silicon reads ones there.
+
+    The engine cannot go on, so the guest shuts down, and `why` says what happened.
+    """
+    why = f"physical address {exit_.address:#x} is beyond the machine's memory"
+    return ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT, why=why)
+
+
+_table: dict[object, _Handler] = {}
+_EVENTS: set[object] = set()
+
+
+def _handlers() -> dict[object, _Handler]:
+    """The handler of each kind of exit; made at first use, with the engine."""
+    if _table:
+        return _table
+    from ntsim.hw.engine import ExitKind as K
+
+    _EVENTS.update((K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.SYSCALL, K.SYSRET))
+    _table.update(
+        {
+            K.HLT: plain.hlt,
+            K.CPUID: plain.cpuid,
+            K.IO: io.io,
+            K.RDMSR: msrs.rdmsr,
+            K.WRMSR: msrs.wrmsr,
+            K.CR_READ: control_registers.cr_read,
+            K.CR_WRITE: control_registers.cr_write,
+            K.DR_READ: control_registers.dr_access,
+            K.DR_WRITE: control_registers.dr_access,
+            K.EXCEPTION: _exception,
+            K.SOFTWARE_INTERRUPT: _software_interrupt,
+            K.RDTSC: msrs.rdtsc,
+            K.RDTSCP: msrs.rdtscp,
+            K.RDPMC: msrs.rdpmc,
+            K.PAUSE: plain.pause,
+            K.INVLPG: plain.invlpg,
+            K.INVD: plain.invd,
+            K.WBINVD: plain.wbinvd,
+            K.DESCRIPTOR_TABLE: tables.descriptor_table,
+            K.VMX_INSTRUCTION: vmx_instructions.vmx_instruction,
+            K.SYSCALL: system_calls.syscall,
+            K.SYSRET: system_calls.sysret,
+            K.NESTED_FAULT: nested_fault,
+            K.NO_MEMORY: _no_memory,
+            K.MONITOR: plain.monitor,
+            K.MWAIT: plain.mwait,
+            K.XSETBV: plain.xsetbv,
+            **dict.fromkeys(
+                (K.XGETBV, K.RDRAND, K.RDSEED, K.INVPCID, K.GETSEC, K.RSM), plain.undefined
+            ),
+            **dict.fromkeys((K.SYSENTER, K.SYSEXIT), plain.undefined),
+        }
+    )
+    return _table
