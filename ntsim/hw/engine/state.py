@@ -17,6 +17,8 @@ from ntsim.hw.cpu import (
 
 CR0_PE, CR0_PG = 1 << 0, 1 << 31
 _EFER_SVME = 1 << 12
+_CONTROL = ("cr0", "cr3", "cr4")
+_SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs", "ldtr", "tr")
 
 
 def _flat_code() -> Segment:
@@ -54,14 +56,28 @@ class WorldState:
     @classmethod
     def of(cls, processor: Any) -> WorldState:
         """The state of an `ntsim.hw.cpu.Processor`."""
-        names = ("cr0", "cr3", "cr4", "cs", "ss", "ds", "es", "fs", "gs", "ldtr", "tr")
         return cls(
-            **{name: getattr(processor, name) for name in names},
+            **{name: getattr(processor, name) for name in (*_CONTROL, *_SEGMENTS)},
             gdtr=processor.gdtr,
             idtr=processor.idtr,
             efer=processor.msrs[IA32_EFER],
             kernel_gs_base=processor.msrs[IA32_KERNEL_GS_BASE],
         )
+
+    def into(self, processor: Any) -> None:
+        """Make it the state of an `ntsim.hw.cpu.Processor`, without checks."""
+        for name in _CONTROL:
+            setattr(processor, name, getattr(self, name))
+        for name in _SEGMENTS:
+            segment = getattr(self, name)
+            getattr(processor, name).set(
+                segment.selector, segment.base, segment.limit, segment.access_rights
+            )
+        for table, own in ((processor.gdtr, self.gdtr), (processor.idtr, self.idtr)):
+            table.base, table.limit = own.base, own.limit
+        processor.cpl = self.ss.access_rights >> 5 & 3
+        processor.msrs[IA32_EFER] = self.efer
+        processor.msrs[IA32_KERNEL_GS_BASE] = self.kernel_gs_base
 
     @property
     def engine_cr4(self) -> int:

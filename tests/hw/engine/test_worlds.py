@@ -121,6 +121,32 @@ def test_state_comes_back_as_it_went_in(bench: Bench) -> None:
     assert plain(got) == plain(state)
 
 
+def test_a_processor_is_a_state_and_back(bench: Bench) -> None:
+    from ntsim.hw.clock import Clock
+    from ntsim.hw.cpu import IA32_KERNEL_GS_BASE, Processor
+    from ntsim.hw.cpu_model import DEFAULT
+    from ntsim.hw.ports import PortBus
+
+    def processor() -> Processor:
+        return Processor(0, 1, DEFAULT, bench.ram, Clock(), PortBus())
+
+    first, second = processor(), processor()
+    first.cr3 = bench.root
+    first.cs.set(0x10, 0, 0xFFFF_FFFF, 0xA09B)
+    first.ss.set(0x18, 0, 0xFFFF_FFFF, 0xC093)
+    first.gs.set(0x2B, DATA_VA, 0xFFFF_FFFF, 0xC0F3)
+    first.gdtr.base, first.msrs[IA32_KERNEL_GS_BASE] = 0x1234_5000, 0x7777
+    world = bench.engine.world(WorldState.of(first))
+    bench.put(asm("mov rax, gs:[rcx]; swapgs; cpuid"))
+    bench.registers.rcx = 0
+    assert bench.engine.run(world, bench.registers, 10).kind is K.CPUID
+    world.state().into(second)
+    assert (second.cr3, second.cs.access_rights, second.cpl) == (bench.root, 0xA09B, 0)
+    assert (second.gdtr.base, second.gs.base) == (0x1234_5000, 0x7777)
+    assert second.msrs[IA32_KERNEL_GS_BASE] == DATA_VA
+    assert second.cr4 == first.cr4
+
+
 def test_segment_bases_can_be_read_and_written(bench: Bench) -> None:
     bench.ram.u64[DATA_PA + 0x18 >> 3], bench.ram.u64[DATA_PA + 0x118 >> 3] = 0x11, 0x22
     bench.world.gs_base = DATA_VA
