@@ -1,0 +1,88 @@
+"""Memory manager.
+
+Layout: Windows 10 build 19041 x64 public symbols. Bit fields share the named unit they lie in;
+the routine that uses one names its mask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.abi.scalars import PVOID, SHORT, UCHAR, ULONG, ULONGLONG, USHORT
+from ntsim.abi.types import Structure, array, at
+
+if TYPE_CHECKING:
+    from ntsim.abi.ps import PEPROCESS
+    from ntsim.abi.rtl import LIST_ENTRY, SINGLE_LIST_ENTRY
+
+
+class MDL(Structure, size=0x30):
+    Next: PMDL = at(0x00)
+    Size: SHORT = at(0x08)
+    MdlFlags: SHORT = at(0x0A)
+    AllocationProcessorNumber: USHORT = at(0x0C)
+    Reserved: USHORT = at(0x0E)
+    Process: PEPROCESS = at(0x10)
+    MappedSystemVa: PVOID = at(0x18)
+    StartVa: PVOID = at(0x20)
+    ByteCount: ULONG = at(0x28)
+    ByteOffset: ULONG = at(0x2C)
+
+
+class MMPFN(Structure, size=0x30):
+    ListEntry: LIST_ENTRY = at(0x00)
+
+    # TreeNode at 0x0: _RTL_BALANCED_NODE
+    class _u1(Structure):
+        # Active at 0x0: _MI_ACTIVE_PFN
+        Next: PVOID = at(0x00)
+        NextSlistPfn: SINGLE_LIST_ENTRY = at(0x00)
+
+    u1: _u1 = at(0x00)
+    PteAddress: PVOID = at(0x08)
+    PteLong: ULONGLONG = at(0x08)
+    OriginalPte: ULONGLONG = at(0x10)
+
+    # u2 at 0x18: _MIPFNBLINK
+    class _u3(Structure):
+        ReferenceCount: USHORT = at(0x00)
+
+        class _e2(Structure):
+            ReferenceCount: USHORT = at(0x00)
+
+        e2: _e2 = at(0x00)
+
+        class _e4(Structure):
+            EntireField: ULONG = at(0x00)
+
+        e4: _e4 = at(0x00)
+        # e1 at 0x2: _MMPFNENTRY1
+        # e3 at 0x3: _MMPFNENTRY3
+
+    u3: _u3 = at(0x20)
+    NodeBlinkLow: USHORT = at(0x24)
+    NodeFlinkLow: UCHAR = at(0x27)
+    ViewCount: UCHAR = at(0x27)
+
+    class _u4(Structure):
+        EntireField: ULONGLONG = at(0x00)
+
+    u4: _u4 = at(0x28)
+
+
+class PHYSICAL_MEMORY_RUN(Structure, size=0x10):
+    BasePage: ULONGLONG = at(0x00)
+    PageCount: ULONGLONG = at(0x08)
+
+
+class PHYSICAL_MEMORY_DESCRIPTOR(Structure, size=0x20):
+    NumberOfRuns: ULONG = at(0x00)
+    NumberOfPages: ULONGLONG = at(0x08)
+    Run = array("PHYSICAL_MEMORY_RUN", 1, 0x10)
+
+
+if TYPE_CHECKING:
+    PMDL = MDL
+    PMMPFN = MMPFN
+    PPHYSICAL_MEMORY_RUN = PHYSICAL_MEMORY_RUN
+    PPHYSICAL_MEMORY_DESCRIPTOR = PHYSICAL_MEMORY_DESCRIPTOR

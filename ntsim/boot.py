@@ -1,0 +1,143 @@
+"""Power on, processors, phase 0, phase 1, idle: the order in which a machine comes to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
+from ntsim.host import current
+from ntsim.host.python import PythonHost
+from ntsim.hw.clock import Clock
+from ntsim.hw.cpu import Processor
+from ntsim.hw.cpu_model import CpuModel
+from ntsim.hw.interleave import Interleaver, Strategy
+from ntsim.hw.mmu import Mmu
+from ntsim.hw.ports import PortBus, SerialPort
+from ntsim.hw.ram import Ram
+from ntsim.nt.cm.registry import Registry
+from ntsim.nt.ex.state import Ex
+from ntsim.nt.io.driver import mi_link_image
+from ntsim.nt.io.state import Io
+from ntsim.nt.kd.print import Kd
+from ntsim.nt.ke.scheduler import ki_idle_loop, ki_start_greenlet
+from ntsim.nt.ke.state import Ke
+from ntsim.nt.ke.thread import RUNNING
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.interrupt import CLOCK_VECTOR, ki_clock_watchdog, ki_interrupt
+from ntsim.nt.ki.processor import ki_initialize_processor, ki_set_syscall_entry
+from ntsim.nt.ki.state import Ki
+from ntsim.nt.mm import layout
+from ntsim.nt.mm.images import Image
+from ntsim.nt.mm.mm import Mm
+from ntsim.nt.ob.namespace import ob_initialize_namespace
+from ntsim.nt.ob.objects import Ob
+from ntsim.nt.ps.state import Ps
+from ntsim.nt.rtl import lists
+
+
+@dataclass(frozen=True, slots=True)
+class BootOptions:
+    """What a machine is built from."""
+
+    processors: int
+    memory_bytes: int
+    seed: int
+    strategy: Strategy
+    model: CpuModel
+    record: bool
+
+
+def boot(options: BootOptions) -> Kernel:
+    """A running system with nothing to do."""
+    nt = power_on(options)
+    start_processors(nt)
+    phase_0(nt)
+    phase_1(nt)
+    nt.recorder.enabled = options.record
+    return nt
+
+
+def power_on(options: BootOptions) -> Kernel:
+    """RAM, clock, ports, processors; nothing runs yet."""
+    mm = Mm(Ram(options.memory_bytes), options.seed)
+    clock, ports = Clock(), PortBus()
+    ports.attach(SerialPort(), 0x3F8, 8)
+    count, model = options.processors, options.model
+    processors = [Processor(n, count, model, mm.ram, clock, ports) for n in range(count)]
+    for processor in processors:
+        processor.cr3 = mm.system_root
+    interleaver = Interleaver(processors, clock, options.strategy)
+    nt = Kernel(mm, processors, clock, interleaver, record=False)
+    nt.nt_image = Image(
+        "ntoskrnl.exe", layout.NT_BASE, layout.NT_SIZE,
+        layout.NT_BASE + 0x20_0000, layout.NT_BASE + layout.NT_SIZE, "nt",
+    )  # fmt: skip
+    nt.host = PythonHost(nt)
+    connect_memory(nt.mmu, nt.host)
+    return nt
+
+
+def connect_memory(mmu: Mmu, host: PythonHost) -> None:
+    """Typed addresses ask the host for storage and routine addresses."""
+    assert current.current_memory
+    mmu.allocate, mmu.address_of = host.allocate, host.address_of
+
+
+def start_processors(nt: Kernel) -> None:
+    """Control structures of every processor, pool first because they link lists."""
+    nt.mm.map_shared_user_data()
+    nt.ex = Ex(nt)
+    for processor in nt.processors:
+        ki_initialize_processor(nt, processor)
+    ki_set_syscall_entry(nt)
+    nt.il.clock_vector = CLOCK_VECTOR
+    nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
+    nt.il.watch = lambda: ki_clock_watchdog(nt)
+
+
+def phase_0(nt: Kernel) -> None:
+    """The rooms, the System process, an idle thread on each processor."""
+    nt.ki = Ki(nt)
+    nt.ke = Ke(nt)
+    nt.ke.timers.initialize_tables()
+    nt.il.next_timer = nt.ke.timers.next_due
+    nt.ob = Ob(nt)
+    ob_initialize_namespace(nt)
+    nt.ps = Ps(nt)
+    nt.ps.system = nt.ps.create_process("System", nt.mm.system_root)
+    nt.cm = Registry(nt)
+    nt.kd = Kd(nt)
+    nt.io = Io(nt)
+    fill_shared_data(nt)
+    for processor in nt.processors:
+        start_idle(nt, processor)
+
+
+def start_idle(nt: Kernel, processor: Processor) -> None:
+    """The processor's idle thread, current from now on and halted until an interrupt."""
+    thread = nt.ps.create_thread(nt.ps.system, lambda: ki_idle_loop(nt, processor), priority=0)
+    thread.text = f"0000.{processor.number:04x}"
+    nt.ke.idle_threads.append(thread)
+    prcb = nt.prcb[processor.number]._v
+    prcb.CurrentThread = prcb.IdleThread = thread.va
+    thread.v.State = RUNNING
+    thread.v.Affinity_Mask = 1 << processor.number
+    thread.v.NextProcessor = processor.number
+    nt.ke.set_stack(processor, thread)
+    thread.greenlet = processor.greenlet = ki_start_greenlet(nt, thread)
+
+
+def phase_1(nt: Kernel) -> None:
+    """Object types of the executive, the loaded-module list, system threads."""
+    nt.module_list = nt.allocate_pool(KLDR_DATA_TABLE_ENTRY.size, "MmLd")
+    lists.initialize(nt.mmu, nt.module_list)
+    mi_link_image(nt, nt.nt_image)
+
+
+def fill_shared_data(nt: Kernel) -> None:
+    """KUSER_SHARED_DATA of Windows 10 build 19041."""
+    v = nt.ke.shared_data._v
+    v.NtMajorVersion, v.NtMinorVersion, v.NtBuildNumber = 10, 0, 19041
+    v.TickCountMultiplier = 0x0FA0_0000
+    v.ActiveProcessorCount = len(nt.processors)
+    nt.ke.update_time()

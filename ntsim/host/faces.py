@@ -1,0 +1,263 @@
+"""Faces: what a driver calls when it calls an export.
+
+For each registration a small function is generated once. It finds the machine, is a scheduling
+point, converts the arguments its parameters' types call for, lets the verifier look, calls the
+routine and hands back out arguments: alone for a VOID routine, else after the result, when the call
+left them out; stored through, when all were given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from greenlet import getcurrent
+
+from ntsim.abi import routines, scalars
+from ntsim.abi.types import (
+    REGISTRY,
+    Pointer,
+    PointerType,
+    Scalar,
+    Structure,
+    address_value,
+    pointer_class,
+    pointer_to,
+    prepare,
+    resolve,
+)
+from ntsim.errors import UnmodelledRoutine
+from ntsim.host.current import caller_error, current_kernel
+from ntsim.nt.exports import EXPORTS, Export, load_rooms
+
+_ROUTINE = re.compile(r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|_FUNCTION)\w*$|^PIO_CSQ_")
+_FAILED = 0xC000_0000
+
+
+def coerce_pointer(nt: Any, value: Any, cls: type[Pointer], where: str) -> Any:
+    """An argument of pointer type `cls`: typed pointers pass, addresses get the type, None is NULL."""
+    if isinstance(value, cls):
+        return value
+    if isinstance(value, int):
+        return cls.at(nt.mmu, int(value))
+    if value is None:
+        return cls.at(nt.mmu, 0)
+    if isinstance(value, str) and issubclass(cls, REGISTRY["UNICODE_STRING"]):
+        raise caller_error(f"{where} is a PUNICODE_STRING: pass UNICODE_STRING({value!r})")
+    raise caller_error(f"{where} is a pointer: {value!r} cannot be passed")
+
+
+def coerce_address(nt: Any, value: Any, where: str) -> int:
+    """An untyped address, handle or routine."""
+    if isinstance(value, (bytes, bytearray, str, float)):
+        raise caller_error(f"{where} is an address: {value!r} cannot be passed, use a variable")
+    try:
+        return address_value(nt.mmu, value)
+    except TypeError as error:
+        raise caller_error(f"{where}: {error}") from None
+
+
+def coerce_text(nt: Any, value: Any, wide: bool, where: str) -> int:
+    """A PCWSTR or PCSTR: a str is placed in the image's read-only data."""
+    if isinstance(value, str):
+        return int(nt.host.text(value, wide))
+    return coerce_address(nt, value, where)
+
+
+def coerce_scalar(value: Any, mask: int, where: str) -> int:
+    """An integer argument, cut to its width."""
+    if isinstance(value, int):
+        return int(value) & mask
+    if isinstance(value, Structure) or getattr(value, "QuadPart", None) is not None:
+        return int(value.QuadPart)
+    raise caller_error(f"{where} is an integer: {value!r} cannot be passed")
+
+
+def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict[str, Any]]:
+    """(source line, names it uses) that convert one argument; empty if it needs none."""
+    slot = f"T{index}"
+    if kind in scalars.PCWSTR_TYPES or kind in scalars.PCSTR_TYPES:
+        wide = kind in scalars.PCWSTR_TYPES
+        line = f"if type({name}) is not int: {name} = coerce_text(nt, {name}, {wide}, {where!r})"
+        return line, {}
+    if kind in ("Any", "LARGE_INTEGER", "PHYSICAL_ADDRESS"):
+        return "", {}
+    if _ROUTINE.match(kind) or kind in ("PVOID", "HANDLE", "ULONG_PTR"):
+        line = f"if type({name}) is not int: {name} = coerce_address(nt, {name}, {where!r})"
+        return line, {}
+    inner = re.match(r"^(Out|OutOpt)\[(.*)\]$", kind)
+    text = "P" + inner[2] if inner else kind
+    found = resolve(text, None)
+    if isinstance(found, PointerType) or isinstance(found, type):
+        target = found.target if isinstance(found, PointerType) else found
+        prepare(target)
+        cls = pointer_class(target)
+        line = f"if type({name}) is not {slot}: {name} = coerce_pointer(nt, {name}, {slot}, {where!r})"
+        return line, {slot: cls}
+    assert isinstance(found, Scalar), (where, kind)
+    mask = (1 << 8 * found.size) - 1
+    if found.signed:
+        return f"if type({name}) is not int: {name} = int({name})", {}
+    line = (
+        f"if type({name}) is not int or not 0 <= {name} <= {mask:#x}: "
+        f"{name} = coerce_scalar({name}, {mask:#x}, {where!r})"
+    )
+    return line, {}
+
+
+_PROLOGUE = """
+    try: nt = getcurrent().machine
+    except AttributeError: nt = current_kernel({name!r})
+    il = nt.il
+    processor = il.current
+    processor.budget -= 1
+    if processor.budget < 0: il.give_way()
+"""
+
+
+def make_face(export: Export, name: str) -> Callable[..., Any]:
+    """The function that drivers call under `name`."""
+    if export.variadic:
+        return _variadic_face(export, name)
+    if export.outs:
+        return _face_with_outs(export, name)
+    return _plain_face(export, name)
+
+
+def _environment(export: Export) -> dict[str, Any]:
+    return {
+        "getcurrent": getcurrent, "current_kernel": current_kernel, "impl": export.function,
+        "coerce_pointer": coerce_pointer, "coerce_address": coerce_address,
+        "coerce_text": coerce_text, "coerce_scalar": coerce_scalar, "export": export,
+    }  # fmt: skip
+
+
+def _plain_face(export: Export, name: str) -> Callable[..., Any]:
+    names = [p for p, _ in export.parameters]
+    space = _environment(export)
+    lines = [f"def {name}({', '.join(names)}):", _PROLOGUE.format(name=name)]
+    for index, (parameter, kind) in enumerate(export.parameters):
+        line, used = _conversion(parameter, kind, index, f"{parameter} of {name}")
+        space.update(used)
+        if line:
+            lines.append(f"    {line}")
+    arguments = ", ".join(["nt", *names])
+    lines.append(f"    if nt.verifier is not None: nt.verifier.check(nt, export, ({arguments},))")
+    lines.append(f"    return impl({arguments})")
+    exec("\n".join(lines), space)
+    made: Callable[..., Any] = space[name]
+    made.__doc__ = export.function.__doc__
+    return made
+
+
+def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
+    """Two forms: with every argument as in C, or with all out arguments left out."""
+    names = [p for p, _ in export.parameters]
+    outs = set(export.outs)
+    short = [n for i, n in enumerate(names) if i not in outs]
+    kinds = [_out_class(export, i) for i in export.outs]
+    void = export.returns in ("None", "VOID")
+    forms = f"{name}({', '.join(names)}) or, returning the out arguments, {name}({', '.join(short)})"
+    converters = _converters(export, name)
+
+    def face(*arguments: Any) -> Any:
+        nt = current_kernel(name)
+        nt.il.step()
+        full = len(arguments) == len(names)
+        if not full and len(arguments) != len(short):
+            raise caller_error(f"{name} takes {forms}; {len(arguments)} arguments were given")
+        values: list[Any] = []
+        given = iter(arguments)
+        cells: list[Any] = []
+        for index, convert in enumerate(converters):
+            if index in outs and not full:
+                cells.append([None])
+                values.append(cells[-1])
+            else:
+                values.append(convert(nt, next(given)))
+        if nt.verifier is not None:
+            nt.verifier.check(nt, export, (nt, *values))
+        result = export.function(nt, *values)
+        if full:
+            return result
+        failed = not void and export.returns == "NTSTATUS" and result >= _FAILED
+        made = [
+            kind(nt, 0) if failed or cell[0] is None else kind(nt, cell[0])
+            for cell, kind in zip(cells, kinds, strict=True)
+        ]
+        if void:
+            return made[0] if len(made) == 1 else tuple(made)
+        return (result, *made)
+
+    face.__name__ = face.__qualname__ = name
+    face.__doc__ = export.function.__doc__
+    return face
+
+
+def _converters(export: Export, name: str) -> list[Callable[[Any, Any], Any]]:
+    """One function (kernel, argument) -> value for each parameter."""
+    made: list[Callable[[Any, Any], Any]] = []
+    for index, (parameter, kind) in enumerate(export.parameters):
+        line, used = _conversion(parameter, kind, index, f"{parameter} of {name}")
+        space: dict[str, Any] = {**_environment(export), **used}
+        body = f"    {line}\n" if line else ""
+        exec(f"def convert(nt, {parameter}):\n{body}    return {parameter}", space)
+        made.append(space["convert"])
+    return made
+
+
+def _out_class(export: Export, index: int) -> Callable[[Any, Any], Any]:
+    """How the value of an out argument is returned: typed if it is a pointer, else an int."""
+    inner = export.parameters[index][1][4:-1]
+    found = resolve(inner, None)
+    if isinstance(found, PointerType):
+        target = found.target
+        return lambda nt, value: pointer_to(target, nt.mmu, int(value))
+    return lambda nt, value: value if isinstance(value, Pointer) else int(value)
+
+
+def _variadic_face(export: Export, name: str) -> Callable[..., Any]:
+    fixed = _converters(export, name)
+
+    def face(*arguments: Any) -> Any:
+        nt = current_kernel(name)
+        nt.il.step()
+        if len(arguments) < len(fixed):
+            raise caller_error(f"{name} takes at least {len(fixed)} arguments")
+        values = [c(nt, a) for c, a in zip(fixed, arguments, strict=False)]
+        if nt.verifier is not None:
+            nt.verifier.check(nt, export, (nt, *values))
+        return export.function(nt, *values, *arguments[len(fixed) :])
+
+    face.__name__ = face.__qualname__ = name
+    face.__doc__ = export.function.__doc__
+    return face
+
+
+def make_unmodelled(name: str) -> Callable[..., Any]:
+    """A routine that Windows has and the model has not: the run stops with its name."""
+
+    def face(*arguments: Any) -> Any:
+        nt = current_kernel(name)
+        if name in nt.stubs:
+            return nt.stubs[name]
+        found = routines.lookup(name)
+        nt.fail(UnmodelledRoutine(name, found.prototype if found else ""))
+
+    face.__name__ = face.__qualname__ = name
+    return face
+
+
+@cache
+def faces() -> dict[str, Callable[..., Any]]:
+    """Every routine by name: modelled ones, then what Windows has besides."""
+    load_rooms()
+    made = {name: make_face(export, name) for name, export in EXPORTS.items()}
+    for name in routines.names():
+        if name not in made:
+            made[name] = make_unmodelled(name)
+    return made
+
+

@@ -1,0 +1,319 @@
+"""Python drivers: loading, addresses, calls.
+
+A driver's image is an address range like any other: a header page, .text with a slot for every code
+object, .data for its module-level variables. A routine is called by its address; the routine's local
+variables lie on the kernel stack until it returns to the kernel.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from ntsim.abi import ntstatus
+from ntsim.errors import DriverLoadError, Error
+from ntsim.host.modules import PrivateModules, SourceError, all_codes
+from ntsim.hw.mmu import EXECUTE
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.events import ExceptionRaised
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki import frames
+from ntsim.nt.mm.images import Image
+from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
+
+DATA_PAGES = 16
+STACK_OVERFLOW = 8
+UNEXPECTED_KERNEL_MODE_TRAP = 0x7F
+CALLABLE_TEXT = 0x2_0000
+IMAGE_MARK = "__ntsim_image__"
+NTSIM_FOLDER = str(Path(__file__).resolve().parents[1])
+
+
+class PythonHost:
+    """Implements the kernel's `Host` for drivers written in Python."""
+
+    def __init__(self, nt: Kernel) -> None:
+        self.nt = nt
+        self.files: dict[str, str] = {}
+        self.routines: dict[int, tuple[Callable[..., Any], Image]] = {}
+        self.by_file: dict[str, Image] = {}
+        self.by_code: dict[CodeType, Image] = {}
+        self.loading: list[Image] = []
+        self.running: list[Image] = []
+        self.user_modules: dict[str, Image] = {}
+
+    # Images
+
+    def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:
+        """An image for a .py path or a DriverEntry callable; DriverLoadError if it is no driver."""
+        if callable(target) and not isinstance(target, (str, Path)):
+            return self._image_of_callable(target, name or f"{target.__module__.split('.')[-1]}.sys")
+        return self._image_of_file(Path(target).resolve(), name)
+
+    def _image_of_file(self, path: Path, name: str | None) -> tuple[Image, Callable[..., Any]]:
+        file_name = name or path.with_suffix(".sys").name
+        image = self._map(file_name, sum(len(c.co_code) + 32 for c in _codes_below(path)))
+        modules = PrivateModules(path, self.point, self.split, {IMAGE_MARK: image})
+        self.loading.append(image)
+        try:
+            module = modules.run(path, path.stem)
+        except SourceError as error:
+            self._refuse(image, str(error), ntstatus.STATUS_INVALID_IMAGE_FORMAT, error)
+        except Error:
+            self.discard(image)
+            raise
+        except Exception as error:
+            line = _last_line(error, modules.files)
+            text = f"{line}: {type(error).__name__}: {error}"
+            missing = isinstance(error, NameError)
+            code = ntstatus.STATUS_PROCEDURE_NOT_FOUND if missing else ntstatus.STATUS_DRIVER_UNABLE_TO_LOAD
+            self._refuse(image, text, code, error)
+        finally:
+            self.loading.pop()
+        for unknown, file, line_number in modules.unknown_names():
+            text = f"{file}:{line_number}: {unknown} is neither a routine of Windows nor defined here"
+            self._refuse(image, text, ntstatus.STATUS_PROCEDURE_NOT_FOUND, None)
+        for file in modules.files:
+            self.files[file] = Path(file).name
+        for code in modules.codes:
+            for each in all_codes(code):
+                if each.co_name != "<module>":
+                    image.add_symbol(each.co_qualname.replace(".<locals>", ""), len(each.co_code) + 2, each)
+        entry = module.__dict__.get("DriverEntry")
+        if not callable(entry):
+            text = f"{path}:1: no DriverEntry(DriverObject, RegistryPath) in this file"
+            self._refuse(image, text, ntstatus.STATUS_DRIVER_ENTRYPOINT_NOT_FOUND, None)
+        image.path = str(path)
+        return image, entry
+
+    def _refuse(self, image: Image, text: str, status: int, cause: BaseException | None) -> None:
+        self.discard(image)
+        raise DriverLoadError(text, status) from cause
+
+    def _image_of_callable(
+        self, entry: Callable[..., Any], file_name: str
+    ) -> tuple[Image, Callable[..., Any]]:
+        image = self._map(file_name, CALLABLE_TEXT)
+        code = getattr(entry, "__code__", None)
+        if code is not None:
+            self.by_file.setdefault(code.co_filename, image)
+            self.files.setdefault(code.co_filename, Path(code.co_filename).name)
+            self.by_code[code] = image
+        return image, entry
+
+    def _map(self, file_name: str, text_size: int) -> Image:
+        """Address space and memory for header, .text and .data."""
+        mm = self.nt.mm
+        text_pages = -(-(text_size + 0x1000) // PAGE_SIZE)
+        pages = 1 + text_pages + DATA_PAGES
+        base = mm.images.reserve((pages + 15) & ~15)
+        for page in range(pages):
+            pa = mm.frames.take()
+            va = base + page * PAGE_SIZE
+            executable = 0 < page <= text_pages
+            mm.system.map(va, [pa], executable=executable)
+            mm.mmu.map_raw(va, mm.ram.address + pa)
+        mm.mmu.write(base, b"MZ")
+        text = base + PAGE_SIZE
+        data = text + text_pages * PAGE_SIZE
+        image = Image(file_name, base, pages * PAGE_SIZE, text, data)
+        image.data, image.data_end = data, base + pages * PAGE_SIZE
+        return image
+
+    def discard(self, image: Image) -> None:
+        """Unmap an image; its routines are gone."""
+        mm = self.nt.mm
+        for address in image.routines:
+            self.routines.pop(address, None)
+        mm.system.free(mm.images, image.base, image.size // PAGE_SIZE)
+        mm.images.freed.clear()
+
+    # Addresses
+
+    def register(self, image: Image, function: Callable[..., Any], name: str = "") -> int:
+        """The address of `function` in `image`."""
+        found = image.addresses.get(function)
+        if found is not None:
+            return found
+        code = getattr(function, "__code__", None)
+        label = name or getattr(function, "__name__", type(function).__name__)
+        if code is not None and code in image.slots:
+            symbol = image.slots[code]
+            if symbol.address in self.routines:
+                symbol = image.add_symbol(symbol.name, 16)
+        elif code is not None:
+            symbol = image.add_symbol(label, len(code.co_code) + 2, code)
+        else:
+            symbol = image.add_symbol(label, 16)
+        image.addresses[function] = symbol.address
+        image.routines[symbol.address] = function
+        self.routines[symbol.address] = (function, image)
+        return symbol.address
+
+    def address_of(self, function: Callable[..., Any]) -> int:
+        """Address of a driver's routine: its own image, or the one whose code is running."""
+        space = getattr(function, "__globals__", {})
+        image = space.get(IMAGE_MARK)
+        if image is None:
+            image = self.current_image()
+        if image is None:
+            raise TypeError(f"{function!r} belongs to no loaded driver: it has no address")
+        return self.register(image, function)
+
+    def current_image(self) -> Image | None:
+        """The image being loaded, or whose routine the kernel called last."""
+        if self.loading:
+            return self.loading[-1]
+        images = self.nt.thread.images
+        return images[-1] if images else None
+
+    def internal(self, nt: Kernel, function: Callable[..., Any]) -> int:
+        """A routine of the kernel itself: callable by address with the kernel in front."""
+        image = nt.nt_image
+        name = frames.nt_symbol_name(function.__name__)
+        assert name is not None, function
+        symbol = image.slot_of(function.__code__, name)
+        if symbol.address not in self.routines:
+            self.routines[symbol.address] = (lambda *args: function(nt, *args)), image
+        return symbol.address
+
+    # Storage
+
+    def allocate(self, size: int, alignment: int) -> int:
+        """A variable: .data while a module is executed, else the current kernel stack."""
+        if self.loading:
+            image = self.loading[-1]
+            address = -(-image.data // alignment) * alignment
+            image.data = address + size
+            if image.data > image.data_end:
+                raise MemoryError(f"more than {DATA_PAGES * PAGE_SIZE} bytes of module-level variables")
+            return address
+        thread = self.nt.thread
+        address = (thread.storage - size) & ~(alignment - 1)
+        if address < thread.stack_limit + 0x800:
+            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, address, 0, 0)
+        thread.storage = address
+        return address
+
+    def text(self, text: str, wide: bool) -> int:
+        """A string literal: NUL-terminated in the image's .rdata (kept with .data here)."""
+        data = text.encode("utf-16-le") + b"\0\0" if wide else text.encode("latin-1", "replace") + b"\0"
+        image = self.current_image()
+        if image is None or image.data + len(data) + 8 > image.data_end:
+            address = self.allocate(len(data), 8)
+        else:
+            address = -(-image.data // 8) * 8
+            image.data = address + len(data)
+        self.nt.mmu.write(address, data)
+        return address
+
+    # Calls
+
+    def call(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Run the routine at `address` on the current kernel stack."""
+        found = self.routines.get(address)
+        if found is None:
+            self.nt.mmu.fault(address, EXECUTE)
+            raise AssertionError(f"nothing is executable at {address:#x}")
+        function, image = found
+        thread = self.nt.thread
+        storage = thread.storage
+        thread.images.append(image)
+        try:
+            result = function(*arguments)
+        except (StructuredException, Error):
+            raise
+        except RecursionError:
+            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, 0, 0, 0)
+        except Exception as error:
+            raise self.python_error(error) from error
+        finally:
+            thread.storage = storage
+            thread.images.pop()
+        if result is None:
+            return 0
+        if isinstance(result, int):
+            return int(result) & 0xFFFF_FFFF_FFFF_FFFF
+        raise self.python_error(
+            TypeError(f"{image.describe(address)} returned {result!r}: an integer is needed")
+        )
+
+    def python_error(self, error: Exception) -> StructuredException:
+        """A Python error in driver code as exception 0xE0507945; ntsim's own errors pass."""
+        if _raised_in_ntsim(error):
+            raise error
+        made = StructuredException(PYTHON_ERROR, (), 0, f"{type(error).__name__}: {error}")
+        made.error = error
+        made.stack = frames.capture_traceback(self.nt, error.__traceback__) or frames.capture(self.nt)
+        made.ExceptionAddress = made.stack[0].address if made.stack else 0
+        self.nt.emit_at(ExceptionRaised, f"{PYTHON_ERROR:#x}", made.reason)
+        return made
+
+    def locate(self, frame: FrameType) -> tuple[Image, str, bool] | None:
+        """(image, symbol, user mode) of a frame of a driver, an app or a user-mode module."""
+        code = frame.f_code
+        space = frame.f_globals
+        name = code.co_qualname.replace(".<locals>", "")
+        image = space.get(IMAGE_MARK) or self.by_code.get(code) or self.by_file.get(code.co_filename)
+        if image is not None:
+            return None if name == "<module>" else (image, name.rpartition(".")[2], is_user(image))
+        module = self.user_modules.get(space.get("__name__", ""))
+        if module is not None and name[:1].isupper():
+            return module, name, True
+        return None
+
+    # Points
+
+    def point(self) -> None:
+        """An inserted scheduling point."""
+        self.nt.il.step()
+
+    def split(self, value: Any) -> Any:
+        """Between load and store of an augmented assignment."""
+        self.nt.il.step()
+        return value
+
+
+def is_user(image: Image) -> bool:
+    return image.base < 1 << 47
+
+
+def _codes_below(path: Path) -> list[CodeType]:
+    """Code objects of every module that loading `path` could execute, to size .text."""
+    found = []
+    for file in sorted({path, *path.parent.glob("*.py")}):
+        try:
+            code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+        except (OSError, SyntaxError, ValueError):
+            continue
+        found += list(all_codes(code)) * 2
+    return found
+
+
+def _last_line(error: BaseException, files: list[str]) -> str:
+    """file:line of the innermost frame in one of the driver's files."""
+    steps = [s for s in traceback.extract_tb(error.__traceback__) if s.filename in files]
+    return f"{steps[-1].filename}:{steps[-1].lineno}" if steps else "driver"
+
+
+def _raised_in_ntsim(error: BaseException) -> bool:
+    """Whether the innermost frame is simulation code rather than the driver's or a library's.
+
+    Errors that a face raises about its caller's arguments carry `ntsim_caller_error`.
+    """
+    if getattr(error, "ntsim_caller_error", False):
+        return False
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return False
+    file = step.tb_frame.f_code.co_filename
+    if isinstance(error, (AttributeError, TypeError)) and file.startswith(NTSIM_FOLDER + "/abi/"):
+        return False
+    return file.startswith(NTSIM_FOLDER) and "/samples/" not in file
+
+

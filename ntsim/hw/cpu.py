@@ -1,0 +1,293 @@
+"""A logical processor: architectural registers and the rules for changing them.
+
+Every privileged operation of code that Python executes (kernel, driver, intrinsic) is a method
+here, so that the conditions of the instruction (SDM 2, its "64-Bit Mode Exceptions") stand in one
+place. A fault is a `ProcessorException`; nothing has changed when one is raised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ntsim.hw.apic import Apic
+from ntsim.hw.clock import Clock
+from ntsim.hw.cpu_model import CpuModel
+from ntsim.hw.exceptions import general_protection
+from ntsim.hw.paging import is_canonical
+from ntsim.hw.ports import PortBus
+from ntsim.hw.ram import Ram
+
+RFLAGS_FIXED = 0x2
+RFLAGS_IF = 1 << 9
+RFLAGS_VM = 1 << 17
+
+CR0_PE, CR0_MP, CR0_ET, CR0_NE = 1 << 0, 1 << 1, 1 << 4, 1 << 5
+CR0_WP, CR0_AM, CR0_NW, CR0_CD, CR0_PG = 1 << 16, 1 << 18, 1 << 29, 1 << 30, 1 << 31
+CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE = 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7
+CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_VMXE, CR4_PCIDE = 1 << 9, 1 << 10, 1 << 13, 1 << 17
+CR4_OSXSAVE = 1 << 18
+
+IA32_TSC, IA32_APIC_BASE, IA32_FEATURE_CONTROL = 0x10, 0x1B, 0x3A
+IA32_SYSENTER_CS, IA32_SYSENTER_ESP, IA32_SYSENTER_EIP = 0x174, 0x175, 0x176
+IA32_DEBUGCTL, IA32_PAT, IA32_MISC_ENABLE = 0x1D9, 0x277, 0x1A0
+IA32_EFER, IA32_STAR, IA32_LSTAR = 0xC000_0080, 0xC000_0081, 0xC000_0082
+IA32_CSTAR, IA32_FMASK = 0xC000_0083, 0xC000_0084
+IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE = 0xC000_0100, 0xC000_0101, 0xC000_0102
+IA32_TSC_AUX = 0xC000_0103
+EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = 1 << 0, 1 << 8, 1 << 10, 1 << 11
+
+_CANONICAL_MSRS = frozenset(
+    {IA32_LSTAR, IA32_CSTAR, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE}
+    | {IA32_SYSENTER_ESP, IA32_SYSENTER_EIP}
+)
+_VMX_CAPABILITIES = range(0x480, 0x492)
+_EFER_ALLOWED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
+
+
+class Segment:
+    """A segment register: selector and the hidden part (access rights in VMX format)."""
+
+    __slots__ = ("access_rights", "base", "limit", "selector")
+
+    UNUSABLE = 1 << 16
+
+    def __init__(self, selector: int = 0, base: int = 0, limit: int = 0, rights: int = UNUSABLE):
+        self.selector, self.base, self.limit, self.access_rights = selector, base, limit, rights
+
+    def set(self, selector: int, base: int, limit: int, rights: int) -> None:
+        self.selector, self.base, self.limit, self.access_rights = selector, base, limit, rights
+
+
+class DescriptorTable:
+    """GDTR or IDTR."""
+
+    __slots__ = ("base", "limit")
+
+    def __init__(self, base: int = 0, limit: int = 0xFFFF) -> None:
+        self.base, self.limit = base, limit
+
+
+class Processor:
+    """One logical processor.
+
+    `cr8` is the IRQL of x64 Windows. `budget`, `halted`, `greenlet` and `spinning` belong to the
+    interleaver: what is left of the processor's quantum in steps, whether it waits for an
+    interrupt, and the host stack that is executing on it.
+    """
+
+    __slots__ = (
+        "apic",
+        "budget",
+        "clock",
+        "cpl",
+        "cr0",
+        "cr2",
+        "cr3",
+        "cr4",
+        "cr8",
+        "cs",
+        "dr",
+        "ds",
+        "es",
+        "fs",
+        "gdtr",
+        "greenlet",
+        "gs",
+        "halted",
+        "idtr",
+        "ldtr",
+        "memory",
+        "model",
+        "mov_ss_blocking",
+        "msrs",
+        "next_tick",
+        "number",
+        "ports",
+        "processors",
+        "rflags",
+        "rip",
+        "rsp",
+        "spinning",
+        "ss",
+        "tr",
+        "vmx",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, processors: int, model: CpuModel, ram: Ram, clock: Clock, ports: PortBus
+    ) -> None:
+        self.number, self.processors = number, processors
+        self.model, self.memory, self.clock, self.ports = model, ram, clock, ports
+        self.apic = Apic()
+        self.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG
+        self.cr2 = self.cr3 = self.cr8 = 0
+        self.cr4 = (
+            CR4_DE
+            | CR4_PSE
+            | CR4_PAE
+            | CR4_MCE
+            | CR4_PGE
+            | CR4_OSFXSR
+            | CR4_OSXMMEXCPT
+            | CR4_OSXSAVE
+        )
+        self.dr = [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400]
+        self.rflags = RFLAGS_FIXED
+        self.rip = self.rsp = 0
+        self.cpl = 0
+        self.cs, self.ss, self.ds, self.es = Segment(), Segment(), Segment(), Segment()
+        self.fs, self.gs, self.ldtr, self.tr = Segment(), Segment(), Segment(), Segment()
+        self.gdtr, self.idtr = DescriptorTable(), DescriptorTable()
+        self.mov_ss_blocking = False
+        self.msrs: dict[int, int] = {
+            IA32_APIC_BASE: 0xFEE0_0800 | (0x100 if number == 0 else 0),
+            IA32_EFER: EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+            IA32_PAT: 0x0007_0106_0007_0106,
+            IA32_MISC_ENABLE: 0x85_0089,
+            IA32_STAR: 0x0023_0010_0000_0000,
+            IA32_FMASK: 0x4700,
+            IA32_TSC_AUX: number,
+            **dict.fromkeys((IA32_LSTAR, IA32_CSTAR, IA32_DEBUGCTL, IA32_SYSENTER_CS), 0),
+            **dict.fromkeys((IA32_SYSENTER_ESP, IA32_SYSENTER_EIP), 0),
+            **dict.fromkeys((IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE), 0),
+            **model.msrs,
+        }
+        self.vmx: Any = None
+        self.budget = 0
+        self.halted = False
+        self.spinning = False
+        self.greenlet: Any = None
+        self.next_tick = 0
+
+    def __repr__(self) -> str:
+        return f"processor {self.number}"
+
+    @property
+    def interrupts_enabled(self) -> bool:
+        """RFLAGS.IF."""
+        return bool(self.rflags & RFLAGS_IF)
+
+    @property
+    def efer(self) -> int:
+        return self.msrs[IA32_EFER]
+
+    def read_msr(self, index: int) -> int:
+        """The value of a register that exists, for the processor's own use; no checks."""
+        if index == IA32_FS_BASE:
+            return self.fs.base
+        if index == IA32_GS_BASE:
+            return self.gs.base
+        return self.clock.tsc if index == IA32_TSC else self.msrs[index]
+
+    def write_msr(self, index: int, value: int) -> None:
+        """Store without checks."""
+        if index == IA32_FS_BASE:
+            self.fs.base = value
+        elif index == IA32_GS_BASE:
+            self.gs.base = value
+        else:
+            self.msrs[index] = value
+
+    def rdmsr(self, index: int) -> int:
+        """RDMSR; #GP(0) for a register this model does not have."""
+        index &= 0xFFFF_FFFF
+        if index != IA32_TSC and index not in self.msrs:
+            raise general_protection(f"RDMSR of {index:#x}: {self.model.name} has no such register")
+        if index in _VMX_CAPABILITIES and not self.model.has_vmx:
+            raise general_protection(f"RDMSR of {index:#x}: CPUID.1:ECX.VMX is 0")
+        return self.read_msr(index)
+
+    def wrmsr(self, index: int, value: int) -> None:
+        """WRMSR; #GP(0) for an absent or read-only register or a reserved value."""
+        index &= 0xFFFF_FFFF
+        if index != IA32_TSC and index not in self.msrs:
+            raise general_protection(f"WRMSR of {index:#x}: {self.model.name} has no such register")
+        if index in _VMX_CAPABILITIES:
+            raise general_protection(f"WRMSR of {index:#x}: VMX capability registers are read-only")
+        if index == IA32_FEATURE_CONTROL and self.msrs[index] & 1:
+            raise general_protection("WRMSR of IA32_FEATURE_CONTROL: its lock bit is set")
+        if index in _CANONICAL_MSRS and not is_canonical(value):
+            raise general_protection(f"WRMSR of {index:#x}: {value:#x} is not canonical")
+        if index == IA32_EFER:
+            value = self._checked_efer(value)
+        if index != IA32_TSC:
+            self.write_msr(index, value & 0xFFFF_FFFF_FFFF_FFFF)
+
+    def _checked_efer(self, value: int) -> int:
+        if value & ~_EFER_ALLOWED:
+            raise general_protection(f"WRMSR of IA32_EFER: reserved bits in {value:#x}")
+        if (value ^ self.efer) & EFER_LME and self.cr0 & CR0_PG:
+            raise general_protection("WRMSR of IA32_EFER: LME cannot change while paging is on")
+        return (value & ~EFER_LMA) | (self.efer & EFER_LMA)
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+        """CPUID: (EAX, EBX, ECX, EDX)."""
+        return self.model.leaf(
+            leaf & 0xFFFF_FFFF,
+            subleaf & 0xFFFF_FFFF,
+            processor=self.number,
+            processors=self.processors,
+            osxsave=bool(self.cr4 & CR4_OSXSAVE),
+        )
+
+    def mov_from_cr(self, number: int) -> int:
+        """MOV r64, CRn for CR0, CR2, CR3, CR4 and CR8."""
+        return int(getattr(self, f"cr{number}"))
+
+    def mov_to_cr(self, number: int, value: int) -> None:
+        """MOV CRn, r64 with the checks of the SDM; CR8 is set through `set_cr8` by the kernel."""
+        check = {
+            0: self._check_cr0,
+            3: self._check_cr3,
+            4: self._check_cr4,
+            8: self._check_cr8,
+        }.get(number)
+        if check is not None:
+            check(value)
+        setattr(self, f"cr{number}", value)
+
+    def _check_cr0(self, value: int) -> None:
+        if value >> 32:
+            raise general_protection(f"MOV to CR0: bits 63:32 of {value:#x} are reserved")
+        if not value & CR0_PG or not value & CR0_PE:
+            raise general_protection("MOV to CR0: PG and PE cannot be cleared in 64-bit mode")
+        if value & CR0_NW and not value & CR0_CD:
+            raise general_protection("MOV to CR0: NW without CD")
+        self._check_fixed("CR0", value, 0x486)
+
+    def _check_cr3(self, value: int) -> None:
+        if value >> self.model.physical_address_bits:
+            raise general_protection(f"MOV to CR3: {value:#x} exceeds the physical-address width")
+
+    def _check_cr4(self, value: int) -> None:
+        allowed = self.model.msrs.get(0x489, 0x3767FF)
+        if value & ~allowed:
+            raise general_protection(f"MOV to CR4: bits {value & ~allowed:#x} are reserved")
+        if not value & CR4_PAE:
+            raise general_protection("MOV to CR4: PAE cannot be cleared in 64-bit mode")
+        if value & CR4_VMXE and not self.model.has_vmx:
+            raise general_protection("MOV to CR4: VMXE is reserved, CPUID.1:ECX.VMX is 0")
+        self._check_fixed("CR4", value, 0x488)
+
+    def _check_cr8(self, value: int) -> None:
+        if value & ~0xF:
+            raise general_protection(f"MOV to CR8: bits 63:4 of {value:#x} are reserved")
+
+    def _check_fixed(self, name: str, value: int, fixed0_msr: int) -> None:
+        """In VMX operation some bits of CR0 and CR4 are fixed (SDM 3, "Restrictions on VMX Operation")."""
+        if self.vmx is None or not self.vmx.in_operation:
+            return
+        zeros = self.model.msrs[fixed0_msr] & ~value
+        ones = value & ~self.model.msrs[fixed0_msr + 1]
+        if zeros or ones:
+            raise general_protection(
+                f"MOV to {name}: VMX operation fixes bits {zeros | ones:#x} of it"
+            )
+
+    def port_in(self, port: int, size: int) -> int:
+        """IN of `size` bytes."""
+        return self.ports.read(port & 0xFFFF, size)
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """OUT of `size` bytes."""
+        self.ports.write(port & 0xFFFF, size, value)

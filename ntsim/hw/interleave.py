@@ -1,0 +1,215 @@
+"""Many processors on one host thread: who runs next, and for how long.
+
+Code on a processor runs in a greenlet, one for each kernel stack in use. At every *step* it may lose
+the processor's turn: `step` counts the quantum down and, when it is used up, switches to the hub,
+the greenlet that called `run`. The hub advances virtual time, makes clock ticks pending, asks the
+strategy for the next processor and switches to whatever greenlet is executing there. A processor
+that was switched in looks for deliverable interrupts first.
+
+Rejected: one host thread per processor (33 us a switch against 0.7, and the host's scheduler would
+decide); generators (every driver routine would have to be `yield from`).
+
+Spinning. A processor that only spins makes no progress that anyone could see, so time may pass
+faster: after `PATIENCE` steps without progress (fewer when all processors spin in PAUSE) a step
+costs twice as much, then four times, and so on, up to 2**14. Watchdogs thus bite within a fraction
+of a host second, and any progress puts the cost back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from greenlet import getcurrent, greenlet
+
+from ntsim.errors import Hang, MachineClosed
+from ntsim.hw.clock import STEP_100NS, TICK_100NS, Clock
+from ntsim.hw.cpu import Processor
+
+PATIENCE = 2_000_000
+PATIENCE_SPINNING = 20_000
+DILATION_LIMIT = 14
+HANG_AFTER_100NS = 600 * 10_000_000
+
+
+class Strategy(Protocol):
+    """Chooses who runs: the only place where a run can differ from another."""
+
+    def choose(self, runnable: Sequence[int]) -> tuple[int, int]:
+        """(processor, quantum in steps), the processor being one of `runnable`."""
+
+
+class MachineGreenlet(greenlet):
+    """A host stack of one machine's code; `machine` is how free functions find their machine."""
+
+    machine: object
+
+
+class Interleaver:
+    """The processors of one machine taking turns.
+
+    `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer()` the earliest
+    timer's (interrupt time, processor) or None, `clock_vector` what a tick requests. `progress` counts what happened; the kernel increments it.
+    """
+
+    def __init__(self, processors: list[Processor], clock: Clock, strategy: Strategy) -> None:
+        self.processors, self.clock, self.strategy = processors, clock, strategy
+        self.current = processors[0]
+        self.hub: greenlet | None = None
+        self.interrupt: Callable[[Processor, int], None] = lambda processor, vector: None
+        self.next_timer: Callable[[], tuple[int, int] | None] = lambda: None
+        self.watch: Callable[[], None] = lambda: None
+        self.poll: Callable[[], None] = lambda: None
+        self.clock_vector = 0xD1
+        self.progress = 0
+        self.closed = False
+        self._quantum = 0
+        self._seen_progress = 0
+        self._idle_steps = 0
+        self._spin_steps = 0
+        self._stalled_since = 0
+        self._cost = STEP_100NS
+
+    @property
+    def now(self) -> int:
+        """Interrupt time in 100 ns units, up to the step being executed."""
+        used = self._quantum - self.current.budget
+        return self.clock.now + (used * self._cost if used > 0 else 0)
+
+    def step(self) -> None:
+        """One step of work on the current processor; it may lose its turn here."""
+        processor = self.current
+        processor.budget -= 1
+        if processor.budget < 0:
+            self.give_way()
+
+    def spin(self) -> None:
+        """PAUSE: nothing to do until another processor has run."""
+        processor = self.current
+        processor.spinning = True
+        self._spin_steps += 1
+        processor.budget = min(processor.budget, 0) - 1
+        self.give_way()
+
+    def stall(self, duration: int) -> None:
+        """Work of `duration` in 100 ns units, or as much of it as fits into the quantum."""
+        processor = self.current
+        processor.budget -= max(1, min(duration // self._cost, processor.budget + 1))
+        if processor.budget < 0:
+            self.give_way()
+
+    def halt(self) -> None:
+        """HLT: give the processor up until an interrupt is deliverable."""
+        processor = self.current
+        processor.halted = True
+        self.give_way()
+        processor.halted = False
+
+    def give_way(self) -> None:
+        """Let the hub choose; afterwards take the interrupts that have become deliverable."""
+        self.check_closed()
+        assert self.hub is not None
+        self.hub.switch()
+        self.check_closed()
+        self.take_interrupts()
+
+    def check_closed(self) -> None:
+        """MachineClosed if the machine has been closed."""
+        if self.closed:
+            raise MachineClosed
+
+    def take_interrupts(self) -> None:
+        """Deliver to the current processor what RFLAGS.IF and CR8 let through, highest first."""
+        processor = self.current
+        apic = processor.apic
+        while apic.requested and processor.rflags & 0x200:
+            vector = apic.deliverable(processor.cr8)
+            if vector < 0:
+                return
+            apic.accept(vector)
+            self.interrupt(processor, vector)
+            processor = self.current
+            apic = processor.apic
+
+    def run(self, finished: Callable[[], bool]) -> bool:
+        """Let processors run until `finished()`; False if everything is idle before that."""
+        assert self.hub is None, "the machine is already running"
+        self.hub = getcurrent()
+        try:
+            while not finished():
+                if not self._turn():
+                    return False
+            return True
+        finally:
+            self.hub = None
+
+    def _turn(self) -> bool:
+        """One quantum of one processor; False if no processor can ever run again."""
+        runnable = self._runnable()
+        while not runnable:
+            due = self.next_timer()
+            if due is None:
+                return False
+            self._jump(*due)
+            runnable = self._runnable()
+        number, quantum = self.strategy.choose(runnable)
+        processor = self.current = self.processors[number]
+        processor.budget = self._quantum = quantum
+        processor.spinning = False
+        processor.greenlet.switch()
+        processor = self.current
+        self._account(processor, max(1, min(self._quantum - processor.budget, self._quantum)))
+        return True
+
+    def _runnable(self) -> list[int]:
+        return [
+            p.number
+            for p in self.processors
+            if not p.halted
+            or (p.apic.requested and p.rflags & 0x200 and p.apic.deliverable(p.cr8) >= 0)
+        ]
+
+    def _account(self, processor: Processor, steps: int) -> None:
+        """Advance time by `steps` and see whether anything happened in them."""
+        clock = self.clock
+        clock.now += steps * self._cost
+        self._quantum = processor.budget = 0
+        if self.progress != self._seen_progress:
+            self._seen_progress = self.progress
+            self._idle_steps = self._spin_steps = 0
+            self._stalled_since = clock.now
+            self._cost = STEP_100NS
+        else:
+            self._idle_steps += steps
+            over = max(self._idle_steps - PATIENCE, self._spin_steps * 10 - PATIENCE_SPINNING)
+            if over > 0:
+                self._cost = STEP_100NS << min(over >> 10, DILATION_LIMIT)
+            if clock.now - self._stalled_since > HANG_AFTER_100NS:
+                raise Hang((), "no processor has made progress for ten minutes of virtual time")
+        self._tick()
+        self.poll()
+
+    def _tick(self) -> None:
+        """Make the clock interrupt pending where a processor's tick is due."""
+        now = self.clock.now
+        due = False
+        for processor in self.processors:
+            if processor.next_tick <= now:
+                due = True
+                processor.next_tick = now - now % TICK_100NS + TICK_100NS
+                if not processor.halted:
+                    processor.apic.request(self.clock_vector)
+        if due:
+            timer = self.next_timer()
+            if timer is not None and timer[0] <= now:
+                self.processors[timer[1]].apic.request(self.clock_vector)
+            self.watch()
+
+    def _jump(self, due: int, number: int) -> None:
+        """Nothing can run before `due`, when a timer of a processor expires: pass the time."""
+        clock = self.clock
+        clock.now = max(clock.now, due)
+        for processor in self.processors:
+            processor.next_tick = clock.now - clock.now % TICK_100NS + TICK_100NS
+        self.progress += 1
+        self.processors[number].apic.request(self.clock_vector)

@@ -1,0 +1,217 @@
+"""Virtual memory as Python code sees it: checked accesses and the raw fast path.
+
+A virtual page is *raw* when the kernel registered a host address for it at allocation: typed
+addresses then read and write host memory directly and go on seeing it after a free, as retail
+Windows does. Every other page is *guarded*: each access is translated through the page tables and
+may fault; `fault` is the kernel's page-fault entry, which either makes the access possible (the
+access is then retried) or does not return.
+
+Translations are cached per address space, like a TLB; `write_entry` is the one function that writes
+a page-table entry and drops the cached translation. Software that writes entries by itself executes
+INVLPG, as on hardware.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from ntsim.hw.paging import (
+    PTE_ACCESSED,
+    PTE_DIRTY,
+    PTE_NX,
+    PTE_USER,
+    PTE_WRITE,
+    PageTables,
+    is_canonical,
+)
+from ntsim.hw.ram import Ram
+
+READ, WRITE, EXECUTE = 0, 2, 0x10
+"""Page-fault error-code bits 1 (write) and 4 (instruction fetch)."""
+
+FAULT_PRESENT, FAULT_USER = 1, 4
+KERNEL_HALF = 0xFFFF_8000_0000_0000 >> 12
+
+
+class Translations:
+    """Cached translations of one address space half: virtual page number to host address."""
+
+    __slots__ = ("readable", "writable")
+
+    def __init__(self) -> None:
+        self.readable: dict[int, int] = {}
+        self.writable: dict[int, int] = {}
+
+
+class Mmu:
+    """The virtual memory of one machine; see the module docstring.
+
+    Implements `ntsim.abi.types.Memory`. `root` tells the page-table root of the running processor,
+    `fault(va, error_code)` handles a page fault of supervisor code, `allocate` and `address_of` are
+    filled in by the room that knows about images and stacks.
+    """
+
+    def __init__(self, ram: Ram, tables: PageTables) -> None:
+        self.ram, self.tables = ram, tables
+        self.pointers: dict[Any, dict[int, Any]] = {}
+        self.raw_pages: dict[int, int] = {}
+        self.kernel = Translations()
+        self.user: dict[int, Translations] = {}
+        self.root: Callable[[], int] = lambda: 0
+        self.fault: Callable[[int, int], None] = self._no_fault_handler
+        self.allocate: Callable[[int, int], int] = self._no_storage
+        self.address_of: Callable[[Callable[..., Any]], int] = self._no_images
+
+    @staticmethod
+    def _no_fault_handler(va: int, error_code: int) -> None:
+        raise AssertionError(f"page fault at {va:#x} ({error_code:#x}) before the kernel runs")
+
+    @staticmethod
+    def _no_storage(size: int, alignment: int) -> int:
+        raise AssertionError(f"no storage for {size} bytes: no driver image is loaded")
+
+    @staticmethod
+    def _no_images(routine: Callable[..., Any]) -> int:
+        raise AssertionError(f"no address for {routine!r}: no driver image is loaded")
+
+    def raw(self, va: int, size: int) -> int | None:
+        """Host address of `size` raw bytes at `va`; None if guarded or not lined up."""
+        page = va >> 12
+        host = self.raw_pages.get(page)
+        if host is None:
+            return None
+        offset = va & 0xFFF
+        for ahead in range(1, (offset + size + 0xFFF) >> 12):
+            if self.raw_pages.get(page + ahead) != host + (ahead << 12):
+                return None
+        return host + offset
+
+    def read(self, va: int, size: int) -> bytes:
+        """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
+        host = self.raw(va, size)
+        if host is not None:
+            return ctypes.string_at(host, size)
+        parts = []
+        while size > 0:
+            take = min(size, 0x1000 - (va & 0xFFF))
+            parts.append(ctypes.string_at(self.host(va, READ), take))
+            va, size = va + take, size - take
+        return b"".join(parts)
+
+    def write(self, va: int, data: bytes) -> None:
+        """Copy `data` into virtual memory; at a page fault the pages before stay written."""
+        size = len(data)
+        host = self.raw(va, size)
+        if host is not None:
+            ctypes.memmove(host, data, size)
+            return
+        done = 0
+        while done < size:
+            take = min(size - done, 0x1000 - (va & 0xFFF))
+            ctypes.memmove(self.host(va, WRITE), data[done : done + take], take)
+            va, done = va + take, done + take
+
+    def host(self, va: int, access: int = READ, user: bool = False) -> int:
+        """Host address of the byte at `va` after a successful translation for `access`.
+
+        `user` asks with user-mode rights. The bytes up to the end of the page follow it.
+        """
+        page = va >> 12
+        if not user and (raw := self.raw_pages.get(page)) is not None:
+            return raw + (va & 0xFFF)
+        while True:
+            cached = self._translations(page)
+            found = (cached.writable if access == WRITE else cached.readable).get(page)
+            if found is not None and not user:
+                return found + (va & 0xFFF)
+            error = self._fill(va, page, access, user, cached)
+            if error is None:
+                return (cached.writable if access == WRITE else cached.readable)[page] + (
+                    va & 0xFFF
+                )
+            self.fault(va, error)
+
+    def probe(self, va: int, access: int = READ, user: bool = False) -> int | None:
+        """Host address of the byte at `va`, None where `host` would fault. Changes nothing."""
+        if not is_canonical(va):
+            return None
+        found = self.tables.translate(self.root(), va)
+        if found is None or self._refusal(found[1], access, user):
+            return None
+        return self.ram.address + found[0]
+
+    def physical(self, va: int) -> int | None:
+        """Physical address of `va` in the current address space, None if not present."""
+        if not is_canonical(va):
+            return None
+        found = self.tables.translate(self.root(), va)
+        return None if found is None else found[0]
+
+    def write_entry(self, root: int, va: int, entry: int) -> None:
+        """Write the page-table entry of `va` and drop its cached translation."""
+        self.tables.write(root, va, entry)
+        self.invalidate(va, root)
+
+    def invalidate(self, va: int, root: int | None = None) -> None:
+        """INVLPG: forget the page of `va` (in every address space if no root is given)."""
+        page = va >> 12
+        spaces = [self.kernel] if page >= KERNEL_HALF else []
+        spaces += [s for r, s in self.user.items() if root is None or r == root]
+        for space in spaces:
+            space.readable.pop(page, None)
+            space.writable.pop(page, None)
+
+    def flush(self, root: int) -> None:
+        """A write to CR3: forget the user translations of `root`."""
+        self.user.pop(root, None)
+
+    def map_raw(self, va: int, host: int, pages: int = 1) -> None:
+        """Register `pages` consecutive host pages as the raw memory of `va` onwards."""
+        first = va >> 12
+        for i in range(pages):
+            self.raw_pages[first + i] = host + (i << 12)
+
+    def unmap_raw(self, va: int, pages: int = 1) -> None:
+        """Turn raw pages into guarded ones. Views taken earlier go on seeing the old bytes."""
+        first = va >> 12
+        for i in range(pages):
+            self.raw_pages.pop(first + i, None)
+        self.pointers.clear()
+
+    def _translations(self, page: int) -> Translations:
+        if page >= KERNEL_HALF:
+            return self.kernel
+        root = self.root()
+        found = self.user.get(root)
+        if found is None:
+            found = self.user[root] = Translations()
+        return found
+
+    @staticmethod
+    def _refusal(rights: int, access: int, user: bool) -> bool:
+        if user and not rights & PTE_USER:
+            return True
+        if access == WRITE and not rights & PTE_WRITE:
+            return True
+        return bool(access == EXECUTE and rights & PTE_NX)
+
+    def _fill(
+        self, va: int, page: int, access: int, user: bool, cached: Translations
+    ) -> int | None:
+        """Walk the tables; None if the access may go on, else the page-fault error code."""
+        mode = FAULT_USER if user else 0
+        root = self.root()
+        found = self.tables.translate(root, va) if is_canonical(va) else None
+        if found is None:
+            return access | mode
+        pa, rights = found
+        if self._refusal(rights, access, user) or pa >= self.ram.size:
+            return access | mode | FAULT_PRESENT
+        host = self.ram.address + (pa & ~0xFFF)
+        cached.readable[page] = host
+        if access == WRITE:
+            cached.writable[page] = host
+        self.tables.mark(root, va, PTE_ACCESSED | (PTE_DIRTY if access == WRITE else 0))
+        return None

@@ -1,0 +1,309 @@
+"""The public Machine: power, drivers, apps, and what happened (SURFACE "Machine")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.boot import BootOptions, boot
+from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, Hang, MachineClosed, ScheduleError
+from ntsim.hw.cpu_model import CpuModel, lookup
+from ntsim.hw.strategy import schedule as schedules
+from ntsim.nt.io.driver import Driver, iop_create_driver, iop_load_driver, iop_unload_driver, mi_link_image
+from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.ke.thread import WAITING
+
+if TYPE_CHECKING:
+    from ntsim.nt.events import Event
+    from ntsim.nt.kernel import Kernel
+    from ntsim.um.process import UserProcess
+
+__all__ = ["CpuModel", "Machine"]
+
+
+class Machine:
+    """A simulated multi-processor machine with an NT kernel on it; a context manager.
+
+    `processors` 1 to 64, `memory_mb` of RAM, `seed` chooses memory layout and, with `strategy` None,
+    the schedule (round robin for 0, seeded random otherwise). `schedule` replays a recorded run.
+    `cpu` is a model's name or a CpuModel. `record` keeps events. ConfigurationError and
+    ScheduleError say what to change.
+    """
+
+    def __init__(
+        self,
+        *,
+        processors: int = 4,
+        memory_mb: int = 64,
+        seed: int = 0,
+        strategy: str | None = None,
+        schedule: str | None = None,
+        verifier: Any = None,
+        cpu: str | CpuModel = "i7-6820HQ",
+        record: bool = True,
+    ) -> None:
+        plan = _plan(processors, seed, strategy, schedule)
+        _check_memory(memory_mb, plan.processors)
+        if verifier is not None:
+            raise ConfigurationError("Driver Verifier is not modelled yet: leave verifier=None")
+        self.processors, self.seed = plan.processors, plan.seed
+        self._plan = plan
+        self._closed = False
+        model = lookup(cpu) if isinstance(cpu, str) else cpu
+        self.nt: Kernel = boot(
+            BootOptions(
+                plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
+            )
+        )
+        self._processes: list[UserProcess] = []
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Running
+
+    def load_driver(self, target: Any, *, name: str | None = None) -> Driver:
+        """Load a driver (.py path, module or DriverEntry callable) and run its DriverEntry.
+
+        DriverLoadError with the status if the file is unusable or DriverEntry fails.
+        """
+        self._check_usable()
+        image, entry = self.nt.host.load(_target(target), name)
+        service = image.module_name
+        if any(d.service == service for d in self.nt.io.drivers.values()):
+            self.nt.host.discard(image)
+            raise DriverLoadError(
+                f"a driver named {service} is loaded already: unload it or give name=",
+                ntstatus.STATUS_IMAGE_ALREADY_LOADED,
+            )
+        mi_link_image(self.nt, image)
+        image.entry_point = self.nt.host.register(image, entry, "DriverEntry")
+        driver = iop_create_driver(self.nt, service, image)
+        status = self._in_system_thread(lambda: iop_load_driver(self.nt, driver))
+        if not ntstatus.NT_SUCCESS(status):
+            where = image.path or image.file_name
+            text = f"{where}: DriverEntry returned {ntstatus.status_name(status)}"
+            raise DriverLoadError(text, status)
+        return driver
+
+    def unload_driver(self, driver: Driver) -> None:
+        """Stop the driver's service: DriverUnload, then the image goes.
+
+        DriverLoadError if the driver has no DriverUnload.
+        """
+        self._check_usable()
+        status = self._in_system_thread(lambda: iop_unload_driver(self.nt, driver))
+        if not ntstatus.NT_SUCCESS(status):
+            text = f"{driver.image.file_name} has no DriverUnload: it cannot be stopped"
+            raise DriverLoadError(text, status)
+
+    def run(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
+        """Run an app (path or callable) to its end: its Process."""
+        process = self.start(target, name=name, args=args)
+        self._run(lambda: process.exit_code is not None)
+        return process
+
+    def start(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
+        """Start an app; it runs when the machine does."""
+        from ntsim.um.process import start_app
+
+        self._check_usable()
+        self.nt.um = self
+        process = start_app(self.nt, _target(target), name, tuple(args))
+        self._processes.append(process)
+        return process
+
+    def run_until_idle(self) -> None:
+        """Run until nothing can run any more; waits that nothing will end are then a Hang."""
+        self._check_usable()
+        self._drive(lambda: self.nt.stopped)
+        self._raise_outcome()
+        if any(process.exit_code is None for process in self._processes):
+            raise Hang(self.waits(), "every processor is idle")
+
+    def _in_system_thread(self, work: Any) -> int:
+        """Run `work` in a new system thread to its end; its result."""
+        results: list[int] = []
+        self.nt.ps.create_system_thread(lambda: self.nt.guard_system_thread(lambda: results.append(work())))
+        self._run(lambda: bool(results))
+        return results[0]
+
+    def _run(self, done: Any) -> None:
+        self._check_usable()
+        finished = self._drive(lambda: self.nt.stopped or done())
+        self._raise_outcome()
+        if not finished:
+            raise Hang(self.waits(), "every processor is idle")
+
+    def _drive(self, finished: Any) -> bool:
+        try:
+            return self.nt.il.run(finished)
+        except Hang as hang:
+            hang.waits = hang.waits or tuple(self.waits())
+            self.nt.failure = hang
+            raise
+        except BaseException as error:
+            self.nt.failure = error
+            raise
+
+    def _raise_outcome(self) -> None:
+        if (bugcheck := self.bugcheck) is not None:
+            raise bugcheck
+        if self.nt.failure is not None:
+            raise self.nt.failure
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the machine is closed: build a new one")
+        self._raise_outcome()
+
+    def close(self) -> None:
+        """End every stack of the machine; nothing runs on it afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        self.nt.il.closed = True
+        for stack in list(self.nt.greenlets):
+            if stack and not stack.dead:
+                stack.parent = _current_greenlet()
+                try:
+                    stack.throw(MachineClosed)
+                except MachineClosed:
+                    pass
+        self.nt.greenlets.clear()
+
+    # What happened
+
+    @property
+    def bugcheck(self) -> BugCheck | None:
+        """The bug check that was raised, or None."""
+        state = self.nt.bugcheck_state
+        if state is None:
+            return None
+        return BugCheck(state.code, state.parameters, state.processor, state.irql)
+
+    @property
+    def debug_output(self) -> list[str]:
+        """DbgPrint lines that passed the filter mask."""
+        return list(self.nt.kd.lines)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What the recorder kept, oldest first."""
+        return self.nt.recorder.events()
+
+    @property
+    def schedule(self) -> str:
+        """The choices of this run; `Machine(schedule=...)` replays it."""
+        return str(self._plan)
+
+    @property
+    def processes(self) -> tuple[Any, ...]:
+        """Every app started on this machine."""
+        return tuple(self._processes)
+
+    @property
+    def findings(self) -> tuple[Any, ...]:
+        """What ntsim noticed that Windows would not have."""
+        return tuple(self.nt.findings)
+
+    def report(self) -> Any:
+        """None, or the CrashReport of the bug check."""
+        if self.nt.bugcheck_state is None:
+            return None
+        from ntsim.watch.report import crash_report
+
+        return crash_report(self.nt, self.schedule)
+
+    def waits(self) -> list[str]:
+        """One line for each waiting thread of an app or driver: who waits for what."""
+        nt = self.nt
+        lines = []
+        for thread in nt.ke.threads.values():
+            if thread.v.State != WAITING:
+                continue
+            count = thread.v.WaitBlockCount
+            objects = [int(o) for o in nt.ke.waited_objects(thread, count)]
+            what = ki_describe_objects(nt, objects) or "a timeout"
+            lines.append(f"{thread.process.name} thread {thread.text} waits for {what}")
+        return lines
+
+
+def _current_greenlet() -> Any:
+    from greenlet import getcurrent
+
+    return getcurrent()
+
+
+def _target(target: Any) -> Any:
+    """A path for a module or a path, the object itself for a callable."""
+    if isinstance(target, ModuleType):
+        file = target.__file__
+        if file is None:
+            raise ConfigurationError(f"module {target.__name__} has no file")
+        return Path(file)
+    if isinstance(target, (str, Path)):
+        path = Path(target)
+        if path.suffix.lower() == ".sys":
+            raise ConfigurationError(f"{path}: compiled drivers are not modelled yet, load a .py driver")
+        if not path.exists():
+            raise ConfigurationError(f"{path}: no such file")
+        if path.is_dir():
+            raise ConfigurationError(f"{path} is a folder: name the .py file in it")
+        return path
+    if callable(target):
+        return target
+    raise ConfigurationError(f"{target!r} is neither a path nor callable")
+
+
+def _plan(
+    processors: int, seed: int, strategy: str | None, schedule: str | None
+) -> schedules.Schedule:
+    for label, value in (("processors", processors), ("seed", seed)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigurationError(f"{label}={value!r}: an integer is needed")
+    if not 1 <= processors <= 64:
+        raise ConfigurationError(f"processors={processors}: a machine has 1 to 64")
+    if seed < 0:
+        raise ConfigurationError(f"seed={seed}: seeds are 0 and up")
+    if schedule is not None:
+        return _replayed(schedule, processors, seed, strategy)
+    name = strategy or ("rr" if seed == 0 else "random")
+    if name not in schedules.NAMES:
+        names = " or ".join(repr(n) for n in schedules.NAMES)
+        raise ConfigurationError(f"strategy={strategy!r}: use {names}")
+    return schedules.Schedule(name, seed, processors)
+
+
+def _replayed(text: str, processors: int, seed: int, strategy: str | None) -> schedules.Schedule:
+    """The schedule's own settings; arguments given beside it must agree."""
+    plan = schedules.parse(text)
+    if processors not in (4, plan.processors):
+        raise ScheduleError(
+            f"schedule {text!r} was recorded with {plan.processors} processors, this machine has "
+            f"{processors}: use --processors {plan.processors}"
+        )
+    if seed not in (0, plan.seed):
+        raise ScheduleError(
+            f"schedule {text!r} was recorded with seed {plan.seed}, not {seed}: leave the seed out"
+        )
+    if strategy not in (None, plan.strategy):
+        raise ScheduleError(
+            f"schedule {text!r} was recorded with strategy {plan.strategy!r}, not {strategy!r}"
+        )
+    return plan
+
+
+def _check_memory(memory_mb: int, processors: int) -> None:
+    least = 16 + processors // 2
+    if not isinstance(memory_mb, int) or not least <= memory_mb <= 65536:
+        raise ConfigurationError(
+            f"memory_mb={memory_mb!r}: {least} to 65536 MB with {processors} processors"
+        )

@@ -1,0 +1,294 @@
+"""Facts about what happened, in the past tense: what the recorder keeps and watchers read.
+
+Every event starts with the virtual time (100 ns units since boot), the processor, the thread
+("cid pid.tid" as WinDbg writes it) and the line of driver or app source that caused it, empty when
+the kernel acted by itself. `str(event)` is its line in an event log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+IRQL_NAMES = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 5: "CMCI_LEVEL"}
+IRQL_NAMES |= {12: "SYNCH_LEVEL", 13: "CLOCK_LEVEL", 14: "IPI_LEVEL", 15: "HIGH_LEVEL"}
+
+
+def irql_name(level: int) -> str:
+    """`DISPATCH_LEVEL (2)`; a device level is named by number alone."""
+    name = IRQL_NAMES.get(level)
+    return f"{name} ({level})" if name else f"IRQL {level}"
+
+
+@dataclass(slots=True)
+class Event:
+    """Base of every event."""
+
+    time: int
+    processor: int
+    thread: str
+    where: str
+
+    text: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        place = f"  [{self.where}]" if self.where else ""
+        return (
+            f"{self.time // 10:>12}.{self.time % 10} us  P{self.processor:<2} {self.thread:<9} "
+            f"{self.describe()}{place}"
+        )
+
+    def describe(self) -> str:
+        """What happened, without time and place."""
+        return self.text.format(self, **{f.name: show(getattr(self, f.name)) for f in fields(self)})
+
+
+def show(value: Any) -> str:
+    """A field's value for people: addresses in hex, small numbers plain."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return str(value)
+    return f"{value:#x}" if value > 0xFFFF else str(value)
+
+
+def event(text: str) -> Any:
+    """Class decorator: a slotted dataclass whose log text is `text`."""
+
+    def make(cls: type) -> type:
+        made = dataclass(slots=True)(cls)
+        made.text = text  # type: ignore[attr-defined]
+        return made
+
+    return make
+
+
+@event("driver {name} loaded at {base}")
+class DriverLoaded(Event):
+    name: str
+    base: int
+
+
+@event("driver {name} unloaded")
+class DriverUnloaded(Event):
+    name: str
+
+
+@event("DriverEntry of {name} returned {status}")
+class DriverEntryReturned(Event):
+    name: str
+    status: str
+
+
+@event("process {name} created, pid {pid}")
+class ProcessCreated(Event):
+    name: str
+    pid: int
+
+
+@event("process {name} exited with code {code}")
+class ProcessExited(Event):
+    name: str
+    code: int
+
+
+@event("thread {tid} of {process} created")
+class ThreadCreated(Event):
+    process: str
+    tid: int
+
+
+@event("thread {tid} terminated")
+class ThreadTerminated(Event):
+    tid: int
+
+
+@event("switched to thread {target}")
+class ThreadSwitched(Event):
+    target: str
+
+
+@event("system call {service}")
+class SystemCallEntered(Event):
+    service: str
+
+
+@event("system call {service} returns {status} to user mode")
+class SystemCallReturned(Event):
+    service: str
+    status: str
+
+
+@dataclass(slots=True)
+class IrqlRaised(Event):
+    """IRQL went from `old` to `new` by `routine`."""
+
+    old: int
+    new: int
+    routine: str
+
+    def describe(self) -> str:
+        return f"{self.routine}: IRQL {irql_name(self.old)} -> {irql_name(self.new)}"
+
+
+@dataclass(slots=True)
+class IrqlLowered(IrqlRaised):
+    """IRQL went down from `old` to `new` by `routine`."""
+
+
+@event("interrupts disabled by {reason}")
+class InterruptsDisabled(Event):
+    reason: str
+
+
+@event("interrupts enabled by {reason}")
+class InterruptsEnabled(Event):
+    reason: str
+
+
+@event("interrupts were off for {duration} of 100 ns, until {reason}")
+class InterruptsHeldOff(Event):
+    duration: int
+    reason: str
+
+
+@event("IRP {irp} for {major} sent to {driver}")
+class IrpSent(Event):
+    irp: int
+    major: str
+    driver: str
+
+
+@event("IRP {irp} completed with {status}, Information {information}")
+class IrpCompleted(Event):
+    irp: int
+    status: str
+    information: int
+
+
+@event("IRP {irp} cancelled")
+class IrpCancelled(Event):
+    irp: int
+
+
+@event("spin lock {lock} acquired")
+class SpinLockAcquired(Event):
+    lock: int
+
+
+@event("spin lock {lock} released")
+class SpinLockReleased(Event):
+    lock: int
+
+
+@event("DPC {dpc} queued to processor {target}")
+class DpcQueued(Event):
+    dpc: int
+    target: int
+
+
+@event("DPC {dpc} runs {routine}")
+class DpcStarted(Event):
+    dpc: int
+    routine: str
+
+
+@event("timer {timer} expired")
+class TimerExpired(Event):
+    timer: int
+
+
+@event("waits for {objects}")
+class WaitStarted(Event):
+    objects: str
+
+
+@event("wait ended with {status}")
+class WaitEnded(Event):
+    status: str
+
+
+@event("work item {item} runs {routine}")
+class WorkItemStarted(Event):
+    item: int
+    routine: str
+
+
+@event("affinity set to {mask}")
+class AffinityChanged(Event):
+    mask: int
+
+
+@event("pool: {size} bytes at {address}, tag '{tag}'")
+class PoolAllocated(Event):
+    address: int
+    size: int
+    tag: str
+
+
+@event("pool: {address} freed, tag '{tag}'")
+class PoolFreed(Event):
+    address: int
+    tag: str
+
+
+@event("DbgPrint: {line}")
+class DebugPrinted(Event):
+    line: str
+
+
+@event("exception {code} raised: {reason}")
+class ExceptionRaised(Event):
+    code: str
+    reason: str
+
+
+@event("VMXON: processor entered VMX operation, region {region}")
+class VmxEntered(Event):
+    region: int
+
+
+@event("VMXOFF: processor left VMX operation")
+class VmxLeft(Event):
+    region: int
+
+
+@event("{instruction} failed: {reason}")
+class VmxInstructionFailed(Event):
+    instruction: str
+    reason: str
+
+
+@event("{instruction} entered the guest at {rip}")
+class VmEntered(Event):
+    instruction: str
+    rip: int
+
+
+@event("VM exit: {reason}, qualification {qualification}, guest RIP {rip}; RFLAGS is now 2")
+class VmExited(Event):
+    reason: str
+    qualification: int
+    rip: int
+
+
+@event("stack saved in {slot}")
+class StackSaved(Event):
+    slot: int
+
+
+@event("stack restored from {slot}; {abandoned} frames abandoned: {frames}")
+class StackRestored(Event):
+    slot: int
+    abandoned: int
+    frames: str
+
+
+@event("finding {rule}: {message}")
+class FindingReported(Event):
+    rule: str
+    message: str
+
+
+@event("bug check {code}: {parameters}")
+class BugChecked(Event):
+    code: str
+    parameters: str

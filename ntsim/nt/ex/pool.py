@@ -1,0 +1,212 @@
+"""Nonpaged and paged pool.
+
+A block smaller than a page has a POOL_HEADER before it and never crosses a page; pages are carved
+into blocks of one size. A larger one gets pages of its own, without header, in scattered frames, and
+its tag in the big-page table. Fresh memory is not zeroed. Nonpaged memory is raw, paged memory
+guarded: its pages come into being, and may leave, one by one.
+
+What a free build notices is noticed when a block is freed, from the bytes of its header: 0xC2 for a
+block that is not allocated (parameter 1 = 7) or was never one (0x46), 0x19 for a header that an
+overrun has spoilt (0x20). Source: bug checks 0xC2 and 0x19 reference; Windows Internals 7, ch. 5.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ntsim.abi import bugcodes
+from ntsim.abi.ex import POOL_HEADER
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.events import PoolAllocated, PoolFreed
+from ntsim.nt.mm.frames import POISON, OutOfFrames
+from ntsim.nt.mm.system_space import MM_EXECUTE_READWRITE, MM_READWRITE, Region, demand_zero
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+HEADER = 0x10
+LARGEST_SMALL = PAGE_SIZE - HEADER * 2
+PAGED_POOL = 1
+NX = 0x200
+TYPE_NONPAGED, TYPE_PAGED = 2, 3
+"""POOL_HEADER.PoolType of an allocated block: pool type plus 2 (InUse); 0 when free."""
+
+_NAMES = {False: "nonpaged", True: "paged"}
+
+
+@dataclass(slots=True)
+class BigBlock:
+    """An entry of the big-page table."""
+
+    pages: int
+    size: int
+    tag: str
+    paged: bool
+
+
+def tag_text(tag: int) -> str:
+    """The four characters of a pool tag."""
+    return tag.to_bytes(4, "little").decode("latin-1").rstrip("\0")
+
+
+def tag_value(tag: str) -> int:
+    return int.from_bytes(tag.encode("latin-1").ljust(4, b" ")[:4], "little")
+
+
+class Pool:
+    """Both pools of one machine. `free_blocks` are per (kind, block size) the free small ones."""
+
+    def __init__(self, nt: Kernel) -> None:
+        self.nt = nt
+        self.free_blocks: dict[tuple[bool, bool, int], list[int]] = {}
+        self.kinds: dict[int, tuple[bool, bool, int]] = {}
+        self.big: dict[int, BigBlock] = {}
+        self.usage: dict[tuple[str, bool], list[int]] = {}
+
+    def allocate(
+        self, size: int, tag: str, *, paged: bool = False, executable: bool = False, zero: bool = False
+    ) -> int:
+        """A block of `size` bytes, 0 if memory is short. Alignment 16, a page for large ones."""
+        try:
+            if size > LARGEST_SMALL:
+                address = self._allocate_big(size, tag, paged, executable)
+            else:
+                address = self._allocate_small(size, tag, paged, executable)
+        except OutOfFrames:
+            return 0
+        if zero:
+            self.nt.mmu.write(address, bytes(size))
+        elif not paged or size <= LARGEST_SMALL:
+            self._poison(address, size)
+        count = self.usage.setdefault((tag, paged), [0, 0, 0])
+        count[0] += 1
+        count[2] += size
+        return address
+
+    def _poison(self, address: int, size: int) -> None:
+        host = self.nt.mmu.raw(address, size)
+        if host is None:
+            host = self.nt.mmu.host(address)
+        ctypes.memset(host, POISON, size)
+
+    def _allocate_small(self, size: int, tag: str, paged: bool, executable: bool) -> int:
+        block = (max(size, 1) + HEADER + 15) & ~15
+        kind = (paged, executable, block)
+        free = self.free_blocks.get(kind)
+        if not free:
+            free = self._carve(kind)
+        address = free.pop()
+        header = POOL_HEADER.at(self.nt.mmu, address)._v
+        header.Ulong1 = (TYPE_PAGED if paged else TYPE_NONPAGED) << 24 | (block >> 4) << 16
+        header.PoolTag = tag_value(tag)
+        return address + HEADER
+
+    def _carve(self, kind: tuple[bool, bool, int]) -> list[int]:
+        """A new page cut into free blocks; free ones have a header too."""
+        paged, executable, block = kind
+        page = self._new_pages(1, paged, executable)
+        self.kinds[page] = kind
+        blocks = [page + offset for offset in range(0, PAGE_SIZE - block + 1, block)]
+        for address in blocks:
+            header = POOL_HEADER.at(self.nt.mmu, address)._v
+            header.Ulong1 = (block >> 4) << 16
+            header.PoolTag = 0
+        free = self.free_blocks.setdefault(kind, [])
+        free.extend(reversed(blocks))
+        return free
+
+    def _region(self, paged: bool) -> Region:
+        return self.nt.mm.paged if paged else self.nt.mm.nonpaged
+
+    def _new_pages(self, pages: int, paged: bool, executable: bool) -> int:
+        mm = self.nt.mm
+        if not paged:
+            va = mm.system.allocate(mm.nonpaged, pages, executable=executable, zero=False)
+            return va
+        if pages > mm.frames.available:
+            raise OutOfFrames
+        va = mm.paged.reserve(pages)
+        code = MM_EXECUTE_READWRITE if executable else MM_READWRITE
+        for i in range(pages):
+            mm.mmu.write_entry(mm.system_root, va + i * PAGE_SIZE, demand_zero(code))
+        return va
+
+    def _allocate_big(self, size: int, tag: str, paged: bool, executable: bool) -> int:
+        pages = -(-size // PAGE_SIZE)
+        address = self._new_pages(pages, paged, executable)
+        self.big[address] = BigBlock(pages, size, tag, paged)
+        return address
+
+    def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
+        """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""
+        if address & 0xFFF == 0:
+            return self._free_big(address)
+        return self._free_small(address, tag)
+
+    def _free_big(self, address: int) -> tuple[int, str, bool]:
+        found = self.big.pop(address, None)
+        if found is None:
+            code = bugcodes.BAD_POOL_CALLER
+            self.nt.bugcheck(code, 0x46, address, 0, 0)
+        mm = self.nt.mm
+        if found.paged:
+            self._free_paged_pages(address, found.pages)
+        else:
+            mm.system.free(mm.nonpaged, address, found.pages)
+        self._count(found.tag, found.paged, found.size)
+        return found.size, found.tag, found.paged
+
+    def _free_paged_pages(self, address: int, pages: int) -> None:
+        mm = self.nt.mm
+        for page in range(address, address + pages * PAGE_SIZE, PAGE_SIZE):
+            entry = mm.tables.read(mm.system_root, page)
+            mm.mmu.write_entry(mm.system_root, page, 0)
+            if entry & 1:
+                mm.frames.give(entry & 0x000F_FFFF_FFFF_F000)
+            else:
+                mm.paging_file.pop(entry >> 32, None)
+        mm.paged.release(address, pages)
+
+    def _free_small(self, address: int, tag: str | None) -> tuple[int, str, bool]:
+        kind = self.kinds.get(address & ~0xFFF)
+        code = bugcodes.BAD_POOL_CALLER
+        if kind is None or address & 0xF:
+            self.nt.bugcheck(code, 0x46, address, 0, 0)
+        paged, _, block = kind
+        va = address - HEADER
+        header = POOL_HEADER.at(self.nt.mmu, va)._v
+        word, pool_tag = header.Ulong1, header.PoolTag
+        if word >> 16 & 0xFF != block >> 4 or va % PAGE_SIZE % block:
+            self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
+        if not word >> 24 & 2:
+            self.nt.bugcheck(code, 7, word, pool_tag, address)
+        self._check_next(va, block)
+        text = tag_text(pool_tag)
+        if tag is not None and tag and tag_value(tag) & 0x7FFFFFFF != pool_tag & 0x7FFFFFFF:
+            self.nt.bugcheck(code, 0xA, address, pool_tag, tag_value(tag))
+        header.Ulong1 = (block >> 4) << 16
+        self.free_blocks[kind].append(va)
+        self._count(text, paged, block - HEADER)
+        return block - HEADER, text, paged
+
+    def _check_next(self, va: int, block: int) -> None:
+        """The header after this block in its page must still be one."""
+        following = va + block
+        if following & ~0xFFF != va & ~0xFFF or (following & 0xFFF) + block > PAGE_SIZE:
+            return
+        word = POOL_HEADER.at(self.nt.mmu, following)._v.Ulong1
+        if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
+            self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, following, word)
+
+    def _count(self, tag: str, paged: bool, size: int) -> None:
+        count = self.usage.setdefault((tag, paged), [0, 0, 0])
+        count[1] += 1
+        count[2] -= size
+
+    def record_allocation(self, address: int, size: int, tag: str) -> None:
+        self.nt.emit_at(PoolAllocated, address, size, tag)
+
+    def record_free(self, address: int, tag: str) -> None:
+        self.nt.emit_at(PoolFreed, address, tag)

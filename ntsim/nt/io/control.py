@@ -1,0 +1,154 @@
+"""NtDeviceIoControlFile: the four transfer methods.
+
+Access bits of the code (15:14) are checked against the handle. METHOD_BUFFERED allocates one buffer
+for both directions; the direct methods copy the input and lock the caller's output buffer (for
+reading with METHOD_IN_DIRECT, for writing with METHOD_OUT_DIRECT); METHOD_NEITHER passes addresses
+unchecked. Zero lengths give no buffer and no MDL. Source: WDK "Buffer Descriptions for I/O Control
+Codes"; Wine ntoskrnl tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi import wdm_constants as c
+from ntsim.abi.mm import MDL
+from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.nt.io.irp import io_free_irp, io_next_location
+from ntsim.nt.io.request import (
+    iop_new_irp,
+    iop_probe_status_block,
+    iop_reference_event,
+    iop_reference_file,
+    iop_send,
+)
+from ntsim.nt.mm.mdl import IoFreeMdl, MmProbeAndLockPages, mm_allocate_mdl
+from ntsim.nt.mm.probe import mm_probe
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+BUFFERED, IN_DIRECT, OUT_DIRECT, NEITHER = range(4)
+FILE_READ_DATA, FILE_WRITE_DATA = 1, 2
+_INPUT_FLAGS = c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER | c.IRP_INPUT_OPERATION
+_OUTPUT_FLAGS = c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER
+_IOSB = "IoSB"
+
+
+def NtDeviceIoControlFile(
+    nt: Kernel,
+    FileHandle: HANDLE,
+    Event: HANDLE,
+    ApcRoutine: PVOID,
+    ApcContext: PVOID,
+    IoStatusBlock: PVOID,
+    IoControlCode: ULONG,
+    InputBuffer: PVOID,
+    InputBufferLength: ULONG,
+    OutputBuffer: PVOID,
+    OutputBufferLength: ULONG,
+) -> NTSTATUS:
+    """Send IRP_MJ_DEVICE_CONTROL on a handle. Source: WDK NtDeviceIoControlFile."""
+    status, file, granted = iop_reference_file(nt, FileHandle, 0)
+    if status:
+        return status
+    access = IoControlCode >> 14 & 3
+    if access and access & ~granted and nt.thread.v.PreviousMode:
+        nt.io.irp_done(file)
+        return ntstatus.STATUS_ACCESS_DENIED
+    status, event = iop_reference_event(nt, Event)
+    if status:
+        nt.io.irp_done(file)
+        return status
+    irp = None
+    try:
+        if nt.thread.v.PreviousMode:
+            iop_probe_status_block(nt, IoStatusBlock)
+        irp = iop_new_irp(nt, file, c.IRP_MJ_DEVICE_CONTROL, IoStatusBlock, event)
+        if not irp:
+            nt.io.irp_done(file)
+            return ntstatus.STATUS_INSUFFICIENT_RESOURCES
+        v = irp._v
+        v.Overlay_AsynchronousParameters_UserApcRoutine = ApcRoutine
+        v.Overlay_AsynchronousParameters_UserApcContext = ApcContext
+        stack = io_next_location(nt, irp)._v
+        stack.Parameters_DeviceIoControl_OutputBufferLength = OutputBufferLength
+        stack.Parameters_DeviceIoControl_InputBufferLength = InputBufferLength
+        stack.Parameters_DeviceIoControl_IoControlCode = IoControlCode
+        method = IoControlCode & 3
+        if method == NEITHER:
+            stack.Parameters_DeviceIoControl_Type3InputBuffer = InputBuffer
+            v.UserBuffer = OutputBuffer
+        elif method == BUFFERED:
+            iop_buffer(nt, v, InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength)
+        else:
+            iop_copy_input(nt, v, InputBuffer, InputBufferLength)
+            iop_lock_output(nt, v, method, OutputBuffer, OutputBufferLength)
+    except StructuredException as error:
+        iop_abandon_irp(nt, irp)
+        nt.io.irp_done(file)
+        return error.ExceptionCode
+    return iop_send(nt, file, irp, event)
+
+
+def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: int) -> None:
+    """METHOD_BUFFERED: one system buffer as long as the longer of the two."""
+    mode = v.RequestorMode
+    if mode and size:
+        mm_probe(source, size, 1)
+    if mode and room:
+        mm_probe(target, room, 1)
+        nt.mmu.host(target, 2, user=True)
+    length = max(size, room)
+    if not length:
+        return
+    buffer = nt.ex.pool.allocate(length, _IOSB)
+    if not buffer:
+        raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
+    v.AssociatedIrp_SystemBuffer = buffer
+    v.Flags = _OUTPUT_FLAGS
+    if size:
+        nt.mmu.write(buffer, nt.mmu.read(source, size))
+    v.UserBuffer = target
+    if room:
+        v.Flags = _INPUT_FLAGS
+
+
+def iop_copy_input(nt: Kernel, v: Any, source: int, size: int) -> None:
+    """The direct methods' input comes in a system buffer."""
+    if not size:
+        return
+    if v.RequestorMode:
+        mm_probe(source, size, 1)
+    buffer = nt.ex.pool.allocate(size, _IOSB)
+    if not buffer:
+        raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
+    v.AssociatedIrp_SystemBuffer = buffer
+    v.Flags = _OUTPUT_FLAGS
+    nt.mmu.write(buffer, nt.mmu.read(source, size))
+
+
+def iop_lock_output(nt: Kernel, v: Any, method: int, target: int, room: int) -> None:
+    """The direct methods' output buffer: an MDL of locked pages."""
+    if not room:
+        return
+    address = mm_allocate_mdl(nt, target, room)
+    if not address:
+        raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="MDL")
+    v.MdlAddress = address
+    mdl = MDL.at(nt.mmu, address)
+    MmProbeAndLockPages(nt, mdl, v.RequestorMode, 0 if method == IN_DIRECT else 1)
+
+
+def iop_abandon_irp(nt: Kernel, irp: Any) -> None:
+    """Undo a half-built request."""
+    if not irp:
+        return
+    v = irp._v
+    if v.AssociatedIrp_SystemBuffer:
+        nt.free_pool(v.AssociatedIrp_SystemBuffer)
+    if v.MdlAddress:
+        IoFreeMdl(nt, MDL.at(nt.mmu, v.MdlAddress))
+    io_free_irp(nt, irp)

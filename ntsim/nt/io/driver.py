@@ -1,0 +1,185 @@
+"""Driver objects: loading, unloading, and the default dispatch routine.
+
+Drivers are started by the service controller's system call: the registry path is the service's key,
+DriverEntry runs at PASSIVE_LEVEL in a system thread. Source: WDK DriverEntry, DRIVER_OBJECT;
+Windows Internals 7, part 1, chapter 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi import wdm_constants as c
+from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
+from ntsim.abi.io import DRIVER_EXTENSION, DRIVER_OBJECT
+from ntsim.abi.rtl import UNICODE_STRING
+from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
+from ntsim.nt.ob.namespace import ob_lookup
+from ntsim.nt.ob.objects import set_unicode
+from ntsim.nt.rtl import lists
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+    from ntsim.nt.mm.images import Image
+
+IO_TYPE_DRIVER = 4
+DRVO_LEGACY_DRIVER, DRVO_UNLOAD_INVOKED, DRVO_INITIALIZED = 0x2, 0x1, 0x10
+
+
+@dataclass(eq=False, slots=True)
+class Driver:
+    """A loaded driver: its object, image and service name."""
+
+    name: str
+    service: str
+    image: Image
+    object: Any
+    status: int = 0
+    pool: list[int] = field(default_factory=list)
+    unloaded: bool = False
+
+
+def iop_invalid_device_request(nt: Kernel, DeviceObject: Any, Irp: Any) -> int:
+    """The default of every MajorFunction entry: fails the IRP."""
+    Irp.IoStatus.Status = ntstatus.STATUS_INVALID_DEVICE_REQUEST
+    Irp.IoStatus.Information = 0
+    nt.io.complete(Irp)
+    return ntstatus.STATUS_INVALID_DEVICE_REQUEST
+
+
+def make_unicode(nt: Kernel, text: str, paged: bool = False, tag: str = "Io  ") -> int:
+    """A NUL-terminated UTF-16 copy of `text` in pool."""
+    data = text.encode("utf-16-le") + b"\0\0"
+    address = nt.ex.pool.allocate(len(data), tag, paged=paged)
+    nt.mmu.write(address, data)
+    return address
+
+
+def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
+    """The driver object \\Driver\\service, every entry set to the default."""
+    name = f"\\Driver\\{service}"
+    size = DRIVER_OBJECT.size + DRIVER_EXTENSION.size
+    body = nt.ob.create(nt.io.driver_type, size, None, "Driv")
+    driver = DRIVER_OBJECT.at(nt.mmu, body)
+    v = driver._v
+    v.Type, v.Size = IO_TYPE_DRIVER, DRIVER_OBJECT.size
+    v.Flags = DRVO_LEGACY_DRIVER
+    v.DriverStart, v.DriverSize = image.base, image.size
+    v.DriverInit = image.entry_point
+    v.DriverSection = image.owner or 0
+    v.DriverExtension = extension = body + DRIVER_OBJECT.size
+    DRIVER_EXTENSION.at(nt.mmu, extension)._v.DriverObject = body
+    for major in range(c.IRP_MJ_MAXIMUM_FUNCTION + 1):
+        driver.MajorFunction[major] = nt.io.invalid_request
+    set_unicode(driver.DriverName, make_unicode(nt, name), len(name) * 2)
+    driver.DriverName.MaximumLength = len(name) * 2
+    key = DRIVER_EXTENSION.at(nt.mmu, extension).ServiceKeyName
+    set_unicode(key, make_unicode(nt, service), len(service) * 2)
+    made = Driver(name, service, image, driver)
+    nt.ob.bodies[body] = made
+    nt.io.drivers[body] = made
+    directory = ob_lookup(nt, "\\Driver")
+    parent = nt.ob.bodies[directory.body]
+    nt.ob.attach_name(body, parent, service)
+    return made
+
+
+def iop_load_driver(nt: Kernel, driver: Driver) -> int:
+    """Call DriverEntry; a failure takes everything back. Runs in a system thread."""
+    path = f"\\REGISTRY\\MACHINE\\SYSTEM\\ControlSet001\\Services\\{driver.service}"
+    registry_path = UNICODE_STRING.at(nt.mmu, nt.allocate_pool(UNICODE_STRING.size, "Io  "))
+    text = make_unicode(nt, path)
+    set_unicode(registry_path, text, len(path) * 2)
+    status = nt.call(driver.image.entry_point, driver.object, registry_path)
+    nt.free_pool(text)
+    nt.free_pool(int(registry_path))
+    nt.emit(DriverEntryReturned, driver.image.file_name, ntstatus.status_name(status))
+    driver.status = status
+    if ntstatus.NT_SUCCESS(status):
+        driver.object._v.Flags |= DRVO_INITIALIZED
+        iop_ready_devices(nt, driver)
+    else:
+        iop_remove_driver(nt, driver)
+    return status
+
+
+def iop_ready_devices(nt: Kernel, driver: Driver) -> None:
+    """After DriverEntry the system clears DO_DEVICE_INITIALIZING of the driver's devices."""
+    device = driver.object.DeviceObject
+    while device:
+        device._v.Flags &= ~c.DO_DEVICE_INITIALIZING
+        device = device.NextDevice
+
+
+def iop_unload_driver(nt: Kernel, driver: Driver) -> int:
+    """Call DriverUnload and remove the image, as stopping the service does."""
+    v = driver.object._v
+    if not v.DriverUnload:
+        return ntstatus.STATUS_INVALID_DEVICE_REQUEST
+    if iop_is_busy(nt, driver):
+        return ntstatus.STATUS_SUCCESS
+    v.Flags |= DRVO_UNLOAD_INVOKED
+    nt.call(v.DriverUnload, driver.object)
+    iop_remove_driver(nt, driver)
+    return ntstatus.STATUS_SUCCESS
+
+
+def iop_is_busy(nt: Kernel, driver: Driver) -> bool:
+    """Whether a device of the driver is open or has something attached."""
+    device = driver.object.DeviceObject
+    while device:
+        if device._v.ReferenceCount or device._v.AttachedDevice:
+            return True
+        device = device.NextDevice
+    return False
+
+
+def iop_remove_driver(nt: Kernel, driver: Driver) -> None:
+    """The driver object loses its name and last reference; the image leaves memory."""
+    nt.vf_unload_checks(driver)
+    driver.unloaded = True
+    nt.emit(DriverUnloaded, driver.image.file_name)
+    nt.ob.remove_name(int(driver.object))
+    nt.ob.dereference(int(driver.object))
+
+
+def iop_delete_driver(nt: Kernel, body: int) -> None:
+    """The last reference to a driver object is gone: unmap the image."""
+    driver = nt.io.drivers.pop(body)
+    v = driver.object._v
+    nt.free_pool(v.DriverName_Buffer)
+    extension = DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)
+    nt.free_pool(extension._v.ServiceKeyName_Buffer)
+    mi_unload_image(nt, driver.image)
+
+
+def mi_link_image(nt: Kernel, image: Image) -> None:
+    """Enter an image into PsLoadedModuleList."""
+    entry = nt.allocate_pool(KLDR_DATA_TABLE_ENTRY.size, "MmLd")
+    nt.mmu.write(entry, bytes(KLDR_DATA_TABLE_ENTRY.size))
+    ldr = KLDR_DATA_TABLE_ENTRY.at(nt.mmu, entry)
+    v = ldr._v
+    v.DllBase, v.EntryPoint, v.SizeOfImage = image.base, image.entry_point, image.size
+    v.LoadCount = 1
+    full = f"\\SystemRoot\\system32\\drivers\\{image.file_name}"
+    set_unicode(ldr.FullDllName, make_unicode(nt, full, tag="MmLd"), len(full) * 2)
+    base = make_unicode(nt, image.file_name, tag="MmLd")
+    set_unicode(ldr.BaseDllName, base, len(image.file_name) * 2)
+    lists.insert_tail(nt.mmu, nt.module_list, entry)
+    image.owner = entry
+    nt.images.add(image)
+
+
+def mi_unload_image(nt: Kernel, image: Image) -> None:
+    """Take an image off PsLoadedModuleList and unmap it; its range is remembered for 0xCE."""
+    ldr = KLDR_DATA_TABLE_ENTRY.at(nt.mmu, image.owner)
+    lists.remove(nt.mmu, image.owner)
+    nt.free_pool(ldr._v.FullDllName_Buffer)
+    nt.free_pool(ldr._v.BaseDllName_Buffer)
+    nt.free_pool(image.owner)
+    nt.images.remove(image)
+    nt.host.discard(image)
+
+

@@ -1,0 +1,141 @@
+"""The last stage of completion: hand the result to whoever sent the IRP.
+
+For an IRP of a thread this runs in that thread's context, as a special kernel APC: at once when the
+thread itself completes it below APC_LEVEL, else when it next may run. Source: Windows Internals 7,
+part 1, chapter 6, "I/O request packets", completion stage two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import wdm_constants as c
+from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK, IRP
+from ntsim.abi.ke import KAPC, KEVENT
+from ntsim.abi.mm import MDL
+from ntsim.nt.io.irp import dequeue_from_thread, io_free_irp
+from ntsim.nt.ke.objects import KeSetEvent
+from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
+from ntsim.nt.mm.mdl import IoFreeMdl, MmUnlockPages
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+APC_OFFSET = IRP.offset_of("Tail.Apc")
+_ASSOCIATED, _BUFFERED = c.IRP_ASSOCIATED_IRP, c.IRP_BUFFERED_IO
+_DEALLOCATE, _INPUT = c.IRP_DEALLOCATE_BUFFER, c.IRP_INPUT_OPERATION
+
+
+def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
+    """After the last completion routine."""
+    v = irp._v
+    if v.Flags & _ASSOCIATED:
+        iop_finish_associated(nt, irp, boost)
+        return
+    if v.MdlAddress:
+        iop_release_mdls(nt, v.MdlAddress)
+    thread = nt.ke.threads.get(v.Tail_Overlay_Thread)
+    if thread is None:
+        iop_drop_irp(nt, irp)
+    elif thread is nt.thread and nt.il.current.cr8 < 1 and not thread.v.SpecialApcDisable:
+        iop_complete_request(nt, irp)
+    else:
+        apc = KAPC.at(nt.mmu, int(irp) + APC_OFFSET)
+        file = v.Tail_Overlay_OriginalFileObject
+        KeInitializeApc(nt, apc, thread.k, 0, nt.io.completion_apc, 0, 0, 0, 0)
+        ki_insert_apc(nt, apc, file, 0, boost)
+
+
+def iop_release_mdls(nt: Kernel, first: int) -> None:
+    """Unlock every chained MDL before the requester hears of it, and free them."""
+    mdl = MDL.at(nt.mmu, first)
+    while mdl:
+        following = mdl.Next
+        if mdl._v.MdlFlags & c.MDL_PAGES_LOCKED:
+            MmUnlockPages(nt, mdl)
+        IoFreeMdl(nt, mdl)
+        mdl = following
+
+
+def iop_completion_apc(nt: Kernel, apc: Any, *arguments: int) -> int:
+    """Kernel routine of the completion APC: the IRP lies around the APC."""
+    iop_complete_request(nt, IRP.at(nt.mmu, int(apc) - APC_OFFSET))
+    return 0
+
+
+def iop_complete_request(nt: Kernel, irp: Any) -> None:
+    """In the requester's context: copy back, write the status block, signal, let go."""
+    v = irp._v
+    status, information = v.IoStatus_Status, v.IoStatus_Information
+    flags = v.Flags
+    if flags & _BUFFERED:
+        iop_copy_back(nt, v, flags, status, information)
+    file = nt.io.original_file(irp)
+    if status >> 30 != 3 or v.PendingReturned or flags & c.IRP_CREATE_OPERATION:
+        iop_post(nt, v, file, status, information)
+    dequeue_from_thread(nt, irp)
+    routine = v.Overlay_AsynchronousParameters_UserApcRoutine
+    if routine and not flags & c.IRP_CREATE_OPERATION and status >> 30 != 3:
+        nt.io.queue_user_apc(irp)
+    io_free_irp(nt, irp)
+    if file:
+        nt.io.irp_done(file)
+
+
+def iop_copy_back(nt: Kernel, v: Any, flags: int, status: int, information: int) -> None:
+    """METHOD_BUFFERED output: Information bytes, and only if the status is no error.
+
+    A driver that claims more than the buffer holds discloses pool and overruns the caller, as on
+    Windows: nothing compares Information with the buffer's length.
+    """
+    buffer = v.AssociatedIrp_SystemBuffer
+    if flags & _INPUT and information and status >> 30 != 3:
+        try:
+            nt.mmu.write(v.UserBuffer, nt.mmu.read(buffer, information))
+        except StructuredException as error:
+            v.IoStatus_Status = error.ExceptionCode
+    if flags & _DEALLOCATE:
+        nt.io.free_system_buffer(buffer)
+
+
+def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> None:
+    """The I/O status block, the event, the file object."""
+    if v.UserIosb:
+        block = IO_STATUS_BLOCK.at(nt.mmu, v.UserIosb)
+        try:
+            block.Information = information
+            block.Status = status
+        except StructuredException:
+            pass
+    if file:
+        file._v.FinalStatus = status
+    if v.UserEvent:
+        KeSetEvent(nt, KEVENT.at(nt.mmu, v.UserEvent), 0, False)
+        if file and file._v.Flags & c.FO_SYNCHRONOUS_IO and v.UserEvent != int(file.Event):
+            KeSetEvent(nt, file.Event, 0, False)
+    elif file:
+        KeSetEvent(nt, file.Event, 0, False)
+
+
+def iop_finish_associated(nt: Kernel, irp: Any, boost: int) -> None:
+    """An associated IRP: the master completes when the last of its associates has."""
+    v = irp._v
+    master = IRP.at(nt.mmu, v.AssociatedIrp_MasterIrp)
+    if v.MdlAddress:
+        iop_release_mdls(nt, v.MdlAddress)
+    io_free_irp(nt, irp)
+    master._v.AssociatedIrp_IrpCount -= 1
+    if master._v.AssociatedIrp_IrpCount == 0:
+        nt.io.complete(master, boost)
+
+
+def iop_drop_irp(nt: Kernel, irp: Any) -> None:
+    """The requesting thread is gone: nobody is left to tell."""
+    v = irp._v
+    if v.Flags & _DEALLOCATE:
+        nt.io.free_system_buffer(v.AssociatedIrp_SystemBuffer)
+    file = nt.io.original_file(irp)
+    io_free_irp(nt, irp)
+    if file:
+        nt.io.irp_done(FILE_OBJECT.at(nt.mmu, int(file)))

@@ -1,0 +1,96 @@
+"""Common to every system call that sends an IRP on a file handle: build, send, wait, return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi import wdm_constants as c
+from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK
+from ntsim.abi.ke import KEVENT
+from ntsim.nt.io.call import IofCallDriver
+from ntsim.nt.io.cancel import IoCancelIrp
+from ntsim.nt.io.device import iop_top_of
+from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
+from ntsim.nt.ke.objects import KeClearEvent
+from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
+from ntsim.nt.mm.probe import mm_probe
+from ntsim.nt.ob.handles import ob_reference_by_handle
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+EXECUTIVE = 0
+EVENT_MODIFY_STATE = 2
+
+
+def iop_reference_file(nt: Kernel, handle: int, access: int) -> tuple[int, Any, int]:
+    """(status, FILE_OBJECT, granted access) of a handle, referenced."""
+    mode = nt.thread.v.PreviousMode
+    status, body, granted = ob_reference_by_handle(nt, handle, access, nt.io.file_type, mode)
+    return status, FILE_OBJECT.at(nt.mmu, body), granted
+
+
+def iop_reference_event(nt: Kernel, handle: int) -> tuple[int, Any]:
+    """(status, KEVENT) of an optional event handle, made not signalled."""
+    if not handle:
+        return 0, None
+    mode = nt.thread.v.PreviousMode
+    kind = nt.ob.types["Event"]
+    status, body, _ = ob_reference_by_handle(nt, handle, EVENT_MODIFY_STATE, kind, mode)
+    if status:
+        return status, None
+    event = KEVENT.at(nt.mmu, body)
+    KeClearEvent(nt, event)
+    return 0, event
+
+
+def iop_probe_status_block(nt: Kernel, address: int) -> None:
+    """Raises if the caller's I/O status block cannot be written."""
+    mm_probe(address, IO_STATUS_BLOCK.size, 4)
+    nt.mmu.host(address, 2, user=True)
+    nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, 2, user=True)
+
+
+def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any) -> Any:
+    """An IRP for `file`, its first location filled with what every request has; NULL if short."""
+    device = iop_top_of(nt, file.DeviceObject)
+    irp = io_allocate_irp(nt, device._v.StackSize)
+    if not irp:
+        return irp
+    v = irp._v
+    v.Tail_Overlay_OriginalFileObject = int(file)
+    v.RequestorMode = nt.thread.v.PreviousMode
+    v.UserIosb, v.UserEvent = status_block, int(event or 0)
+    stack = io_next_location(nt, irp)._v
+    stack.MajorFunction, stack.FileObject = major, int(file)
+    return irp
+
+
+def iop_send(nt: Kernel, file: Any, irp: Any, event: Any) -> int:
+    """Queue the IRP to the thread, call the driver and, on a synchronous handle, wait.
+
+    The IRP's reference to the file is the caller's; it goes with the IRP.
+    """
+    synchronous = file._v.Flags & c.FO_SYNCHRONOUS_IO
+    KeClearEvent(nt, file.Event)
+    queue_to_thread(nt, irp)
+    status = IofCallDriver(nt, iop_top_of(nt, file.DeviceObject), irp)
+    if status == ntstatus.STATUS_PENDING and synchronous:
+        status = iop_wait_for(nt, file, irp)
+    return status
+
+
+def iop_wait_for(nt: Kernel, file: Any, irp: Any) -> int:
+    """Wait on the file object until the IRP has completed; alertable only if opened so.
+
+    A thread that is to end cancels the request first and then waits for it without condition.
+    """
+    mode = nt.thread.v.PreviousMode
+    alertable = bool(file._v.Flags & c.FO_ALERTABLE_IO)
+    address = int(file.Event)
+    status = ki_wait(nt, [address], WAIT_ANY, EXECUTIVE, mode, alertable, None)
+    if status in (ntstatus.STATUS_USER_APC, ntstatus.STATUS_ALERTED):
+        IoCancelIrp(nt, irp)
+        ki_wait(nt, [address], WAIT_ANY, EXECUTIVE, 0, False, None)
+    return int(file._v.FinalStatus)

@@ -1,0 +1,141 @@
+"""Executive spin locks: a KSPIN_LOCK is 0 when free and has bit 0 set when held.
+
+Re-acquiring a held lock spins for ever on a free build; the watchdogs find it (0x133, 0x101).
+Source: WDK "Introduction to Spin Locks"; ReactOS kmtests KeSpinLock.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi.scalars import BOOLEAN, KIRQL
+from ntsim.nt.events import SpinLockAcquired, SpinLockReleased
+from ntsim.nt.exports import Out, export
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, SYNCH_LEVEL, ke_set_irql
+
+if TYPE_CHECKING:
+    from ntsim.abi.ke import PKLOCK_QUEUE_HANDLE
+    from ntsim.nt.kernel import Kernel
+
+    PKSPIN_LOCK = Any
+
+
+def ke_acquire(nt: Kernel, lock: Any) -> None:
+    """Spin until the lock's bit 0 was clear, then set it."""
+    while lock[0] & 1:
+        nt.il.spin()
+    lock[0] = 1
+    nt.emit_at(SpinLockAcquired, int(lock))
+
+
+def ke_release(nt: Kernel, lock: Any) -> None:
+    lock[0] = 0
+    nt.emit_at(SpinLockReleased, int(lock))
+
+
+@export(irql="any")
+def KeInitializeSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK) -> None:
+    """Make the lock free. Source: WDK KeInitializeSpinLock."""
+    SpinLock[0] = 0
+
+
+@export(irql="<= DISPATCH", inline=True)
+def KeAcquireSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK, OldIrql: Out[KIRQL]) -> None:
+    """Raise to DISPATCH_LEVEL and acquire. Source: WDK KeAcquireSpinLock."""
+    OldIrql[0] = KeAcquireSpinLockRaiseToDpc(nt, SpinLock)
+
+
+@export(irql="<= DISPATCH")
+def KeAcquireSpinLockRaiseToDpc(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
+    """What KeAcquireSpinLock expands to on x64: returns the old IRQL. Source: wdm.h."""
+    old = ke_set_irql(nt, DISPATCH_LEVEL, "KeAcquireSpinLock")
+    ke_acquire(nt, SpinLock)
+    return old
+
+
+@export(irql="== DISPATCH")
+def KeReleaseSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK, NewIrql: KIRQL) -> None:
+    """Release and lower to NewIrql. Source: WDK KeReleaseSpinLock."""
+    ke_release(nt, SpinLock)
+    ke_set_irql(nt, NewIrql, "KeReleaseSpinLock")
+
+
+@export(irql=">= DISPATCH")
+def KeAcquireSpinLockAtDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> None:
+    """Acquire without touching the IRQL. Source: WDK KeAcquireSpinLockAtDpcLevel."""
+    ke_acquire(nt, SpinLock)
+
+
+@export(irql=">= DISPATCH")
+def KeReleaseSpinLockFromDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> None:
+    """Release without touching the IRQL. Source: WDK KeReleaseSpinLockFromDpcLevel."""
+    ke_release(nt, SpinLock)
+
+
+@export(irql=">= DISPATCH")
+def KeTryToAcquireSpinLockAtDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLEAN:
+    """Acquire if free; TRUE if acquired. Source: WDK KeTryToAcquireSpinLockAtDpcLevel."""
+    if SpinLock[0] & 1:
+        return False
+    ke_acquire(nt, SpinLock)
+    return True
+
+
+@export(irql="any")
+def KeTestSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLEAN:
+    """TRUE if the lock is free. Source: WDK KeTestSpinLock."""
+    return not SpinLock[0] & 1
+
+
+def ke_acquire_queued(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> None:
+    """In-stack queued: while held, the lock word is the address of the last waiter's handle."""
+    handle.LockQueue.Next = 0
+    handle.LockQueue.Lock = int(lock)
+    while lock[0]:
+        nt.il.spin()
+    lock[0] = int(handle)
+    nt.emit_at(SpinLockAcquired, int(lock))
+
+
+def ke_release_queued(nt: Kernel, handle: PKLOCK_QUEUE_HANDLE) -> None:
+    lock = int(handle.LockQueue.Lock) & ~3
+    nt.write_pointer(lock, 0)
+    nt.emit_at(SpinLockReleased, lock)
+
+
+@export(irql="<= DISPATCH")
+def KeAcquireInStackQueuedSpinLock(
+    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
+) -> None:
+    """Raise to DISPATCH_LEVEL and acquire; the handle keeps the old IRQL. Source: WDK."""
+    LockHandle.OldIrql = ke_set_irql(nt, DISPATCH_LEVEL, "KeAcquireInStackQueuedSpinLock")
+    ke_acquire_queued(nt, SpinLock, LockHandle)
+
+
+@export(irql="== DISPATCH")
+def KeReleaseInStackQueuedSpinLock(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
+    """Release and lower to the handle's old IRQL. Source: WDK."""
+    ke_release_queued(nt, LockHandle)
+    ke_set_irql(nt, LockHandle.OldIrql, "KeReleaseInStackQueuedSpinLock")
+
+
+@export(irql=">= DISPATCH")
+def KeAcquireInStackQueuedSpinLockAtDpcLevel(
+    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
+) -> None:
+    """Acquire without touching the IRQL. Source: WDK."""
+    ke_acquire_queued(nt, SpinLock, LockHandle)
+
+
+@export(irql=">= DISPATCH")
+def KeReleaseInStackQueuedSpinLockFromDpcLevel(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
+    """Release without touching the IRQL. Source: WDK."""
+    ke_release_queued(nt, LockHandle)
+
+
+@export(irql="any")
+def KeAcquireSpinLockRaiseToSynch(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
+    """Raise to SYNCH_LEVEL and acquire; returns the old IRQL. Source: ntifs.h."""
+    old = ke_set_irql(nt, SYNCH_LEVEL, "KeAcquireSpinLockRaiseToSynch")
+    ke_acquire(nt, SpinLock)
+    return old

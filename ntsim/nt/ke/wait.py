@@ -1,0 +1,293 @@
+"""Dispatcher objects and waits.
+
+The wait blocks are bytes: those of the KTHREAD (or the caller's array) link the thread into the
+WaitListHead of each object. Satisfying a wait changes the object as its type demands, first waiter
+first. Source: WDK "Kernel Dispatcher Objects"; Windows Internals 7, part 2, chapter 8.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi.ke import DISPATCHER_HEADER, KMUTANT, KTHREAD, KWAIT_BLOCK
+from ntsim.abi.scalars import (
+    BOOLEAN,
+    KPROCESSOR_MODE,
+    KWAIT_REASON,
+    NTSTATUS,
+    PVOID,
+    ULONG,
+    WAIT_TYPE,
+)
+from ntsim.nt.events import WaitEnded, WaitStarted
+from ntsim.nt.exports import export
+from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
+from ntsim.nt.ke.scheduler import ki_ready_thread, ki_swap_thread
+from ntsim.nt.ke.thread import WAITING, Thread
+from ntsim.nt.rtl import lists
+
+if TYPE_CHECKING:
+    from ntsim.abi.ke import PKWAIT_BLOCK
+    from ntsim.abi.rtl import PLARGE_INTEGER
+    from ntsim.nt.kernel import Kernel
+
+NOTIFICATION_EVENT, SYNCHRONIZATION_EVENT, MUTANT, PROCESS, QUEUE, SEMAPHORE, THREAD = range(7)
+NOTIFICATION_TIMER, SYNCHRONIZATION_TIMER = 8, 9
+OBJECT_NAMES = {
+    0: "notification event", 1: "synchronization event", 2: "mutex", 3: "process", 4: "queue",
+    5: "semaphore", 6: "thread", 8: "notification timer", 9: "synchronization timer",
+}  # fmt: skip
+WAIT_ALL, WAIT_ANY = 0, 1
+DELAY_EXECUTION = 4
+THREAD_WAIT_OBJECTS, MAXIMUM_WAIT_OBJECTS = 3, 64
+ATTEMPTED_SWITCH_FROM_DPC = 0xB8
+MAXIMUM_WAIT_OBJECTS_EXCEEDED = 0xC
+STATUS_KERNEL_APC = 0x100
+"""Internal: the wait was interrupted to run kernel APCs and goes on."""
+
+_WAIT_BLOCKS = KTHREAD.offset_of("WaitBlock")
+_MUTANT_ENTRY = KMUTANT.offset_of("MutantListEntry")
+
+
+def header_of(nt: Kernel, address: int) -> Any:
+    return DISPATCHER_HEADER.at(nt.mmu, int(address))
+
+
+def ki_is_signaled(nt: Kernel, header: Any, thread: Thread) -> bool:
+    """Whether a wait of `thread` on the object is satisfied now."""
+    v = header._v
+    if v.Type == MUTANT:
+        owner = KMUTANT.at(nt.mmu, int(header))._v.OwnerThread
+        return bool(v.SignalState > 0 or owner == thread.va)
+    return bool(v.SignalState > 0)
+
+
+def ki_satisfy(nt: Kernel, header: Any, thread: Thread) -> int:
+    """What a satisfied wait does to the object; STATUS_ABANDONED for an abandoned mutex, else 0."""
+    v = header._v
+    kind = v.Type
+    if kind in (SYNCHRONIZATION_EVENT, SYNCHRONIZATION_TIMER):
+        v.SignalState = 0
+    elif kind == SEMAPHORE:
+        v.SignalState -= 1
+    elif kind == MUTANT:
+        return _acquire_mutant(nt, header, thread)
+    return 0
+
+
+def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
+    mutant = KMUTANT.at(nt.mmu, int(header))
+    v = mutant._v
+    v.Header_SignalState -= 1
+    if v.Header_SignalState != 0:
+        return 0
+    v.OwnerThread = thread.va
+    thread.v.KernelApcDisable -= v.ApcDisable
+    lists.insert_tail(nt.mmu, int(thread.k.MutantListHead), int(mutant) + _MUTANT_ENTRY)
+    if v.Abandoned:
+        v.Abandoned = 0
+        return ntstatus.STATUS_ABANDONED
+    return 0
+
+
+def ki_signal(nt: Kernel, header: Any, boost: int = 0) -> None:
+    """The object's SignalState has risen: let waiters go, first come first served."""
+    head = int(header.WaitListHead)
+    for entry in lists.entries(nt.mmu, head):
+        if header._v.SignalState <= 0:
+            return
+        block = KWAIT_BLOCK.at(nt.mmu, entry)
+        if lists.read_pointer(nt.mmu, entry) == 0:
+            continue
+        thread = nt.ke.threads[block._v.Thread]
+        if block._v.WaitType == WAIT_ANY:
+            ki_unwait(nt, thread, block._v.WaitKey | ki_satisfy(nt, header, thread), boost)
+        elif _all_signaled(nt, thread):
+            for each in _blocks(nt, thread):
+                ki_satisfy(nt, header_of(nt, each._v.Object), thread)
+            ki_unwait(nt, thread, ntstatus.STATUS_SUCCESS, boost)
+
+
+def _blocks(nt: Kernel, thread: Thread) -> list[Any]:
+    first = KWAIT_BLOCK.at(nt.mmu, thread.v.WaitBlockList)
+    return [first[i] for i in range(thread.v.WaitBlockCount)]
+
+
+def _all_signaled(nt: Kernel, thread: Thread) -> bool:
+    headers = (header_of(nt, block._v.Object) for block in _blocks(nt, thread))
+    return all(ki_is_signaled(nt, header, thread) for header in headers)
+
+
+def ki_unwait(nt: Kernel, thread: Thread, status: int, boost: int = 0) -> None:
+    """End a thread's wait: unlink its blocks, cancel its timeout, make it ready."""
+    for block in _blocks(nt, thread):
+        if lists.read_pointer(nt.mmu, int(block)):
+            lists.remove(nt.mmu, int(block))
+            lists.write_pointer(nt.mmu, int(block), 0)
+    thread.v.WaitStatus = status
+    nt.ke.timers.cancel(thread.k.Timer)
+    ki_ready_thread(nt, thread, boost)
+
+
+def ki_wait(
+    nt: Kernel,
+    objects: list[int],
+    wait_type: int,
+    reason: int,
+    mode: int,
+    alertable: bool,
+    timeout: Any,
+    blocks: int = 0,
+) -> int:
+    """Wait for `objects` (addresses of dispatcher headers); the status of the wait.
+
+    `timeout` is a PLARGE_INTEGER in 100 ns units, NULL for ever; `blocks` is the caller's wait-block
+    array, 0 for the thread's own.
+    """
+    thread = nt.thread
+    nt.ki.deliver_apcs(thread)
+    due = _due_time(nt, timeout)
+    while True:
+        status = _try_without_waiting(nt, objects, wait_type, thread)
+        if status is not None:
+            return status
+        if due is not None and due <= nt.il.now:
+            return ntstatus.STATUS_TIMEOUT
+        if (early := nt.ki.interrupted_wait(thread, mode, alertable)) is not None:
+            return early
+        _link(nt, thread, objects, wait_type, blocks)
+        v = thread.v
+        v.WaitMode, v.WaitReason, v.Alertable = mode, reason, alertable
+        status = _block(nt, thread, due, objects)
+        if status != STATUS_KERNEL_APC:
+            nt.emit(WaitEnded, ntstatus.status_name(status))
+            return status
+
+
+def _due_time(nt: Kernel, timeout: Any) -> int | None:
+    """Interrupt time at which a timeout is over; negative is relative, positive absolute."""
+    if not timeout:
+        return None
+    value: int = timeout.QuadPart
+    return nt.il.now - value if value <= 0 else value - nt.ke.boot_time
+
+
+def _try_without_waiting(
+    nt: Kernel, objects: list[int], wait_type: int, thread: Thread
+) -> int | None:
+    if not objects:
+        return None
+    headers = [header_of(nt, o) for o in objects]
+    if wait_type == WAIT_ANY:
+        for index, header in enumerate(headers):
+            if ki_is_signaled(nt, header, thread):
+                return index | ki_satisfy(nt, header, thread)
+        return None
+    if not all(ki_is_signaled(nt, header, thread) for header in headers):
+        return None
+    status = 0
+    for header in headers:
+        status = max(status, ki_satisfy(nt, header, thread))
+    return status
+
+
+def _link(nt: Kernel, thread: Thread, objects: list[int], wait_type: int, blocks: int) -> None:
+    array = blocks or thread.va + _WAIT_BLOCKS
+    thread.v.WaitBlockList = array
+    thread.v.WaitBlockCount = len(objects)
+    first = KWAIT_BLOCK.at(nt.mmu, array)
+    for index, address in enumerate(objects):
+        v = first[index]._v
+        v.WaitType, v.WaitKey, v.Thread, v.Object = wait_type, index, thread.va, address
+        lists.insert_tail(nt.mmu, int(header_of(nt, address).WaitListHead), int(first[index]))
+
+
+def _block(nt: Kernel, thread: Thread, due: int | None, objects: list[int]) -> int:
+    processor = nt.il.current
+    v = thread.v
+    if nt.prcb[processor.number]._v.DpcRoutineActive:
+        nt.bugcheck(ATTEMPTED_SWITCH_FROM_DPC, thread.va, nt.ke.idle_threads[processor.number].va)
+    nt.emit_at(WaitStarted, ki_describe_objects(nt, objects) or "a timeout")
+    v.WaitIrql = processor.cr8
+    v.State = WAITING
+    if due is not None:
+        nt.ke.timers.insert_wait(thread.k.Timer, due, processor.number)
+    processor.cr8 = max(processor.cr8, DISPATCH_LEVEL)
+    ki_swap_thread(nt)
+    processor = nt.il.current
+    processor.cr8 = v.WaitIrql
+    nt.il.take_interrupts()
+    nt.ki.deliver_apcs(thread)
+    status: int = v.WaitStatus & 0xFFFFFFFF
+    return status
+
+
+def ki_describe_objects(nt: Kernel, objects: list[int]) -> str:
+    """For people: `synchronization event 0xffff..., thread 0x...`."""
+    parts = []
+    for address in objects:
+        name = OBJECT_NAMES.get(header_of(nt, address)._v.Type & 0x7F, "object")
+        parts.append(f"{name} {address:#x}")
+    return ", ".join(parts)
+
+
+@export(irql="<= APC, or <= DISPATCH if Timeout points to zero", aliases=("KeWaitForMutexObject",))
+def KeWaitForSingleObject(
+    nt: Kernel,
+    Object: PVOID,
+    WaitReason: KWAIT_REASON,
+    WaitMode: KPROCESSOR_MODE,
+    Alertable: BOOLEAN,
+    Timeout: PLARGE_INTEGER,
+) -> NTSTATUS:
+    """Wait until Object is signalled or Timeout (100 ns units, negative = relative) has passed.
+
+    A nonzero wait inside a DPC stops with 0xB8; at raised IRQL elsewhere the thread blocks with the
+    level raised (inferred). Source: WDK KeWaitForSingleObject; Wine ntoskrnl tests test_sync.
+    """
+    return ki_wait(nt, [int(Object)], WAIT_ANY, WaitReason, WaitMode, bool(Alertable), Timeout)
+
+
+@export(irql="<= APC, or <= DISPATCH if Timeout points to zero")
+def KeWaitForMultipleObjects(
+    nt: Kernel,
+    Count: ULONG,
+    Object: PVOID,
+    WaitType: WAIT_TYPE,
+    WaitReason: KWAIT_REASON,
+    WaitMode: KPROCESSOR_MODE,
+    Alertable: BOOLEAN,
+    Timeout: PLARGE_INTEGER,
+    WaitBlockArray: PKWAIT_BLOCK,
+) -> NTSTATUS:
+    """Wait for all (WaitAll) or one (WaitAny: the lowest index) of Count objects.
+
+    More than three objects need WaitBlockArray; too many stop with 0xC
+    MAXIMUM_WAIT_OBJECTS_EXCEEDED. Source: WDK KeWaitForMultipleObjects.
+    """
+    limit = MAXIMUM_WAIT_OBJECTS if WaitBlockArray else THREAD_WAIT_OBJECTS
+    if Count > limit:
+        nt.bugcheck(MAXIMUM_WAIT_OBJECTS_EXCEEDED)
+    addresses = [nt.read_pointer(int(Object) + 8 * i) for i in range(Count)]
+    blocks = int(WaitBlockArray)
+    return ki_wait(
+        nt, addresses, WaitType, WaitReason, WaitMode, bool(Alertable), Timeout, blocks
+    )
+
+
+@export(irql="<= APC")
+def KeDelayExecutionThread(
+    nt: Kernel, WaitMode: KPROCESSOR_MODE, Alertable: BOOLEAN, Interval: PLARGE_INTEGER
+) -> NTSTATUS:
+    """Put the current thread into a wait until Interval (100 ns units, negative = relative) is over.
+
+    Waiting needs the dispatcher, which DISPATCH_LEVEL holds off: inside a DPC a free build stops with
+    0xB8, elsewhere the thread blocks with the level raised (inferred). Source: WDK
+    KeDelayExecutionThread; Windows Internals 7, part 2, chapter 8.
+    """
+    status = ki_wait(nt, [], WAIT_ANY, DELAY_EXECUTION, WaitMode, bool(Alertable), Interval)
+    return ntstatus.STATUS_SUCCESS if status == ntstatus.STATUS_TIMEOUT else status
+
+
+assert APC_LEVEL == 1

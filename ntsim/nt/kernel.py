@@ -1,0 +1,242 @@
+"""One machine's kernel: the rooms, and the few things every room asks for.
+
+Rooms hold the state; routines are functions whose first parameter is this object. What is not Windows'
+business (how driver code is executed) comes in through the `Host` protocol, plugged in by boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from greenlet import greenlet
+
+from ntsim.errors import Error
+from ntsim.hw.clock import Clock
+from ntsim.hw.cpu import RFLAGS_IF, Processor
+from ntsim.hw.interleave import Interleaver
+from ntsim.nt.events import Event, InterruptsHeldOff
+from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
+from ntsim.nt.ki import frames
+from ntsim.nt.ki.fault import ki_page_fault
+from ntsim.nt.ki.syscall import ki_unhandled
+from ntsim.nt.mm.images import Image, Images
+from ntsim.nt.mm.mm import Mm
+from ntsim.nt.mm.resolve import mm_access_fault
+from ntsim.nt.recorder import Recorder
+from ntsim.nt.rtl import lists
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.cm.registry import Registry
+    from ntsim.nt.ex.state import Ex
+    from ntsim.nt.io.state import Io
+    from ntsim.nt.kd.print import Kd
+    from ntsim.nt.ke.state import Ke
+    from ntsim.nt.ke.thread import Thread
+    from ntsim.nt.ki.state import Ki
+    from ntsim.nt.ob.state import Ob
+    from ntsim.nt.ps.state import Ps
+
+
+class Host(Protocol):
+    """How driver code is executed and named."""
+
+    files: dict[str, str]
+
+    def internal(self, nt: Kernel, function: Callable[..., Any]) -> int:
+        """Give a routine of the kernel itself an address."""
+
+    def call(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Run the routine at `address`; a fault if there is none."""
+
+    def discard(self, image: Image) -> None:
+        """An image is being unmapped: its routines are gone."""
+
+    def locate(self, frame: FrameType) -> tuple[Image, str, bool] | None:
+        """(image, symbol name, user mode) of a Python frame of a driver or user module."""
+
+
+class Kernel:
+    """See the module docstring. `prcb[n]` is the KPRCB of processor n."""
+
+    mm: Mm
+    ki: Ki
+    ke: Ke
+    ex: Ex
+    ob: Ob
+    io: Io
+    ps: Ps
+    kd: Kd
+    cm: Registry
+    host: Host
+    um: Any
+    vmx: Any
+    nt_image: Image
+    module_list: int
+
+    def __init__(
+        self, mm: Mm, processors: list[Processor], clock: Clock, interleaver: Interleaver, record: bool
+    ) -> None:
+        self.mm, self.mmu = mm, mm.mmu
+        self.processors, self.clock, self.il = processors, clock, interleaver
+        self.recorder = Recorder(record)
+        self.images = Images()
+        self.greenlets: dict[greenlet, str] = {}
+        self.prcb: list[Any] = []
+        self.findings: list[Any] = []
+        self.bugcheck_state: BugCheckState | None = None
+        self.failure: BaseException | None = None
+        self.off_since: dict[int, int] = {}
+        self.verifier: Any = None
+        self.stubs: dict[str, int] = {}
+        self.saved_stacks: dict[int, Any] = {}
+        self.device_handlers: dict[int, Callable[[Processor], None]] = {}
+        self.mmu.root = lambda: self.il.current.cr3
+        self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
+
+    @property
+    def thread(self) -> Thread:
+        """The thread on the current processor."""
+        return self.ke.threads[self.prcb[self.il.current.number]._v.CurrentThread]
+
+    @property
+    def stopped(self) -> bool:
+        """A bug check, or a failure that ends the run, has happened."""
+        return self.bugcheck_state is not None or self.failure is not None
+
+    # Recording
+
+    def emit(self, kind: type[Event], *fields: Any) -> None:
+        """Record what happened, without a source line."""
+        il = self.il
+        il.progress += 1
+        if self.recorder.enabled:
+            self.recorder.add(kind, (il.now, il.current.number, self.thread.text, "", *fields))
+
+    def emit_at(self, kind: type[Event], *fields: Any) -> None:
+        """Record what happened, with the driver's or app's line that did it."""
+        il = self.il
+        il.progress += 1
+        if self.recorder.enabled:
+            where = frames.source_line(self)
+            self.recorder.add(kind, (il.now, il.current.number, self.thread.text, where, *fields))
+
+    # Calls into driver code
+
+    def call(self, address: int, *arguments: Any) -> int:
+        """Call a routine by address, compiled or Python; what it returns, 0 for VOID."""
+        return self.host.call(address, arguments)
+
+    def describe_address(self, address: int) -> str:
+        """module!symbol+offset of a routine."""
+        return self.images.describe(address)
+
+    # Stopping
+
+    def bugcheck(
+        self, code: int, one: int = 0, two: int = 0, three: int = 0, four: int = 0, *, irql: int | None = None
+    ) -> NoReturn:
+        """Stop the system as the kernel itself does."""
+        if irql is not None:
+            ke_stop(self, code, (one, two, three, four), irql)
+        KeBugCheckEx(self, code, one, two, three, four)
+        raise AssertionError("KeBugCheckEx came back")
+
+    def stop_for(
+        self, error: StructuredException, code: int, one: int, two: int, three: int, four: int
+    ) -> NoReturn:
+        """Stop the system for an unhandled exception: the report shows where it was raised."""
+        ke_stop(self, code, (one, two, three, four), None, error)
+
+    def stop(self, state: BugCheckState) -> NoReturn:
+        """Freeze: the hub takes over and nothing on this machine runs again."""
+        self.bugcheck_state = state
+        self._leave()
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the run with an error for the caller of ntsim (unmodelled routine, internal error)."""
+        self.failure = error
+        self._leave()
+
+    def _leave(self) -> NoReturn:
+        hub = self.il.hub
+        assert hub is not None
+        while True:
+            hub.switch()
+            self.il.check_closed()
+
+    # Small services
+
+    def internal_address(self, function: Callable[..., Any]) -> int:
+        """Address of one of the kernel's own routines, callable through `call`."""
+        return self.host.internal(self, function)
+
+    def vf_completed_with_pending(self, irp: Any) -> None:
+        """IoCompleteRequest with STATUS_PENDING: the verifier's business."""
+
+    def vf_unload_checks(self, driver: Any) -> None:
+        """What a driver left behind: the verifier's business."""
+
+    def mm_resolve(self, va: int, error: int) -> bool:
+        return mm_access_fault(self, va, error)
+
+    def trap_frame(self) -> int:
+        """Address of the current thread's trap frame, 0 for a system thread."""
+        address: int = self.thread.v.TrapFrame
+        return address
+
+    def read_pointer(self, va: int) -> int:
+        return lists.read_pointer(self.mmu, va)
+
+    def write_pointer(self, va: int, value: int) -> None:
+        lists.write_pointer(self.mmu, va, value)
+
+    def quad_part(self, value: Any) -> int:
+        """A LARGE_INTEGER passed by value: a Python int, or a variable of that type."""
+        part = getattr(value, "QuadPart", value)
+        return int(part)
+
+    def allocate_pool(self, size: int, tag: str) -> int:
+        """Nonpaged pool for the kernel's own use."""
+        return self.ex.pool.allocate(size, tag)
+
+    def free_pool(self, address: int) -> None:
+        self.ex.pool.free(address)
+
+    def device_interrupt(self, processor: Processor, vector: int) -> None:
+        handler = self.device_handlers.get(vector)
+        if handler is not None:
+            handler(processor)
+
+    def vmx_mode(self, processor: Processor) -> str:
+        """"off", "root" or "non-root", for people."""
+        return "off" if processor.vmx is None else processor.vmx.mode_name
+
+    def vf_check_system_service_exit(self, thread: Thread) -> None:
+        """Findings of the verifier at system-call exit."""
+
+    def guard_system_thread(self, work: Callable[[], Any]) -> None:
+        """Run a system thread's work; an exception nobody catches stops the system."""
+        try:
+            work()
+        except StructuredException as error:
+            ki_unhandled(self, error)
+        except Error as error:
+            self.fail(error)
+
+    # RFLAGS.IF
+
+    def disable_interrupts(self, processor: Processor) -> None:
+        """RFLAGS.IF was cleared: remember since when."""
+        processor.rflags &= ~RFLAGS_IF
+        self.off_since.setdefault(processor.number, self.il.now)
+
+    def interrupts_back_on(self, processor: Processor, reason: str) -> None:
+        """RFLAGS.IF was set: say how long interrupts were off, and take what is pending."""
+        processor.rflags |= RFLAGS_IF
+        since = self.off_since.pop(processor.number, None)
+        if since is not None:
+            self.emit_at(InterruptsHeldOff, self.il.now - since, reason)
+        self.il.take_interrupts()

@@ -1,0 +1,102 @@
+"""Page faults and processor exceptions of code that Python executes.
+
+IRQL in the parameters is what the trap handler saw: 0xFF if interrupts were disabled (RFLAGS.IF
+clear), whatever CR8 says; that is how faults in VM-exit handlers are reported (real dumps:
+SimpleVisor#35, HyperBone#36).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from ntsim.abi import bugcodes, ntstatus
+from ntsim.hw.exceptions import INVALID_OPCODE, ProcessorException
+from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, WRITE
+from ntsim.hw.paging import is_canonical
+from ntsim.nt.events import ExceptionRaised
+from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.ki import frames
+from ntsim.nt.mm import layout
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+INTERRUPTS_OFF = 0xFF
+
+
+def ki_effective_irql(nt: Kernel) -> int:
+    """CR8, or 0xFF when RFLAGS.IF is clear."""
+    processor = nt.il.current
+    return processor.cr8 if processor.interrupts_enabled else INTERRUPTS_OFF
+
+
+def ki_page_fault(nt: Kernel, va: int, error: int) -> None:
+    """#PF of supervisor code: make the page present, or end in what Windows ends in."""
+    nt.il.current.cr2 = va
+    irql = ki_effective_irql(nt)
+    if irql < DISPATCH_LEVEL and nt.mm_resolve(va, error):
+        return
+    if not is_canonical(va):
+        ki_raise(nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, 0xFFFF_FFFF_FFFF_FFFF), "not canonical")
+    if error & FAULT_PRESENT and not layout.is_user_address(va):
+        _protection_fault(nt, va, error)
+    if irql >= DISPATCH_LEVEL:
+        _fault_at_raised_irql(nt, va, error, irql)
+    if layout.is_user_address(va):
+        kind = 8 if error & EXECUTE else 1 if error & WRITE else 0
+        what = {0: "read", 1: "write", 8: "execute"}[kind]
+        ki_raise(nt, ntstatus.STATUS_ACCESS_VIOLATION, (kind, va), f"{what} of {va:#x}")
+    _fault_in_system_space(nt, va, error)
+
+
+def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
+    """A present page that forbids the access: 0xBE for a write, 0xFC for an instruction fetch."""
+    entry = nt.mm.tables.read(nt.il.current.cr3, va)
+    if error & EXECUTE:
+        nt.bugcheck(bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, va, entry, _rip(nt), 2)
+    nt.bugcheck(bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY, va, entry, nt.trap_frame(), 0xB)
+
+
+def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoReturn:
+    access = 8 if error & EXECUTE else 1 if error & WRITE else 0
+    frame = frames.instruction_pointer(nt)
+    in_driver = frame is not None and not frame.user and frame.image is not nt.nt_image
+    code = (
+        bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL if in_driver else bugcodes.IRQL_NOT_LESS_OR_EQUAL
+    )
+    nt.bugcheck(code, va, irql, access, frame.address if frame else 0, irql=irql)
+
+
+def _fault_in_system_space(nt: Kernel, va: int, error: int) -> NoReturn:
+    """An invalid system address below DISPATCH_LEVEL cannot be caught: 0x50, or 0xCE if it once
+    was a driver."""
+    kind = 0x10 if error & EXECUTE else 2 if error & WRITE else 0
+    if nt.images.unloaded_at(va) is not None:
+        code = bugcodes.DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS
+        nt.bugcheck(code, va, kind, va if kind == 0x10 else _rip(nt), 0)
+    nt.bugcheck(bugcodes.PAGE_FAULT_IN_NONPAGED_AREA, va, kind, _rip(nt), 2)
+
+
+def _rip(nt: Kernel) -> int:
+    frame = frames.instruction_pointer(nt)
+    return frame.address if frame else 0
+
+
+def ki_processor_exception(nt: Kernel, error: ProcessorException) -> NoReturn:
+    """#UD and #GP of privileged instructions as exceptions of the running code.
+
+    The general-protection handler decodes the instruction: a privileged one gives
+    STATUS_PRIVILEGED_INSTRUCTION (dumps of RDMSR and MOV CR0 faults show c0000096).
+    """
+    if error.vector == INVALID_OPCODE:
+        ki_raise(nt, ntstatus.STATUS_ILLEGAL_INSTRUCTION, (), str(error))
+    ki_raise(nt, ntstatus.STATUS_PRIVILEGED_INSTRUCTION, (), str(error))
+
+
+def ki_raise(nt: Kernel, code: int, information: tuple[int, ...], reason: str) -> NoReturn:
+    """Raise a structured exception in the running code."""
+    nt.emit_at(ExceptionRaised, ntstatus.status_name(code), reason)
+    made = StructuredException(code, information, _rip(nt), reason)
+    made.stack = frames.capture(nt)
+    raise made

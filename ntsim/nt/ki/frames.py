@@ -1,0 +1,154 @@
+"""Stack frames: which routines are on a stack, by the names a debugger would print.
+
+Python frames of three kinds count: kernel routines (exports, and private helpers, whose snake-case
+names become NT's: `iop_load_driver` is nt!IopLoadDriver), code of loaded drivers, and user-mode
+modules. Everything else is simulation and leaves no frame.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+    from ntsim.nt.mm.images import Image
+
+_NT_PREFIXES = (
+    "ki_ ke_ kd_ kdp_ ex_ exp_ mi_ mm_ ob_ obp_ io_ iop_ ps_ psp_ cm_ cmp_ rtl_ rtlp_ se_ sep_ vf_ "
+    "vi_ hal_ halp_ po_ pop_ etw_ wmi_ dbg_"
+).split()
+_CAMEL = {
+    "io": "Io", "ki": "Ki", "apc": "Apc", "dpc": "Dpc", "irp": "Irp", "ipi": "Ipi", "irql": "Irql",
+}  # fmt: skip
+HOME_SPACE = 0x28
+
+
+@dataclass(slots=True)
+class StackFrame:
+    """One frame: where it is executing, and what the debugger prints for it.
+
+    `address` is the instruction pointer in the frame, `arguments` its first four arguments, `user`
+    whether it is user-mode code; `child_sp` and `return_address` are filled in when a whole stack is
+    laid out.
+    """
+
+    image: Image
+    symbol: str
+    address: int
+    offset: int
+    file: str
+    line: int
+    arguments: tuple[int, ...]
+    user: bool
+    size: int
+    child_sp: int = 0
+    return_address: int = 0
+
+    @property
+    def call_site(self) -> str:
+        """`eh!run_vcpu+0x3c`."""
+        offset = f"+{self.offset:#x}" if self.offset else ""
+        return f"{self.image.module_name}!{self.symbol}{offset}"
+
+
+def nt_symbol_name(name: str) -> str | None:
+    """NT's spelling of a kernel function's Python name; None if it is not a kernel routine."""
+    if name[:1].isupper():
+        return name
+    if name.startswith(tuple(_NT_PREFIXES)):
+        return "".join(_CAMEL.get(part, part.capitalize()) for part in name.split("_"))
+    return None
+
+
+def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def describe_frame(nt: Kernel, frame: FrameType, lasti: int, line: int) -> StackFrame | None:
+    """The StackFrame of a Python frame, None if it is none of the three kinds."""
+    code = frame.f_code
+    module = frame.f_globals.get("__name__", "")
+    if module.startswith("ntsim.nt."):
+        name = nt_symbol_name(code.co_name)
+        if name is None:
+            return None
+        return _make(nt.nt_image, code, name, frame, lasti, line, False)
+    found = nt.host.locate(frame)
+    if found is None:
+        return None
+    image, name, user = found
+    return _make(image, code, name, frame, lasti, line, user)
+
+
+def _make(
+    image: Image, code: Any, name: str, frame: FrameType, lasti: int, line: int, user: bool
+) -> StackFrame:
+    symbol = image.slot_of(code, name)
+    fixed = image.addresses.get(code)
+    offset = (fixed - symbol.address) if fixed is not None else max(lasti, 0)
+    size = HOME_SPACE + 8 * (code.co_nlocals + code.co_stacksize & ~1) + 8
+    size = -(-size // 16) * 16
+    arguments = tuple(_arguments(frame))
+    file = "" if image.module_name in ("nt", "hal") else code.co_filename
+    return StackFrame(
+        image, symbol.name, symbol.address + offset, offset, file, line, arguments, user, size
+    )
+
+
+def _arguments(frame: FrameType) -> Iterator[int]:
+    """The first four arguments as the debugger's four columns: ints as they are, else 0."""
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount]
+    values = [frame.f_locals.get(name) for name in names]
+    if frame.f_globals.get("__name__", "").startswith("ntsim.nt."):
+        values = values[1:]
+    flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+    for value in (flat + [0] * 4)[:4]:
+        yield int(value) & 0xFFFF_FFFF_FFFF_FFFF if isinstance(value, int) else 0
+
+
+def capture(nt: Kernel, frame: FrameType | None = None) -> list[StackFrame]:
+    """The stack of the running code, innermost first, or from `frame` outwards."""
+    start = frame or sys._getframe(1)
+    found = (describe_frame(nt, f, f.f_lasti, f.f_lineno) for f in frames_from(start))
+    return [f for f in found if f is not None]
+
+
+def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[StackFrame]:
+    """The stack at the place where an exception was raised: traceback frames, then their callers."""
+    steps = []
+    step = traceback
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    inner = [describe_frame(nt, s.tb_frame, s.tb_lasti, s.tb_lineno) for s in reversed(steps)]
+    outer = steps[0].tb_frame.f_back if steps else None
+    return [f for f in inner if f is not None] + (capture(nt, outer) if outer else [])
+
+
+def instruction_pointer(nt: Kernel) -> StackFrame | None:
+    """The innermost frame that has an address: what RIP is to the kernel."""
+    for frame in frames_from(sys._getframe(1)):
+        found = describe_frame(nt, frame, frame.f_lasti, frame.f_lineno)
+        if found is not None and not found.symbol.startswith(("Ki", "Mm", "Mi")):
+            return found
+    return None
+
+
+def source_line(nt: Kernel) -> str:
+    """`eh.py:120 run_vcpu` of the innermost driver or app frame; empty if there is none."""
+    frame: FrameType | None = sys._getframe(2)
+    files = nt.host.files
+    while frame is not None:
+        code = frame.f_code
+        name = files.get(code.co_filename)
+        if name is not None:
+            return f"{name}:{frame.f_lineno} {code.co_name}"
+        frame = frame.f_back
+    return ""

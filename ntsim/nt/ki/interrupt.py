@@ -1,0 +1,126 @@
+"""Hardware and software interrupts, by vector. A vector's upper half is its IRQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.abi import bugcodes
+from ntsim.hw.clock import TICK_100NS
+from ntsim.hw.cpu import Processor
+from ntsim.nt.ke.dpc import ki_retire_dpc_list
+from ntsim.nt.ke.ipi import IPI_VECTOR, ki_ipi_interrupt
+from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_dispatch
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+APC_VECTOR = 0x1F
+CLOCK_VECTOR = 0xD1
+DPC_WATCHDOG_TICKS = 1280
+"""Single-DPC limit: 20 s of 15.625 ms ticks, the documented default (0x500)."""
+
+DISPATCH_WATCHDOG_TICKS = 7680
+"""Cumulative limit at or above DISPATCH_LEVEL: 120 s (0x1E00)."""
+
+
+def ki_interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
+    """Common entry: raise to the vector's IRQL, handle, end of interrupt, lower again.
+
+    The gate clears RFLAGS.IF and the trap handler sets it again once CR8 holds everything of the
+    same class and below off.
+    """
+    old = processor.cr8
+    processor.cr8 = vector >> 4
+    prcb = nt.prcb[processor.number]._v
+    prcb.InterruptCount += 1
+    if vector == DISPATCH_VECTOR:
+        processor.apic.end_of_interrupt()
+        ki_dispatch_interrupt(nt, processor)
+    elif vector == CLOCK_VECTOR:
+        ki_clock_interrupt(nt, processor, old)
+        processor.apic.end_of_interrupt()
+    elif vector == IPI_VECTOR:
+        ki_ipi_interrupt(nt, processor.number)
+        processor.apic.end_of_interrupt()
+    elif vector == APC_VECTOR:
+        processor.apic.end_of_interrupt()
+        processor.cr8 = old
+        nt.ki.deliver_apcs(nt.thread)
+        return
+    else:
+        nt.device_interrupt(processor, vector)
+        processor.apic.end_of_interrupt()
+    nt.il.current.cr8 = old
+
+
+def ki_dispatch_interrupt(nt: Kernel, processor: Processor) -> None:
+    """DISPATCH_LEVEL: retire DPCs, then let the dispatcher choose."""
+    ki_retire_dpc_list(nt, processor)
+    ki_dispatch(nt, processor)
+
+
+def ki_clock_interrupt(nt: Kernel, processor: Processor, interrupted: int) -> None:
+    """One tick of a processor: time, timers, quantum, the DPC watchdog."""
+    nt.ke.update_time()
+    elapsed = nt.ke.count_ticks(processor)
+    if nt.ke.pending_watchdog is not None and nt.ke.pending_watchdog[0] == processor.number:
+        ki_clock_watchdog_timeout(nt, nt.ke.pending_watchdog[1])
+    nt.ke.timers.expire(processor.number, nt.il.now)
+    if interrupted >= DISPATCH_LEVEL:
+        ki_dpc_watchdog(nt, processor, elapsed)
+        return
+    nt.ke.dispatch_ticks[processor.number] = 0
+    thread = nt.thread
+    if thread is not nt.ke.idle_threads[processor.number]:
+        thread.quantum -= elapsed
+        if thread.quantum <= 0:
+            nt.prcb[processor.number]._v.QuantumEnd = 1
+            processor.apic.request(DISPATCH_VECTOR)
+
+
+def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
+    """Count ticks spent at or above DISPATCH_LEVEL; 0x133 when a limit is passed.
+
+    Parameter 1 is 0 for a single DPC over DpcTimeout, 1 for the cumulative limit; parameter 2 the
+    ticks counted, parameter 3 the limit. Source: bug check 0x133 reference.
+    """
+    number = processor.number
+    prcb = nt.prcb[number]._v
+    nt.ke.dispatch_ticks[number] += elapsed
+    if prcb.DpcRoutineActive:
+        prcb.DpcTimeCount += elapsed
+        if prcb.DpcTimeCount > DPC_WATCHDOG_TICKS:
+            code = bugcodes.DPC_WATCHDOG_VIOLATION
+            nt.bugcheck(code, 0, prcb.DpcTimeCount, DPC_WATCHDOG_TICKS, 0)
+    if nt.ke.dispatch_ticks[number] > DISPATCH_WATCHDOG_TICKS:
+        count = nt.ke.dispatch_ticks[number]
+        nt.bugcheck(bugcodes.DPC_WATCHDOG_VIOLATION, 1, count, DISPATCH_WATCHDOG_TICKS, 0)
+
+
+CLOCK_WATCHDOG_100NS = 10 * 10_000_000
+
+
+def ki_clock_watchdog(nt: Kernel) -> None:
+    """Another processor notices one that takes no clock interrupt: 0x101.
+
+    Parameter 1 is the time-out in nominal ticks, parameter 3 the silent processor's PRCB, parameter
+    4 its number. On a machine with one processor there is nobody to notice. Source: bug check 0x101
+    reference.
+    """
+    now = nt.il.clock.now
+    for processor in nt.processors:
+        silent = now - nt.ke.ticks[processor.number]
+        if silent <= CLOCK_WATCHDOG_100NS or processor.halted:
+            continue
+        witness = next((p for p in nt.processors if p is not processor), None)
+        if witness is not None:
+            nt.ke.pending_watchdog = (witness.number, processor.number)
+            witness.apic.request(CLOCK_VECTOR)
+            return
+
+
+def ki_clock_watchdog_timeout(nt: Kernel, number: int) -> None:
+    """The witness stops the system on behalf of the silent processor."""
+    interval = CLOCK_WATCHDOG_100NS // TICK_100NS
+    nt.bugcheck(bugcodes.CLOCK_WATCHDOG_TIMEOUT, interval, 0, int(nt.prcb[number]), number)

@@ -1,0 +1,78 @@
+"""What the trap code needs from others, under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import bugcodes
+from ntsim.abi.rtl import CONTEXT, EXCEPTION_RECORD
+from ntsim.hw.exceptions import ProcessorException
+from ntsim.nt.ke.thread import Thread
+from ntsim.nt.ki.apc import STATUS_USER_APC, ki_deliver_apcs, ki_enable_apcs
+from ntsim.nt.ki.fault import ki_processor_exception
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+CONTEXT_FULL = 0x10_000B
+
+
+class Ki:
+    """Trap handling of one machine."""
+
+    def __init__(self, nt: Kernel) -> None:
+        self.nt = nt
+
+    def processor_operation(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+        """Do a privileged operation; its #GP or #UD becomes an exception of the running code."""
+        try:
+            return operation(*arguments)
+        except ProcessorException as error:
+            ki_processor_exception(self.nt, error)
+
+    def deliver_apcs(self, thread: Thread) -> None:
+        if thread.v.ApcState_KernelApcPending:
+            ki_deliver_apcs(self.nt, thread)
+
+    def enable_apcs(self, thread: Any, count: int) -> None:
+        ki_enable_apcs(self.nt, thread, count)
+
+    def interrupted_wait(self, thread: Thread, mode: int, alertable: bool) -> int | None:
+        """STATUS_USER_APC if a user-mode wait must not begin because user APCs are pending."""
+        if mode and (thread.v.ApcState_UserApcPendingAll or thread.on_exit):
+            return STATUS_USER_APC
+        return None
+
+    def exit_apcs(self, thread: Thread) -> None:
+        """At system-call exit: kernel APCs, then what was queued for the return to user mode."""
+        ki_deliver_apcs(self.nt, thread)
+        while thread.on_exit:
+            thread.on_exit.pop(0)()
+
+    def fast_fail(self, code: int, reason: str) -> None:
+        """int 29h: 0x139 with the code, the trap frame and the exception record."""
+        nt = self.nt
+        error = StructuredException(0xC000_0409, (code,), 0, reason)
+        context, record = self.write_exception(nt.thread, error)
+        nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, nt.trap_frame(), record, 0)
+
+    def write_exception(self, thread: Thread, error: StructuredException) -> tuple[int, int]:
+        """CONTEXT and EXCEPTION_RECORD bytes on the kernel stack: their addresses."""
+        nt = self.nt
+        context_va = thread.stack_limit + 0x100
+        record_va = context_va + CONTEXT.size
+        context = CONTEXT.at(nt.mmu, context_va)
+        context._v.ContextFlags = CONTEXT_FULL
+        context._v.Rip = error.ExceptionAddress
+        context._v.Rsp = thread.storage
+        context._v.EFlags = nt.il.current.rflags
+        context._v.SegCs, context._v.SegSs = 0x10, 0x18
+        record = EXCEPTION_RECORD.at(nt.mmu, record_va)
+        record._v.ExceptionCode = error.ExceptionCode
+        record._v.ExceptionAddress = error.ExceptionAddress
+        record._v.NumberParameters = len(error.ExceptionInformation)
+        for i, value in enumerate(error.ExceptionInformation[:15]):
+            record.ExceptionInformation[i] = value
+        return context_va, record_va

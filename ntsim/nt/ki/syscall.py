@@ -1,0 +1,110 @@
+"""System calls: entry with a trap frame, the service, exit with its checks.
+
+The frame is bytes at the top of the thread's kernel stack. At exit Windows insists that the thread
+is back at PASSIVE_LEVEL (0x4A), with its APC counts as they were and not attached to another process
+(0x1). SYSRET then loads the caller's RFLAGS, which turns interrupts on again whatever the kernel
+side left: how long they had been off is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ntsim.abi import bugcodes, ntstatus
+from ntsim.abi.ke import KTRAP_FRAME
+from ntsim.hw.cpu import RFLAGS_IF
+from ntsim.nt.events import InterruptsHeldOff, SystemCallEntered, SystemCallReturned
+from ntsim.nt.ke.thread import Thread
+from ntsim.nt.ki import frames
+from ntsim.nt.rtl.exception import StructuredException
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+KERNEL_MODE, USER_MODE = 0, 1
+USER_CS, USER_SS = 0x33, 0x2B
+USER_RFLAGS = 0x246
+TRAP_FRAME_SIZE = KTRAP_FRAME.size
+
+
+def ki_system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: Any) -> int:
+    """A system call of the current thread from user mode; the service's status.
+
+    `rip` is the user-mode return address, in the ntdll stub. Not a frame of its own on the stack:
+    what a debugger shows are the service and, at the end, the exit.
+    """
+    thread = nt.thread
+    _build_trap_frame(nt, thread, rip)
+    thread.v.PreviousMode = USER_MODE
+    name = service.__name__
+    nt.emit(SystemCallEntered, name)
+    try:
+        status = service(nt, *arguments)
+    except StructuredException as error:
+        ki_unhandled(nt, error)
+    nt.emit(SystemCallReturned, name, ntstatus.status_name(status))
+    ki_system_service_exit(nt, thread, rip)
+    return status
+
+
+def _build_trap_frame(nt: Kernel, thread: Thread, rip: int) -> None:
+    """KTRAP_FRAME at the top of the kernel stack, as KiSystemCall64 builds it."""
+    address = thread.stack_base - TRAP_FRAME_SIZE
+    v = KTRAP_FRAME.at(nt.mmu, address)._v
+    v.Rip, v.Rsp, v.EFlags = rip, thread.user_rsp, USER_RFLAGS
+    v.SegCs, v.SegSs = USER_CS, USER_SS
+    v.PreviousMode = thread.v.PreviousMode
+    thread.v.TrapFrame = address
+    thread.storage = address
+
+
+def ki_system_service_exit(nt: Kernel, thread: Thread, rip: int) -> None:
+    """Back to ring 3: APCs, the checks, SYSRET."""
+    processor = nt.il.current
+    v = thread.v
+    if v.ApcState_KernelApcPending or v.ApcState_UserApcPendingAll or thread.on_exit:
+        nt.ki.exit_apcs(thread)
+        processor = nt.il.current
+    if processor.cr8:
+        ki_bug_check_dispatch(
+            nt, bugcodes.IRQL_GT_ZERO_AT_SYSTEM_SERVICE, rip, processor.cr8, 0,
+            v.TrapFrame + 0x80,
+        )  # fmt: skip
+    if v.CombinedApcDisable or v.ApcStateIndex:
+        ki_bug_check_dispatch(
+            nt, bugcodes.APC_INDEX_MISMATCH, rip, v.ApcStateIndex, v.CombinedApcDisable,
+            v.TrapFrame + 0x80,
+        )  # fmt: skip
+    nt.vf_check_system_service_exit(thread)
+    if not processor.rflags & RFLAGS_IF:
+        nt.interrupts_back_on(processor, "SYSRET, which loads the caller's RFLAGS")
+    thread.storage = thread.stack_base - TRAP_FRAME_SIZE
+    nt.il.step()
+
+
+def ki_bug_check_dispatch(
+    nt: Kernel, code: int, one: int, two: int, three: int, four: int
+) -> NoReturn:
+    """The assembly stub through which trap code reaches KeBugCheckEx."""
+    nt.bugcheck(code, one, two, three, four)
+
+
+def ki_unhandled(nt: Kernel, error: StructuredException) -> NoReturn:
+    """An exception nobody caught: 0x3B in a system call, 0x7E in a system thread, else 0x1E."""
+    thread = nt.thread
+    processor = nt.il.current
+    if error.stack is None:
+        error.stack = frames.capture_traceback(nt, error.__traceback__)
+    if not error.ExceptionAddress and error.stack:
+        error.ExceptionAddress = error.stack[0].address
+    context, record = nt.ki.write_exception(thread, error)
+    code, address = error.ExceptionCode, error.ExceptionAddress
+    if nt.prcb[processor.number]._v.DpcRoutineActive or processor.cr8 >= 2:
+        info = (*error.ExceptionInformation, 0, 0)
+        nt.stop_for(error, bugcodes.KMODE_EXCEPTION_NOT_HANDLED, code, address, info[0], info[1])
+    if thread.user is not None:
+        nt.stop_for(error, bugcodes.SYSTEM_SERVICE_EXCEPTION, code, address, context, 0)
+    nt.stop_for(
+        error, bugcodes.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED, code, address, record, context
+    )

@@ -1,0 +1,95 @@
+"""Physical page frames: who gets which.
+
+Single frames come in an order scattered by the seed, so that a driver which takes virtually
+contiguous memory for physically contiguous shows it. The top quarter of RAM is kept for contiguous
+requests, first fit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from ntsim.hw.prng import Random
+from ntsim.hw.ram import PAGE_SIZE, Ram
+
+FIRST_FREE = 0x20_0000
+POISON = 0xBA
+"""What fresh memory holds that nobody zeroed: noticeable, and the same in every run."""
+
+
+class OutOfFrames(Exception):
+    """No physical memory is left for a request; the caller reports STATUS_INSUFFICIENT_RESOURCES."""
+
+
+class Frames:
+    """The free frames of one machine; addresses are physical, sizes in pages."""
+
+    def __init__(self, ram: Ram, seed: int) -> None:
+        self.ram = ram
+        self.random = Random(seed, "frames")
+        split = max(FIRST_FREE + 0x100000, ram.size * 3 // 4) & ~0xFFF
+        self.free = list(range(FIRST_FREE, split, PAGE_SIZE))
+        self.low = list(range(0x10_0000, FIRST_FREE, PAGE_SIZE))
+        self.runs: list[tuple[int, int]] = [(split, (ram.size - split) // PAGE_SIZE)]
+
+    @property
+    def available(self) -> int:
+        """Free frames for single-page requests."""
+        return len(self.free)
+
+    def take(self, zero: bool = True) -> int:
+        """One frame; OutOfFrames if none is left."""
+        free = self.free
+        if not free:
+            raise OutOfFrames
+        index = self.random.next() % len(free)
+        pa = free[index]
+        free[index] = free[-1]
+        free.pop()
+        ctypes.memset(self.ram.address + pa, 0 if zero else POISON, PAGE_SIZE)
+        return pa
+
+    def take_at(self, pa: int) -> int:
+        """The zeroed frame at `pa` below the general pool (boot structures)."""
+        self.low.remove(pa)
+        ctypes.memset(self.ram.address + pa, 0, PAGE_SIZE)
+        return pa
+
+    def give(self, pa: int) -> None:
+        """Return a single frame."""
+        self.free.append(pa)
+
+    def take_run(self, pages: int, lowest: int, highest: int, boundary: int = 0) -> int | None:
+        """`pages` consecutive frames with addresses in [lowest, highest], poisoned; None if none fit.
+
+        `boundary` in bytes, if not 0, is a multiple that the run must not cross.
+        """
+        for index, (start, length) in enumerate(self.runs):
+            first = max(start, -(-lowest // PAGE_SIZE) * PAGE_SIZE)
+            size = pages * PAGE_SIZE
+            if boundary and first // boundary != (first + size - 1) // boundary:
+                first = -(-first // boundary) * boundary
+            if first + size > start + length * PAGE_SIZE or first + size - 1 > highest:
+                continue
+            self._split(index, first, pages)
+            ctypes.memset(self.ram.address + first, POISON, size)
+            return first
+        return None
+
+    def _split(self, index: int, first: int, pages: int) -> None:
+        start, length = self.runs[index]
+        before = (first - start) // PAGE_SIZE
+        after = length - before - pages
+        rest = [(start, before), (first + pages * PAGE_SIZE, after)]
+        self.runs[index : index + 1] = [run for run in rest if run[1]]
+
+    def give_run(self, pa: int, pages: int) -> None:
+        """Return frames of `take_run`, merging neighbours."""
+        runs = sorted([*self.runs, (pa, pages)])
+        merged: list[tuple[int, int]] = []
+        for start, length in runs:
+            if merged and merged[-1][0] + merged[-1][1] * PAGE_SIZE == start:
+                merged[-1] = (merged[-1][0], merged[-1][1] + length)
+            else:
+                merged.append((start, length))
+        self.runs = merged

@@ -1,0 +1,122 @@
+"""Loaded images: nt, hal, drivers and user modules, with addresses for every routine.
+
+A Python routine has an address like any other: its code object gets a slot in its image's .text, and
+the address of a line is the slot plus the offset of its bytecode. So stacks, `MajorFunction` tables
+and dumps name Python code as module!symbol+offset. Kernel images are KLDR_DATA_TABLE_ENTRY bytes on
+PsLoadedModuleList.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+SLOT_ALIGNMENT = 16
+EXPORT_BODY = 32
+"""An export's body in memory; the slot of the Python code behind it starts after these bytes."""
+
+
+@dataclass(slots=True)
+class Symbol:
+    """A named address range of an image. `code` is the Python behind it, if any."""
+
+    name: str
+    address: int
+    size: int
+    code: CodeType | None = None
+    file: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Image:
+    """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys."""
+
+    file_name: str
+    base: int
+    size: int
+    text: int
+    text_end: int
+    module_name: str = ""
+    path: str = ""
+    entry_point: int = 0
+    data: int = 0
+    data_end: int = 0
+    unloaded: bool = False
+    symbols: list[Symbol] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    slots: dict[CodeType, Symbol] = field(default_factory=dict)
+    routines: dict[int, Callable[..., Any]] = field(default_factory=dict)
+    addresses: dict[Any, int] = field(default_factory=dict)
+    owner: Any = None
+
+    def __post_init__(self) -> None:
+        self.module_name = self.module_name or self.file_name.rpartition(".")[0]
+
+    def __contains__(self, address: int) -> bool:
+        return self.base <= address < self.base + self.size
+
+    def add_symbol(self, name: str, size: int, code: CodeType | None = None) -> Symbol:
+        """The next free range of .text; AssertionError when the image was made too small."""
+        address = self.text
+        self.text += -(-size // SLOT_ALIGNMENT) * SLOT_ALIGNMENT
+        assert self.text <= self.text_end, f"{self.file_name}: no room for {name} in .text"
+        symbol = Symbol(name, address, size, code, code.co_filename if code else "")
+        self.symbols.append(symbol)
+        self.starts.append(address)
+        if code is not None:
+            self.slots[code] = symbol
+        return symbol
+
+    def slot_of(self, code: CodeType, name: str) -> Symbol:
+        """The slot of a code object, made on first use."""
+        return self.slots.get(code) or self.add_symbol(name, len(code.co_code) + 2, code)
+
+    def find_named(self, name: str) -> Symbol | None:
+        """The symbol called `name`."""
+        return next((symbol for symbol in self.symbols if symbol.name == name), None)
+
+    def find(self, address: int) -> Symbol | None:
+        """The symbol at or below `address`."""
+        index = bisect_right(self.starts, address) - 1
+        return self.symbols[index] if index >= 0 else None
+
+    def describe(self, address: int) -> str:
+        """`eh!run_vcpu+0x3c`, or `eh+0x1000` below the first symbol."""
+        symbol = self.find(address)
+        if symbol is None:
+            return f"{self.module_name}+{address - self.base:#x}"
+        offset = address - symbol.address
+        return f"{self.module_name}!{symbol.name}" + (f"+{offset:#x}" if offset else "")
+
+
+class Images:
+    """Every image of a machine, kernel and user, by address."""
+
+    def __init__(self) -> None:
+        self.loaded: list[Image] = []
+        self.unloaded: list[Image] = []
+
+    def add(self, image: Image) -> Image:
+        self.loaded.append(image)
+        return image
+
+    def remove(self, image: Image) -> None:
+        self.loaded.remove(image)
+        image.unloaded = True
+        self.unloaded.append(image)
+
+    def at(self, address: int) -> Image | None:
+        """The loaded image that `address` lies in."""
+        return next((image for image in self.loaded if address in image), None)
+
+    def unloaded_at(self, address: int) -> Image | None:
+        """The unloaded image whose range `address` lies in."""
+        return next((image for image in self.unloaded if address in image), None)
+
+    def describe(self, address: int) -> str:
+        """module!symbol+offset, or the bare address."""
+        image = self.at(address)
+        return image.describe(address) if image else f"{address:#x}"

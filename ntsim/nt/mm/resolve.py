@@ -1,0 +1,73 @@
+"""MmAccessFault: make a page that may be accessed present."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, WRITE
+from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WRITE, is_canonical
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.mm import layout
+from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.user_space import MM_NOACCESS, entry_for
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+_WRITABLE = (4, 5, 6, 7)
+_EXECUTABLE = (2, 3, 6, 7)
+
+
+def mm_access_fault(nt: Kernel, va: int, error: int) -> bool:
+    """True if the page at `va` is present now and the access may be retried.
+
+    A software entry carries the protection in bits 9:5 and the paging-file slot in bits 63:32 (0: a
+    page of zeros). Anything else is not ours to resolve.
+    """
+    if error & FAULT_PRESENT or not is_canonical(va):
+        return False
+    page = va & ~0xFFF
+    root = nt.mmu.root()
+    entry = nt.mm.tables.read(root, page)
+    code = (entry >> 5) & 0x1F
+    if not entry or entry & PTE_PRESENT or not _allowed(code, error):
+        return False
+    try:
+        pa = nt.mm.frames.take()
+    except OutOfFrames:
+        nt.bugcheck(0x4D, 0, 0, 0, 0)
+    content = nt.mm.paging_file.pop(entry >> 32, None)
+    if content is not None:
+        nt.mm.ram.write(pa, content)
+    if layout.is_user_address(va):
+        made = entry_for(pa, code)
+    else:
+        writable = PTE_WRITE if code in _WRITABLE else 0
+        made = pa | PTE_PRESENT | PTE_ACCESSED | PTE_DIRTY | writable
+        made |= 0 if code in _EXECUTABLE else PTE_NX
+    nt.mmu.write_entry(root, page, made)
+    return True
+
+
+def _allowed(code: int, error: int) -> bool:
+    if code in (0, MM_NOACCESS):
+        return False
+    if error & WRITE and code not in _WRITABLE:
+        return False
+    return not error & EXECUTE or code in _EXECUTABLE
+
+
+def mi_page_out(nt: Kernel, va: int) -> bool:
+    """Write the page at `va` to the paging file and take its frame; False if it is not pageable."""
+    page = va & ~0xFFF
+    root = nt.mmu.root()
+    entry = nt.mm.tables.read(root, page)
+    if not entry & PTE_PRESENT or (page >> 12) in nt.mmu.raw_pages:
+        return False
+    pa = entry & 0x000F_FFFF_FFFF_F000
+    slot = nt.mm.next_slot()
+    nt.mm.paging_file[slot] = nt.mm.ram.read(pa, PAGE_SIZE)
+    code = 4 if entry & PTE_WRITE else 1
+    nt.mmu.write_entry(root, page, slot << 32 | code << 5)
+    nt.mm.frames.give(pa)
+    return True

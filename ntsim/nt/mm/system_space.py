@@ -1,0 +1,135 @@
+"""System address space: regions from which page-aligned ranges are handed out and mapped.
+
+A region whose memory is raw has a host window of its own in which its pages lie as they lie in
+virtual memory, so that a structure over scattered frames is one host view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ntsim.hw.mmu import Mmu
+from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRESENT, PTE_WRITE
+from ntsim.hw.ram import PAGE_SIZE, AliasWindow
+from ntsim.nt.mm.frames import Frames, OutOfFrames
+
+VALID = PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | PTE_DIRTY
+MM_READWRITE, MM_EXECUTE_READWRITE = 4, 6
+"""Protection codes of a software PTE (bits 9:5)."""
+
+
+def demand_zero(protection: int) -> int:
+    """The entry of a committed page that no one has touched."""
+    return protection << 5
+
+
+class Region:
+    """Virtual addresses from `base`; freed ranges are reused by size, last freed first."""
+
+    def __init__(self, base: int, size: int) -> None:
+        self.base, self.size = base, size
+        self.next = base
+        self.freed: dict[int, list[int]] = {}
+        self.window: AliasWindow | None = None
+
+    def reserve(self, pages: int) -> int:
+        """Address space for `pages` pages and nothing behind it yet; OutOfFrames when exhausted."""
+        reuse = self.freed.get(pages)
+        if reuse:
+            return reuse.pop()
+        va = self.next
+        if va + pages * PAGE_SIZE > self.base + self.size:
+            raise OutOfFrames
+        self.next += pages * PAGE_SIZE
+        return va
+
+    def release(self, va: int, pages: int) -> None:
+        self.freed.setdefault(pages, []).append(va)
+
+    def __contains__(self, va: int) -> bool:
+        return self.base <= va < self.base + self.size
+
+
+class SystemSpace:
+    """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
+
+    `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN database.
+    """
+
+    def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
+        self.mmu, self.frames, self.root = mmu, frames, root
+        self.mappings: dict[int, int] = {}
+
+    def allocate(
+        self,
+        region: Region,
+        pages: int,
+        *,
+        executable: bool = False,
+        zero: bool = True,
+        guard: int = 0,
+    ) -> int:
+        """Raw memory of `pages` pages, with `guard` unmapped pages below it."""
+        if pages > self.frames.available:
+            raise OutOfFrames
+        frames = self._frames(pages, zero)
+        va = region.reserve(pages + guard) + guard * PAGE_SIZE
+        self.map(va, frames, executable=executable)
+        self.make_raw(region, va, frames)
+        return va
+
+    def _frames(self, pages: int, zero: bool) -> list[int]:
+        if self.frames.ram.can_alias or pages == 1:
+            return [self.frames.take(zero) for _ in range(pages)]
+        first = self.frames.take_run(pages, 0, self.frames.ram.size - 1)
+        if first is None:
+            raise OutOfFrames
+        if zero:
+            self.frames.ram.write(first, bytes(pages * PAGE_SIZE))
+        return [first + i * PAGE_SIZE for i in range(pages)]
+
+    def map(self, va: int, frames: Sequence[int], *, executable: bool = False) -> None:
+        """Write valid, writable entries for `frames` from `va` on."""
+        bits = VALID | (0 if executable else PTE_NX)
+        for i, pa in enumerate(frames):
+            page = va + i * PAGE_SIZE
+            self.mmu.write_entry(self.root, page, pa | bits)
+            self.mappings.setdefault(pa >> 12, page)
+
+    def make_raw(self, region: Region, va: int, frames: Sequence[int]) -> None:
+        """Let Python see mapped pages as one stretch of host memory."""
+        ram = self.frames.ram
+        if len(frames) == 1 or not ram.can_alias:
+            self.mmu.map_raw(va, ram.address + frames[0], len(frames))
+            return
+        if region.window is None:
+            region.window = AliasWindow(ram, region.size)
+        offset = va - region.base
+        region.window.map(offset, frames)
+        self.mmu.map_raw(va, region.window.host(offset), len(frames))
+
+    def free(self, region: Region, va: int, pages: int, guard: int = 0) -> None:
+        """Unmap what `allocate` mapped and return its frames and addresses."""
+        self.mmu.unmap_raw(va, pages)
+        for page in range(va, va + pages * PAGE_SIZE, PAGE_SIZE):
+            entry = self.mmu.tables.read(self.root, page)
+            self.mmu.write_entry(self.root, page, 0)
+            if entry & PTE_PRESENT:
+                self.forget(page, entry)
+                self.frames.give(entry & PTE_FRAME)
+        region.release(va - guard * PAGE_SIZE, pages + guard)
+
+    def forget(self, page: int, entry: int) -> None:
+        """The mapping of `entry`'s frame at `page` is gone."""
+        pfn = (entry & PTE_FRAME) >> 12
+        if self.mappings.get(pfn) == page:
+            del self.mappings[pfn]
+
+    def unmap(self, va: int, pages: int) -> None:
+        """Take pages out of system space; their frames stay whoever's they are."""
+        self.mmu.unmap_raw(va, pages)
+        for page in range(va, va + pages * PAGE_SIZE, PAGE_SIZE):
+            entry = self.mmu.tables.read(self.root, page)
+            self.mmu.write_entry(self.root, page, 0)
+            if entry & PTE_PRESENT:
+                self.forget(page, entry)

@@ -1,0 +1,166 @@
+"""Handle tables: 16-byte entries in pages, as HANDLE_TABLE and HANDLE_TABLE_ENTRY lay them out.
+
+The low word of an entry holds the unlocked bit and bits 47:4 of the object header's address, the
+high word the granted access. A handle is the entry's index times four. Kernel handles live in the
+System process's table and have the sign bit set.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi.ex import HANDLE_TABLE
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.ob.objects import BODY, ObjectType
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+    from ntsim.nt.ps.process import Process
+
+ENTRIES = PAGE_SIZE // 16
+KERNEL_HANDLE_BITS = 0xFFFF_FFFF_8000_0000
+CURRENT_PROCESS, CURRENT_THREAD = (1 << 64) - 1, (1 << 64) - 2
+_Entry = ctypes.c_uint64 * 2
+OBJ_INHERIT = 2
+
+
+class HandleTable:
+    """One process's handles."""
+
+    def __init__(self, nt: Kernel, process: Process) -> None:
+        self.nt, self.process = nt, process
+        self.pages: list[int] = []
+        self.free: list[int] = []
+        self.count = 0
+        self.va = nt.allocate_pool(HANDLE_TABLE.size, "Obtb")
+        nt.mmu.write(self.va, bytes(HANDLE_TABLE.size))
+        self._grow()
+
+    def _grow(self) -> None:
+        """Another page of entries; beyond the first, TableCode points at a page of pages."""
+        page = self.nt.ex.pool.allocate(PAGE_SIZE, "Obtb", zero=True)
+        first = len(self.pages) * ENTRIES
+        self.pages.append(page)
+        self.free[:0] = range(first + ENTRIES - 1, first if first else 0, -1)
+        table = HANDLE_TABLE.at(self.nt.mmu, self.va)._v
+        if len(self.pages) == 1:
+            table.TableCode = page
+        else:
+            if len(self.pages) == 2:
+                directory = self.nt.ex.pool.allocate(PAGE_SIZE, "Obtb", zero=True)
+                self.nt.write_pointer(directory, self.pages[0])
+                table.TableCode = directory | 1
+            self.nt.write_pointer((table.TableCode & ~7) + 8 * (len(self.pages) - 1), page)
+        table.NextHandleNeedingPool = len(self.pages) * ENTRIES * 4
+
+    def _entry(self, index: int) -> Any:
+        host = self.nt.mmu.raw(self.pages[index // ENTRIES] + index % ENTRIES * 16, 16)
+        assert host is not None
+        return _Entry.from_address(host)
+
+    def insert(self, body: int, access: int, attributes: int = 0) -> int:
+        """A new handle; the object's handle and pointer counts go up."""
+        if not self.free:
+            self._grow()
+        index = self.free.pop()
+        entry = self._entry(index)
+        entry[0] = ((body - BODY) >> 4 & (1 << 44) - 1) << 20 | attributes << 17 | 1
+        entry[1] = access & 0x1FF_FFFF
+        header = self.nt.ob.header(body)._v
+        header.HandleCount += 1
+        header.PointerCount += 1
+        self.count += 1
+        return index * 4
+
+    def lookup(self, handle: int) -> tuple[int, int] | None:
+        """(object body, granted access) of a handle, None if it is not one."""
+        index, low_bits = divmod(handle, 4)
+        if low_bits > 3 or not 0 < index < len(self.pages) * ENTRIES:
+            return None
+        entry = self._entry(index)
+        if not entry[0] & 1 or not entry[0] >> 20:
+            return None
+        return (0xFFFF_0000_0000_0000 | entry[0] >> 20 << 4) + BODY, entry[1]
+
+    def close(self, handle: int) -> bool:
+        """Close a handle; False if it is not one."""
+        found = self.lookup(handle)
+        if found is None:
+            return False
+        body = found[0]
+        index = handle // 4
+        entry = self._entry(index)
+        entry[0] = entry[1] = 0
+        self.free.append(index)
+        self.count -= 1
+        ob = self.nt.ob
+        kind = ob.type_of(body)
+        header = ob.header(body)._v
+        header.HandleCount -= 1
+        if kind.close is not None:
+            kind.close(self.nt, body, self.process, header.HandleCount == 0)
+        ob.dereference(body)
+        return True
+
+    def handles(self) -> list[int]:
+        """Every open handle, in order."""
+        size = len(self.pages) * ENTRIES
+        return [i * 4 for i in range(1, size) if self._entry(i)[0] & 1]
+
+
+def ob_table_of(nt: Kernel, handle: int) -> tuple[HandleTable, int]:
+    """The table a handle refers to, and the handle within it."""
+    if handle & KERNEL_HANDLE_BITS == KERNEL_HANDLE_BITS:
+        return nt.ps.system.handles, handle & ~KERNEL_HANDLE_BITS
+    return nt.ps.current_process().handles, handle
+
+
+def ob_reference_by_handle(
+    nt: Kernel, handle: int, access: int, kind: ObjectType | None, mode: int
+) -> tuple[int, int, int]:
+    """(status, body, granted access); on success the object has one more reference."""
+    pseudo = _pseudo_handle(nt, handle)
+    if pseudo is not None:
+        body, granted = pseudo, 0x1F_FFFF
+    else:
+        if mode and handle & KERNEL_HANDLE_BITS == KERNEL_HANDLE_BITS:
+            return ntstatus.STATUS_INVALID_HANDLE, 0, 0
+        table, value = ob_table_of(nt, handle)
+        found = table.lookup(value)
+        if found is None:
+            return ntstatus.STATUS_INVALID_HANDLE, 0, 0
+        body, granted = found
+    if kind is not None and nt.ob.type_of(body) is not kind:
+        return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
+    if mode and access & ~granted:
+        return ntstatus.STATUS_ACCESS_DENIED, 0, 0
+    nt.ob.reference(body)
+    return ntstatus.STATUS_SUCCESS, body, granted
+
+
+def _pseudo_handle(nt: Kernel, handle: int) -> int | None:
+    if handle == CURRENT_PROCESS:
+        return nt.ps.current_process().va
+    if handle == CURRENT_THREAD:
+        return nt.thread.va
+    return None
+
+
+def ob_close(nt: Kernel, handle: int) -> int:
+    """NtClose."""
+    if _pseudo_handle(nt, handle) is not None:
+        return ntstatus.STATUS_SUCCESS
+    table, value = ob_table_of(nt, handle)
+    return ntstatus.STATUS_SUCCESS if table.close(value) else ntstatus.STATUS_INVALID_HANDLE
+
+
+def map_generic(access: int, mapping: tuple[int, int, int, int]) -> int:
+    """GENERIC_* and MAXIMUM_ALLOWED to an object type's own rights."""
+    for bit, rights in zip((1 << 31, 1 << 30, 1 << 29, 1 << 28), mapping, strict=True):
+        if access & bit:
+            access = access & ~bit | rights
+    if access & 1 << 25:
+        access = access & ~(1 << 25) | mapping[3]
+    return access & 0x1FF_FFFF

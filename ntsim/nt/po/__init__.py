@@ -1,0 +1,1 @@
+"""Po: power IRPs. Windows Internals 7, part 1, chapter 6, "The power manager"."""

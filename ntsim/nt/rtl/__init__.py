@@ -1,0 +1,1 @@
+"""Rtl: lists, strings, memory, exceptions. Windows Internals 7, part 1, chapter 2."""

@@ -1,0 +1,36 @@
+"""Structured exceptions, as kernel code raises and drivers catch them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PYTHON_ERROR = 0xE050_7945
+"""Exception code of an uncaught Python error in a driver."""
+
+
+class StructuredException(Exception):
+    """An exception record in flight; `except StructuredException as e: e.ExceptionCode`.
+
+    `ExceptionInformation` are the record's parameters (for an access violation: 0 read, 1 write or
+    8 execute; then the address). `ExceptionAddress` is where it was raised. `stack` holds the frames
+    of that moment for the report, `error` the Python error behind code 0xE0507945.
+    """
+
+    def __init__(
+        self,
+        ExceptionCode: int,
+        ExceptionInformation: tuple[int, ...] = (),
+        ExceptionAddress: int = 0,
+        reason: str = "",
+    ) -> None:
+        super().__init__(ExceptionCode, ExceptionInformation, ExceptionAddress, reason)
+        self.ExceptionCode = ExceptionCode
+        self.ExceptionInformation = ExceptionInformation
+        self.ExceptionAddress = ExceptionAddress
+        self.reason = reason
+        self.stack: Any = None
+        self.error: BaseException | None = None
+
+    def __str__(self) -> str:
+        text = f"exception {self.ExceptionCode:#010x}"
+        return f"{text}: {self.reason}" if self.reason else text

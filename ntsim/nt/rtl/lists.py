@@ -1,0 +1,178 @@
+"""Doubly linked lists (wdm.h), on addresses, with the checks of the release headers.
+
+The inline routines of the WDK verify the neighbours' links and stop with a fast fail, which is bug
+check 0x139 with parameter 1 = 3 (FAST_FAIL_CORRUPT_LIST_ENTRY).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from ntsim.abi.scalars import BOOLEAN
+from ntsim.abi.types import Memory
+from ntsim.nt.exports import export
+
+if TYPE_CHECKING:
+    from ntsim.abi.rtl import PLIST_ENTRY
+    from ntsim.nt.kernel import Kernel
+
+_Links = ctypes.c_uint64 * 2
+
+
+class CorruptList(Exception):
+    """The links around an entry do not point back at it."""
+
+    def __init__(self, entry: int) -> None:
+        super().__init__(f"list entry {entry:#x} is corrupt")
+        self.entry = entry
+
+
+def _links(memory: Memory, va: int) -> ctypes.Array[ctypes.c_uint64] | None:
+    host = memory.raw(va, 16)
+    return None if host is None else _Links.from_address(host)
+
+
+def read_pointer(memory: Memory, va: int) -> int:
+    """The 64-bit value at `va`."""
+    host = memory.raw(va, 8)
+    if host is not None:
+        return ctypes.c_uint64.from_address(host).value
+    return int.from_bytes(memory.read(va, 8), "little")
+
+
+def write_pointer(memory: Memory, va: int, value: int) -> None:
+    """Store a 64-bit value at `va`."""
+    host = memory.raw(va, 8)
+    if host is not None:
+        ctypes.c_uint64.from_address(host).value = value
+    else:
+        memory.write(va, value.to_bytes(8, "little"))
+
+
+def initialize(memory: Memory, head: int) -> None:
+    """Make `head` an empty list."""
+    write_pointer(memory, head, head)
+    write_pointer(memory, head + 8, head)
+
+
+def is_empty(memory: Memory, head: int) -> bool:
+    return read_pointer(memory, head) == head
+
+
+def insert_tail(memory: Memory, head: int, entry: int) -> None:
+    """Link `entry` before `head`; CorruptList if the tail does not point back."""
+    tail = read_pointer(memory, head + 8)
+    if read_pointer(memory, tail) != head:
+        raise CorruptList(head)
+    write_pointer(memory, entry, head)
+    write_pointer(memory, entry + 8, tail)
+    write_pointer(memory, tail, entry)
+    write_pointer(memory, head + 8, entry)
+
+
+def insert_head(memory: Memory, head: int, entry: int) -> None:
+    """Link `entry` after `head`; CorruptList if the first entry does not point back."""
+    first = read_pointer(memory, head)
+    if read_pointer(memory, first + 8) != head:
+        raise CorruptList(head)
+    write_pointer(memory, entry, first)
+    write_pointer(memory, entry + 8, head)
+    write_pointer(memory, first + 8, entry)
+    write_pointer(memory, head, entry)
+
+
+def remove(memory: Memory, entry: int) -> bool:
+    """Unlink `entry`; True if its list is empty now. CorruptList if a neighbour disagrees."""
+    following = read_pointer(memory, entry)
+    previous = read_pointer(memory, entry + 8)
+    if read_pointer(memory, following + 8) != entry or read_pointer(memory, previous) != entry:
+        raise CorruptList(entry)
+    write_pointer(memory, previous, following)
+    write_pointer(memory, following + 8, previous)
+    return following == previous
+
+
+def remove_head(memory: Memory, head: int) -> int:
+    """Unlink and return the first entry; of an empty list, `head` itself."""
+    first = read_pointer(memory, head)
+    if first != head:
+        remove(memory, first)
+    return first
+
+
+def entries(memory: Memory, head: int) -> list[int]:
+    """Addresses of the entries, first to last."""
+    found = []
+    at = read_pointer(memory, head)
+    while at != head:
+        found.append(at)
+        at = read_pointer(memory, at)
+    return found
+
+
+def rtl_fail_fast(nt: Kernel, entry: int) -> None:
+    """int 29h with code 3."""
+    nt.ki.fast_fail(3, f"list entry {entry:#x} is corrupt")
+
+
+@export(irql="any", inline=True)
+def InitializeListHead(nt: Kernel, ListHead: PLIST_ENTRY) -> None:
+    """Make ListHead an empty list. Source: WDK InitializeListHead."""
+    initialize(nt.mmu, ListHead)
+
+
+@export(irql="any", inline=True)
+def IsListEmpty(nt: Kernel, ListHead: PLIST_ENTRY) -> BOOLEAN:
+    """TRUE if the list has no entries. Source: WDK IsListEmpty."""
+    return is_empty(nt.mmu, ListHead)
+
+
+@export(irql="any", inline=True)
+def InsertTailList(nt: Kernel, ListHead: PLIST_ENTRY, Entry: PLIST_ENTRY) -> None:
+    """Link Entry at the end. Source: WDK InsertTailList; wdm.h's link check."""
+    try:
+        insert_tail(nt.mmu, ListHead, Entry)
+    except CorruptList as error:
+        rtl_fail_fast(nt, error.entry)
+
+
+@export(irql="any", inline=True)
+def InsertHeadList(nt: Kernel, ListHead: PLIST_ENTRY, Entry: PLIST_ENTRY) -> None:
+    """Link Entry at the front. Source: WDK InsertHeadList; wdm.h's link check."""
+    try:
+        insert_head(nt.mmu, ListHead, Entry)
+    except CorruptList as error:
+        rtl_fail_fast(nt, error.entry)
+
+
+@export(irql="any", inline=True)
+def RemoveHeadList(nt: Kernel, ListHead: PLIST_ENTRY) -> PLIST_ENTRY:
+    """Unlink and return the first entry; ListHead itself if empty. Source: WDK RemoveHeadList."""
+    try:
+        return ListHead.at(nt.mmu, remove_head(nt.mmu, ListHead))  # type: ignore[no-any-return]
+    except CorruptList as error:
+        rtl_fail_fast(nt, error.entry)
+        raise AssertionError("unreachable") from error
+
+
+@export(irql="any", inline=True)
+def RemoveTailList(nt: Kernel, ListHead: PLIST_ENTRY) -> PLIST_ENTRY:
+    """Unlink and return the last entry; ListHead itself if empty. Source: WDK RemoveTailList."""
+    last = read_pointer(nt.mmu, ListHead + 8)
+    try:
+        if last != ListHead:
+            remove(nt.mmu, last)
+    except CorruptList as error:
+        rtl_fail_fast(nt, error.entry)
+    return ListHead.at(nt.mmu, last)  # type: ignore[no-any-return]
+
+
+@export(irql="any", inline=True)
+def RemoveEntryList(nt: Kernel, Entry: PLIST_ENTRY) -> BOOLEAN:
+    """Unlink Entry; TRUE if its list is empty now. Source: WDK RemoveEntryList."""
+    try:
+        return remove(nt.mmu, Entry)
+    except CorruptList as error:
+        rtl_fail_fast(nt, error.entry)
+        return False

@@ -1,0 +1,1 @@
+"""Vf: Driver Verifier. WDK "Driver Verifier"."""
