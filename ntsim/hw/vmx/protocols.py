@@ -25,6 +25,19 @@ class Memory(Protocol):
         ...
 
 
+class VmcsFields(Protocol):
+    """A VMCS, or anything that answers for its fields."""
+
+    @property
+    def address(self) -> int:
+        """Physical address of its region."""
+        ...
+
+    def get(self, encoding: int, /) -> int:
+        """A field's value, 0 for one that the processor lacks."""
+        ...
+
+
 class Segment(Protocol):
     """A segment register with its hidden part.
 

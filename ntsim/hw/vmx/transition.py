@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.entry.guest_segments import Fields, fields_of
-from ntsim.hw.vmx.protocols import Segment, VmxProcessor
+from ntsim.hw.vmx.protocols import Segment, VmcsFields, VmxProcessor
 from ntsim.hw.vmx.vmcs import Vmcs
 
 CR0_KEPT = 0x7FFA_FFD0
@@ -38,7 +38,7 @@ class GuestStart(NamedTuple):
     pending_debug: int
 
 
-def load_guest(processor: VmxProcessor, vmcs: Vmcs) -> GuestStart:
+def load_guest(processor: VmxProcessor, vmcs: VmcsFields) -> GuestStart:
     """Load the guest-state area; MSR lists and event injection come after it."""
     get = vmcs.get
     entry = get(abi.VM_ENTRY_CONTROLS)
@@ -66,7 +66,7 @@ def load_guest(processor: VmxProcessor, vmcs: Vmcs) -> GuestStart:
     )
 
 
-def _load_guest_control_registers(processor: VmxProcessor, vmcs: Vmcs, entry: int) -> None:
+def _load_guest_control_registers(processor: VmxProcessor, vmcs: VmcsFields, entry: int) -> None:
     get = vmcs.get
     processor.cr0 = processor.cr0 & CR0_KEPT | get(abi.GUEST_CR0) & ~CR0_KEPT
     processor.cr3 = get(abi.GUEST_CR3)
@@ -76,7 +76,7 @@ def _load_guest_control_registers(processor: VmxProcessor, vmcs: Vmcs, entry: in
         processor.write_msr(abi.IA32_DEBUGCTL, get(abi.GUEST_IA32_DEBUGCTL))
 
 
-def _load_guest_msrs(processor: VmxProcessor, vmcs: Vmcs, entry: int) -> None:
+def _load_guest_msrs(processor: VmxProcessor, vmcs: VmcsFields, entry: int) -> None:
     get, write_msr = vmcs.get, processor.write_msr
     write_msr(abi.IA32_SYSENTER_CS, get(abi.GUEST_SYSENTER_CS))
     write_msr(abi.IA32_SYSENTER_ESP, get(abi.GUEST_SYSENTER_ESP))
@@ -93,7 +93,7 @@ def _load_guest_msrs(processor: VmxProcessor, vmcs: Vmcs, entry: int) -> None:
     write_msr(abi.IA32_EFER, efer)
 
 
-def _load_segment(segment: Segment, vmcs: Vmcs, fields: Fields) -> None:
+def _load_segment(segment: Segment, vmcs: VmcsFields, fields: Fields) -> None:
     get = vmcs.get
     segment.selector = get(fields.selector)
     segment.base = get(fields.base)

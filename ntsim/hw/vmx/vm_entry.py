@@ -3,15 +3,15 @@
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx import msr_areas
 from ntsim.hw.vmx.entry import EntryFailure, EntryMode, VmFail, check
-from ntsim.hw.vmx.events import VmEntered
+from ntsim.hw.vmx.events import VmEntered, VmEntryUsedUnwritten
 from ntsim.hw.vmx.exits import GuestExit, fail_entry
 from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.protocols import VmcsFields
 from ntsim.hw.vmx.results import Entered, VmFailInvalid, VmFailValid
 from ntsim.hw.vmx.state import VmxMode, VmxState
 from ntsim.hw.vmx.transition import load_guest
+from ntsim.hw.vmx.unwritten import RecordingFields
 from ntsim.hw.vmx.vmcs import Vmcs
-
-_ALL_CHECKED = 0
 
 
 def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInvalid | VmFailValid:
@@ -19,19 +19,20 @@ def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInva
     vmcs, processor = state.current, state.processor
     assert vmcs is not None
     mode = EntryMode(long_mode=bool(processor.efer & abi.EFER_LMA))
-    outcome = check(vmcs, state.capabilities, processor.memory, mode)
+    fields = RecordingFields(vmcs) if not vmcs.launched else vmcs
+    outcome = check(fields, state.capabilities, processor.memory, mode)
     if isinstance(outcome, VmFail):
         return state.fail(instruction, outcome.error, str(outcome.violation))
     if isinstance(outcome, EntryFailure):
         violation = outcome.violation
         reason, qualification = outcome.reason & 0xFFFF, outcome.qualification
         return fail_entry(state, reason, qualification, violation, str(violation))
-    return _load(state, vmcs, instruction)
+    return _load(state, vmcs, fields, instruction)
 
 
-def _load(state: VmxState, vmcs: Vmcs, instruction: str) -> Entered | GuestExit:
+def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> Entered | GuestExit:
     processor = state.processor
-    start = load_guest(processor, vmcs)
+    start = load_guest(processor, fields)
     failed = msr_areas.load(
         processor,
         vmcs.get(abi.VM_ENTRY_MSR_LOAD_ADDR),
@@ -40,6 +41,8 @@ def _load(state: VmxState, vmcs: Vmcs, instruction: str) -> Entered | GuestExit:
     if failed:
         reason = abi.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
         return fail_entry(state, reason, failed, None, f"MSR-load entry {failed} is refused")
+    if isinstance(fields, RecordingFields):
+        _report_unwritten(state, fields)
     vmcs.launched, vmcs.launch_session = True, state.session
     state.mode = VmxMode.NON_ROOT
     state.enter_guest(
@@ -52,3 +55,10 @@ def _load(state: VmxState, vmcs: Vmcs, instruction: str) -> Entered | GuestExit:
     )
     state.observer(VmEntered(processor.number, vmcs.address, instruction, processor.rip))
     return Entered()
+
+
+def _report_unwritten(state: VmxState, fields: RecordingFields) -> None:
+    unwritten = fields.unwritten()
+    if unwritten:
+        number = state.processor.number
+        state.observer(VmEntryUsedUnwritten(number, fields.address, unwritten))

@@ -268,6 +268,14 @@ _GPR = {name: n for n, name in enumerate("rax rcx rdx rbx rsp rbp rsi rdi".split
 
 
 @pytest.fixture
+def at() -> dict[str, int]:
+    """Linear and physical addresses of the guest's pages."""
+    return {name.lower(): value for name, value in globals().items() if name.endswith("_VA")} | {
+        name.lower(): value for name, value in globals().items() if name.endswith("_PA")
+    }
+
+
+@pytest.fixture
 def guest() -> GuestRig:
     """A 64-bit guest, ready to launch."""
     return GuestRig()

@@ -1,12 +1,12 @@
 """The VMCS under examination, as the checks read it."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.entry.outcome import EntryMode, Violation
-from ntsim.hw.vmx.protocols import Memory
+from ntsim.hw.vmx.protocols import Memory, VmcsFields
 
 EFER_DEFINED = abi.EFER_SCE | abi.EFER_LME | abi.EFER_LMA | abi.EFER_NXE
 _PAT_TYPES = frozenset({0, 1, 4, 5, 6, 7})
@@ -14,24 +14,11 @@ _PAT_TYPES = frozenset({0, 1, 4, 5, 6, 7})
 Violations: TypeAlias = Iterator[Violation]
 
 
-class Fields(Protocol):
-    """A VMCS, or anything that answers for its fields."""
-
-    @property
-    def address(self) -> int:
-        """Physical address of its region."""
-        ...
-
-    def get(self, encoding: int, /) -> int:
-        """A field's value, 0 for one that the processor lacks."""
-        ...
-
-
 class Candidate:
     """Field values by encoding, and the control words, secondary ones as 0 when not activated."""
 
     def __init__(
-        self, vmcs: Fields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
+        self, vmcs: VmcsFields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
     ) -> None:
         self.vmcs = vmcs
         self.get = vmcs.get

@@ -12,9 +12,9 @@ from ntsim.hw.vmx.entry import (
     guest_segments,
     host_state,
 )
-from ntsim.hw.vmx.entry.candidate import Candidate, Fields, Violations
+from ntsim.hw.vmx.entry.candidate import Candidate, Violations
 from ntsim.hw.vmx.entry.outcome import EntryFailure, EntryMode, Violation, VmFail
-from ntsim.hw.vmx.protocols import Memory
+from ntsim.hw.vmx.protocols import Memory, VmcsFields
 from ntsim.hw.vmx.results import Entered
 
 _Check = Callable[[Candidate], Violations]
@@ -29,7 +29,7 @@ GUEST: tuple[_Check, ...] = (
 
 
 def check(
-    vmcs: Fields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
+    vmcs: VmcsFields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
 ) -> Entered | VmFail | EntryFailure:
     """How a VM entry with this VMCS ends, up to the loading of MSRs."""
     candidate = Candidate(vmcs, capabilities, memory, mode)
@@ -53,7 +53,7 @@ def check_guest(candidate: Candidate) -> EntryFailure | None:
 
 
 def audit(
-    vmcs: Fields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
+    vmcs: VmcsFields, capabilities: VmxCapabilities, memory: Memory, mode: EntryMode
 ) -> list[Violation]:
     """Everything that is wrong with a VMCS, controls, then host state, then guest state."""
     candidate = Candidate(vmcs, capabilities, memory, mode)

@@ -6,14 +6,16 @@ Instructions"; SDM 1, "Input/Output", for the permission bitmap in the TSS.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection
 from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest.ept import WRITE
 from ntsim.hw.vmx.guest.exits import instruction_exit
 from ntsim.hw.vmx.guest.state import Guest
-from ntsim.hw.vmx.protocols import RAX, RCX, RDI, RSI
+from ntsim.hw.vmx.protocols import RAX, RCX, RDI, RDX, RSI
 from ntsim.hw.vmx.vmcs import peek
 
 if TYPE_CHECKING:
@@ -22,20 +24,36 @@ if TYPE_CHECKING:
 _IN, _STRING, _REP, _IMMEDIATE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
 _ADDRESS_SIZES = {2: 0, 4: 1, 8: 2}
 _SEGMENT_NUMBERS = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5}
+_SEGMENT_PREFIXES = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
+_STRINGS = ("ins", "outs")
 _IO_MAP_BASE = 0x66  # in a TSS
 _BITMAP_PORTS = 0x8000
+
+
+@dataclass(frozen=True, slots=True)
+class _StringForm:
+    """What the prefixes and the opcode of an INS or OUTS say; sizes in bytes."""
+
+    size: int
+    address_size: int
+    segment: str
+
+    @property
+    def address_mask(self) -> int:
+        return (1 << 8 * self.address_size) - 1
 
 
 def io(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Refuse, exit, or do it."""
     instruction = exit_.instruction
     assert instruction is not None
+    string = _string_form(guest, exit_) if instruction.mnemonic in _STRINGS else None
     if not exit_.io_allowed:
         _check_permission_bitmap(guest, exit_.port, exit_.size)
     if _exits(guest, exit_.port, exit_.size):
-        return _io_exit(guest, exit_, instruction)
-    if instruction.mnemonic in ("ins", "outs"):
-        _string(guest, exit_, instruction)
+        return _io_exit(guest, exit_, instruction, string)
+    if string is not None:
+        _move_string(guest, exit_, instruction, string)
         return None
     if exit_.is_write:
         value = guest.words[RAX] & (1 << 8 * exit_.size) - 1
@@ -45,6 +63,39 @@ def io(guest: Guest, exit_: Exit) -> ExitInformation | None:
         _set_accumulator(guest, exit_.size, value)
     guest.skip(exit_)
     return None
+
+
+def string_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """INS or OUTS whose memory faults: permission and VM exits come before that fault.
+
+    None if there is no VM exit.
+    """
+    instruction = exit_.instruction
+    assert instruction is not None
+    string = _string_form(guest, exit_)
+    exit_.port, exit_.size = guest.words[RDX] & 0xFFFF, string.size
+    exit_.is_write = instruction.mnemonic == "outs"
+    if not exit_.io_allowed:
+        _check_permission_bitmap(guest, exit_.port, exit_.size)
+    if _exits(guest, exit_.port, exit_.size):
+        return _io_exit(guest, exit_, instruction, string)
+    return None
+
+
+def _string_form(guest: Guest, exit_: Exit) -> _StringForm:
+    """The decoder keeps no operands of INS and OUTS: their one opcode byte is the last."""
+    view, cs = guest.world.view, guest.registers.cs
+    raw = view.code(exit_.rip, cs)[: exit_.instruction_length]
+    bits = view.mode(cs)
+    sizes = {16: (2, 4), 32: (4, 2), 64: (8, 4)}[bits]
+    operand = 2 if (bits == 16) != (0x66 in raw[:-1]) else 4
+    segments = [_SEGMENT_PREFIXES[byte] for byte in raw[:-1] if byte in _SEGMENT_PREFIXES]
+    outs = raw[-1] & 2
+    return _StringForm(
+        size=operand if raw[-1] & 1 else 1,
+        address_size=sizes[0x67 in raw[:-1]],
+        segment=(segments or ["ds"])[-1] if outs else "es",
+    )
 
 
 def _set_accumulator(guest: Guest, size: int, value: int) -> None:
@@ -72,65 +123,51 @@ def _bitmap_bit(guest: Guest, port: int) -> bool:
     return bool(byte >> (port & 7) & 1)
 
 
-def _io_exit(guest: Guest, exit_: Exit, instruction: Instruction) -> ExitInformation:
-    qualification = exit_.size - 1 | exit_.port << 16
-    qualification |= 0 if exit_.is_write else _IN
-    string = instruction.mnemonic in ("ins", "outs")
-    qualification |= _STRING if string else 0
-    qualification |= _REP if string and instruction.repeated else 0
-    qualification |= _IMMEDIATE if instruction.immediate is not None else 0
-    if not string:
+def _io_exit(
+    guest: Guest, exit_: Exit, instruction: Instruction, string: _StringForm | None
+) -> ExitInformation:
+    qualification = exit_.size - 1 | exit_.port << 16 | (0 if exit_.is_write else _IN)
+    if string is None:
+        qualification |= _IMMEDIATE if instruction.immediate is not None else 0
         return instruction_exit(abi.EXIT_REASON_IO_INSTRUCTION, exit_, qualification)
-    operand = instruction.memory
-    size = operand.size if operand else 8
-    information = _ADDRESS_SIZES[size] << 7
-    if exit_.is_write and operand is not None:
-        information |= _SEGMENT_NUMBERS[operand.segment] << 15
+    qualification |= _STRING | (_REP if instruction.repeated else 0)
+    information = _ADDRESS_SIZES[string.address_size] << 7
+    if exit_.is_write:
+        information |= _SEGMENT_NUMBERS[string.segment] << 15
     return instruction_exit(
         abi.EXIT_REASON_IO_INSTRUCTION,
         exit_,
         qualification,
         information=information,
-        linear=_string_address(guest, exit_, instruction),
+        linear=_string_address(guest, exit_, string),
     )
 
 
-def _address_mask(guest: Guest, instruction: Instruction) -> int:
-    size = instruction.memory.size if instruction.memory else (8 if guest.is_64_bit else 4)
-    return (1 << 8 * size) - 1
+def _string_address(guest: Guest, exit_: Exit, string: _StringForm) -> int:
+    """Linear address of the next element: ES:RDI, or RSI in DS or the segment of a prefix."""
+    index = guest.words[RSI if exit_.is_write else RDI]
+    return guest.world.view.linear(string.segment, index & string.address_mask)
 
 
-def _string_address(guest: Guest, exit_: Exit, instruction: Instruction) -> int:
-    """Linear address of the next element: ES:RDI, or DS:RSI with its override."""
-    mask = _address_mask(guest, instruction)
-    if exit_.is_write:
-        segment = instruction.memory.segment if instruction.memory else "ds"
-        return guest.world.view.linear(segment, guest.words[RSI] & mask)
-    return guest.world.view.linear("es", guest.words[RDI] & mask)
-
-
-def _string(guest: Guest, exit_: Exit, instruction: Instruction) -> None:
+def _move_string(guest: Guest, exit_: Exit, instruction: Instruction, string: _StringForm) -> None:
     """One iteration; a repeated instruction stays until RCX is used up."""
-    mask = _address_mask(guest, instruction)
+    mask = string.address_mask
     if instruction.repeated and not guest.words[RCX] & mask:
         guest.skip(exit_)
         return
-    linear, user = _string_address(guest, exit_, instruction), guest.cpl == 3
+    linear, user = _string_address(guest, exit_, string), guest.cpl == 3
     if exit_.is_write:
         value = guest.memory.read_int(linear, exit_.size, user=user)
         guest.processor.port_out(exit_.port, exit_.size, value)
     else:
-        guest.memory.translate(linear, 2, user)  # a fault comes before the port is read
+        guest.memory.translate(linear, WRITE, user)  # a fault comes before the port is read
         value = guest.processor.port_in(exit_.port, exit_.size)
         guest.memory.write(linear, value.to_bytes(exit_.size, "little"), user=user)
     step = -exit_.size if guest.registers.rflags & abi.RFLAGS_DF else exit_.size
-    index = RSI if exit_.is_write else RDI
-    _add(guest, index, step, mask)
-    if not instruction.repeated:
-        guest.skip(exit_)
-        return
-    _add(guest, RCX, -1, mask)
-    if not guest.words[RCX] & mask:
+    _add(guest, RSI if exit_.is_write else RDI, step, mask)
+    if instruction.repeated:
+        _add(guest, RCX, -1, mask)
+    if not instruction.repeated or not guest.words[RCX] & mask:
         guest.skip(exit_)
 
 

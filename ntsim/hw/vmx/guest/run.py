@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _Handler = Callable[[Guest, "Exit"], ExitInformation | None]
 _SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+_MEMORY_FAULTS = (abi.VECTOR_PF, abi.VECTOR_GP, abi.VECTOR_SS)
 _DR_MOVES = ("mov_to_dr", "mov_from_dr")
 
 
@@ -154,7 +155,10 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 
 def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
-    """A fault of the engine's own. #GP of a MOV DR in ring 3 comes after MOV-DR exiting."""
+    """A fault of the engine's own, unless a VM exit of the instruction comes before it.
+
+    That is so for MOV DR outside ring 0, and for the memory of INS and OUTS.
+    """
     if exit_.engine_limit:
         guest.vmx.observer(
             GuestMetEngineLimit(guest.processor.number, exit_.rip, exit_.engine_limit)
@@ -162,6 +166,10 @@ def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
     dr_exiting = guest.primary & abi.CPU_BASED_MOV_DR_EXITING
     if dr_exiting and exit_.vector == abi.VECTOR_GP and exit_.mnemonic in _DR_MOVES:
         return control_registers.dr_access(guest, exit_)
+    if exit_.vector in _MEMORY_FAULTS and exit_.mnemonic in ("ins", "outs"):
+        information = io.string_fault(guest, exit_)
+        if information is not None:
+            return information
     if exit_.vector == abi.VECTOR_PF:
         return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), exit_.address)
     cause = DR6_BS if exit_.vector == abi.VECTOR_DB else 0
