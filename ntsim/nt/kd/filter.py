@@ -2,9 +2,9 @@
 
 A message of a component is shown if the bit of its level is set in the component's mask or in
 nt!Kd_WIN2000_Mask. Levels 0 to 31 are bit numbers, larger ones masks. At boot the masks come from
-the values of the registry key "Debug Print Filter", named like the masks; they can be changed later
-by DbgSetDebugFilterState or in memory, with a debugger. Source: WDK "Reading and Filtering Debugging
-Messages", dpfilter.h.
+the values of the registry key "Debug Print Filter", named like the masks; later they can be changed
+by DbgSetDebugFilterState, or in memory with a debugger. Source: WDK "Reading and Filtering
+Debugging Messages", dpfilter.h.
 """
 
 from __future__ import annotations

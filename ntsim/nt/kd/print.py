@@ -1,9 +1,9 @@
 """DbgPrint and its family.
 
-One call sends at most 512 bytes; a longer message is cut at 511 and ends in a newline. What is shown
-is kept line by line in `Kd.lines`, as DebugView lists it: the text of a call ends its line even
-without a newline, and a newline inside starts another. Source: WDK DbgPrint, DbgPrintEx and their
-remarks; Sysinternals DebugView for the lines.
+One call sends at most 512 bytes; a longer message is cut at 511 and ends in a newline. What is
+shown is kept line by line in `Kd.lines`, as DebugView lists it: the text of a call ends its line
+even without a newline, and a newline inside starts another. Source: WDK DbgPrint, DbgPrintEx and
+their remarks; Sysinternals DebugView for the lines.
 """
 
 from __future__ import annotations

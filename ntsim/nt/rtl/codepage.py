@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import codecs
 
-_TABLE = "".join(
-    bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(256)
-)
+_TABLE = "".join(bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(256))
 _ENCODING = codecs.charmap_build(_TABLE)
 
 

@@ -127,9 +127,7 @@ def RtlFillMemoryUlonglong(
 
 
 @export(irql="any")
-def RtlFillMemoryNonTemporal(
-    nt: Kernel, Destination: PVOID, Length: SIZE_T, Value: UCHAR
-) -> None:
+def RtlFillMemoryNonTemporal(nt: Kernel, Destination: PVOID, Length: SIZE_T, Value: UCHAR) -> None:
     """As RtlFillMemory, past the caches. Source: WDK RtlFillMemoryNonTemporal."""
     rtl_fill(nt.mmu, int(Destination), Value, Length)
 

@@ -1,7 +1,7 @@
 """Counted strings of one kind from another: ANSI, Unicode, upper and lower case; their freeing.
 
-A routine that allocates takes paged pool with tag "Strg", which RtlFreeXxxString gives back. Source:
-WDK RtlUnicodeStringToAnsiString and its neighbours.
+A routine that allocates takes paged pool with tag "Strg", which RtlFreeXxxString gives back.
+Source: WDK RtlUnicodeStringToAnsiString and its neighbours.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ def prepare(nt: Kernel, destination: Any, room: int, allocate: int) -> int:
     return ntstatus.STATUS_SUCCESS
 
 
-def change_case(
-    nt: Kernel, destination: PUNICODE_STRING, text: str, allocate: int
-) -> int:
+def change_case(nt: Kernel, destination: PUNICODE_STRING, text: str, allocate: int) -> int:
     """Store a text of unchanged length, without a terminator."""
     data = wide_encode(text)
     status = prepare(nt, destination, len(data), allocate)

@@ -143,9 +143,7 @@ def RtlAppendUnicodeStringToString(
 
 
 @export(irql="any, as far as the buffers are resident")
-def RtlAppendUnicodeToString(
-    nt: Kernel, Destination: PUNICODE_STRING, Source: PCWSTR
-) -> NTSTATUS:
+def RtlAppendUnicodeToString(nt: Kernel, Destination: PUNICODE_STRING, Source: PCWSTR) -> NTSTATUS:
     """Append a NUL-terminated string, NULL being the empty one. Source: WDK."""
     if not Source:
         return ntstatus.STATUS_SUCCESS
