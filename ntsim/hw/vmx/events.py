@@ -32,7 +32,7 @@ class VmxOperationLeft:
         return f"P{self.processor} left VMX operation"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmxInstructionFailed:
     """VMfailValid, or VMfailInvalid (`error` 0): the instruction ended with ZF or CF set."""
 
@@ -68,7 +68,7 @@ class VmcsLoaded:
         return f"P{self.processor} made VMCS {self.vmcs:#x} current"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmEntered:
     """A VM entry succeeded; `instruction` is VMLAUNCH or VMRESUME."""
 
@@ -81,7 +81,7 @@ class VmEntered:
         return f"P{self.processor} {self.instruction}: guest at {self.rip:#x}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmExited:
     """A VM exit took place, or a VM entry failed after the processor had left the host's state.
 

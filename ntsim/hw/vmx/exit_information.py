@@ -13,13 +13,12 @@ from ntsim.hw.vmx.vmcs import Vmcs
 _ENTRY_EVENT = abi.VM_ENTRY_INTR_INFO_FIELD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExitInformation:
     """One VM exit. `reason` is the basic exit reason.
 
     `event` is what 4404H describes (exceptions, NMIs, acknowledged interrupts); `vectoring` is the
-    event whose delivery the exit interrupted. `instruction_length` in bytes. `reported_rip` differs
-    from the guest's RIP never: trap-like exits happen after it has moved.
+    event whose delivery the exit interrupted. `instruction_length` in bytes.
     """
 
     reason: int
@@ -34,21 +33,20 @@ class ExitInformation:
 
     def record(self, vmcs: Vmcs) -> None:
         """Write the fields; the injection field loses its valid bit, the error number stays."""
-        put = vmcs.put
-        put(abi.VM_EXIT_REASON, self.reason)
-        put(abi.EXIT_QUALIFICATION, self.qualification)
-        put(abi.VM_EXIT_INSTRUCTION_LEN, self.instruction_length)
-        put(abi.VM_EXIT_INSTRUCTION_INFO, self.instruction_information)
-        put(abi.GUEST_LINEAR_ADDRESS, self.guest_linear_address)
-        put(abi.GUEST_PHYSICAL_ADDRESS, self.guest_physical_address)
-        event, vectoring = self.event, self.vectoring
-        put(abi.VM_EXIT_INTR_INFO, event.field if event else 0)
-        put(abi.VM_EXIT_INTR_ERROR_CODE, (event and event.error_code) or 0)
-        put(abi.IDT_VECTORING_INFO, vectoring.field if vectoring else 0)
-        put(abi.IDT_VECTORING_ERROR_CODE, (vectoring and vectoring.error_code) or 0)
+        values, event, vectoring = vmcs.values, self.event, self.vectoring
+        values[abi.VM_EXIT_REASON] = self.reason
+        values[abi.EXIT_QUALIFICATION] = self.qualification
+        values[abi.VM_EXIT_INSTRUCTION_LEN] = self.instruction_length
+        values[abi.VM_EXIT_INSTRUCTION_INFO] = self.instruction_information
+        values[abi.GUEST_LINEAR_ADDRESS] = self.guest_linear_address
+        vmcs.put(abi.GUEST_PHYSICAL_ADDRESS, self.guest_physical_address)
+        values[abi.VM_EXIT_INTR_INFO] = event.field if event else 0
+        values[abi.VM_EXIT_INTR_ERROR_CODE] = (event and event.error_code) or 0
+        values[abi.IDT_VECTORING_INFO] = vectoring.field if vectoring else 0
+        values[abi.IDT_VECTORING_ERROR_CODE] = (vectoring and vectoring.error_code) or 0
         if vectoring is not None and vectoring.is_software:
-            put(abi.VM_EXIT_INSTRUCTION_LEN, vectoring.instruction_length)
-        put(_ENTRY_EVENT, vmcs.get(_ENTRY_EVENT) & ~abi.INTR_INFO_VALID)
+            values[abi.VM_EXIT_INSTRUCTION_LEN] = vectoring.instruction_length
+        values[_ENTRY_EVENT] &= ~abi.INTR_INFO_VALID
 
 
 def record_entry_failure(vmcs: Vmcs, reason: int, qualification: int) -> None:

@@ -8,13 +8,13 @@ from ntsim.hw.vmx.entry.outcome import Violation
 from ntsim.hw.vmx.events import VmExited, VmxAborted
 from ntsim.hw.vmx.exit_information import ExitInformation, record_entry_failure
 from ntsim.hw.vmx.state import VmxMode, VmxState
-from ntsim.hw.vmx.transition import load_host, save_guest
+from ntsim.hw.vmx.transition import GuestStart, load_host, save_guest
 from ntsim.hw.vmx.vmcs import ABORT_OFFSET, Vmcs, poke
 
 ABORT_STORE_MSR, ABORT_LOAD_MSR = 1, 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GuestExit:
     """The processor is in root operation with the host's state; the VMCS says why.
 
@@ -46,13 +46,8 @@ def perform(state: VmxState, information: ExitInformation) -> GuestExit:
     vmcs, processor = _current(state), state.processor
     guest_rip = processor.rip
     information.record(vmcs)
-    save_guest(
-        processor,
-        vmcs,
-        activity=state.activity,
-        interruptibility=state.interruptibility,
-        pending_debug=state.pending_debug,
-    )
+    start = GuestStart(state.activity, state.interruptibility, state.pending_debug)
+    save_guest(processor, vmcs, start, segments_changed=state.segments is None)
     why = information.why
     failed = msr_areas.store(
         processor,

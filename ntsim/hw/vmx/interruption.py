@@ -10,7 +10,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import VECTORS_WITH_ERROR_CODE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """Something delivered through the IDT, or injected: `kind` is the 3-bit type.
 

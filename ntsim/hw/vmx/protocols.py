@@ -50,6 +50,10 @@ class Segment(Protocol):
     limit: int
     access_rights: int
 
+    def set(self, selector: int, base: int, limit: int, rights: int, /) -> None:
+        """Load all four."""
+        ...
+
 
 class DescriptorTable(Protocol):
     """GDTR or IDTR; `limit` in bytes."""

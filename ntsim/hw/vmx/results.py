@@ -15,21 +15,21 @@ ARITHMETIC_FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmSucceed:
     """The instruction did its work; `value` is what VMREAD or VMPTRST read."""
 
     value: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmFailInvalid:
     """No current VMCS to write an error number to; `reason` is for people."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VmFailValid:
     """`error` is in field 4400H; `reason` is for people."""
 
@@ -51,7 +51,7 @@ class WouldExit:
     instruction_information: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entered:
     """VMLAUNCH or VMRESUME succeeded: the processor holds the guest's state."""
 

@@ -18,7 +18,7 @@ from ntsim.hw.vmx.results import (
     VmSucceed,
     flags_after,
 )
-from ntsim.hw.vmx.transition import GuestStart
+from ntsim.hw.vmx.transition import GuestStart, SegmentState
 from ntsim.hw.vmx.vmcs import NO_POINTER, Vmcs, VmcsDirectory
 
 
@@ -38,6 +38,7 @@ class VmxState:
     on-chip copy; `current` is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
     the VMCS, and `injection` is an event that waits for its first instruction boundary;
+    `segments` is what VM entry loaded into the segment registers, None once they may have changed;
     `retired` is how many instructions the last run took.
     """
 
@@ -56,18 +57,23 @@ class VmxState:
         self.translations_invalid = False
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection: Event | None = None
+        self.segments: SegmentState | None = None
         self.retired = 0
 
-    def enter_guest(self, start: GuestStart, injection: Event | None) -> None:
+    def enter_guest(
+        self, start: GuestStart, segments: SegmentState, injection: Event | None
+    ) -> None:
         """What the guest's first instruction boundary finds."""
         self.activity, self.interruptibility, self.pending_debug = start
+        self.segments = segments
         self.injection = injection
-        self.translations_invalid = True
+        self.mode = VmxMode.NON_ROOT
 
     def leave_guest(self) -> None:
         """Nothing is pending in root operation."""
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection = None
+        self.segments = None
 
     @property
     def capabilities(self) -> VmxCapabilities:

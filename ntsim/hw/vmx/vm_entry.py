@@ -2,25 +2,25 @@
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx import msr_areas
-from ntsim.hw.vmx.entry import EntryFailure, EntryMode, VmFail, check
+from ntsim.hw.vmx.entry import EntryFailure, VmFail
 from ntsim.hw.vmx.events import VmEntered, VmEntryUsedUnwritten
 from ntsim.hw.vmx.exits import GuestExit, fail_entry
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.protocols import VmcsFields
+from ntsim.hw.vmx.recheck import checked
 from ntsim.hw.vmx.results import Entered, VmFailInvalid, VmFailValid
-from ntsim.hw.vmx.state import VmxMode, VmxState
-from ntsim.hw.vmx.transition import load_guest
+from ntsim.hw.vmx.state import VmxState
+from ntsim.hw.vmx.transition import LOADED_FIELDS, load_guest
 from ntsim.hw.vmx.unwritten import RecordingFields
 from ntsim.hw.vmx.vmcs import Vmcs
 
 
 def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInvalid | VmFailValid:
     """Everything after the checks of VMLAUNCH and VMRESUME themselves."""
-    vmcs, processor = state.current, state.processor
+    vmcs = state.current
     assert vmcs is not None
-    mode = EntryMode(long_mode=bool(processor.efer & abi.EFER_LMA))
-    fields = RecordingFields(vmcs) if not vmcs.launched else vmcs
-    outcome = check(fields, state.capabilities, processor.memory, mode)
+    fields: VmcsFields = vmcs if vmcs.launched else RecordingFields(vmcs)
+    outcome = checked(state, vmcs, fields)
     if isinstance(outcome, VmFail):
         return state.fail(instruction, outcome.error, str(outcome.violation))
     if isinstance(outcome, EntryFailure):
@@ -32,7 +32,7 @@ def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInva
 
 def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> Entered | GuestExit:
     processor = state.processor
-    start = load_guest(processor, fields)
+    start, segments = load_guest(processor, vmcs)
     failed = msr_areas.load(
         processor,
         vmcs.get(abi.VM_ENTRY_MSR_LOAD_ADDR),
@@ -42,11 +42,12 @@ def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> 
         reason = abi.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
         return fail_entry(state, reason, failed, None, f"MSR-load entry {failed} is refused")
     if isinstance(fields, RecordingFields):
+        fields.asked.update(LOADED_FIELDS)
         _report_unwritten(state, fields)
     vmcs.launched, vmcs.launch_session = True, state.session
-    state.mode = VmxMode.NON_ROOT
     state.enter_guest(
         start,
+        segments,
         Event.from_field(
             vmcs.get(abi.VM_ENTRY_INTR_INFO_FIELD),
             vmcs.get(abi.VM_ENTRY_EXCEPTION_ERROR_CODE),

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from ntsim.abi.vmx_constants import FIELDS, VMCS_HIGH, VMCS_SHADOW_INDICATOR
 from ntsim.hw.vmx.capabilities import VmxCapabilities
-from ntsim.hw.vmx.fields import has_high_half, supported_fields, type_of
+from ntsim.hw.vmx.fields import has_high_half, supported_fields
 from ntsim.hw.vmx.protocols import Memory
 
 NO_POINTER = 0xFFFF_FFFF_FFFF_FFFF
@@ -77,8 +77,8 @@ class Vmcs:
     """An active VMCS: the processor's own copy of the region at `address`.
 
     `values` maps each supported full encoding to its value. `written` holds the encodings that
-    VMWRITE has set since VMCLEAR. `unchecked` has one bit (1 << field type) for each area that
-    changed since a VM entry last found it valid.
+    VMWRITE has set since VMCLEAR. `verified` says that a VM entry found everything valid that
+    depends on the VMCS alone, `unchecked` holds what VMWRITE has set since.
     """
 
     __slots__ = (
@@ -91,6 +91,7 @@ class Vmcs:
         "snapshot",
         "unchecked",
         "values",
+        "verified",
         "written",
     )
 
@@ -102,7 +103,8 @@ class Vmcs:
         self.cleared = launch in (LAUNCH_CLEAR, LAUNCH_LAUNCHED)
         self.values = layout.unpack(region)
         self.written: set[int] = set()
-        self.unchecked = 0xF
+        self.verified = False
+        self.unchecked: set[int] = set()
         self.snapshot = region[: layout.size]
 
     @property
@@ -133,7 +135,7 @@ class Vmcs:
             value = (value & _LOW_32) << 32 | self.values[full] & _LOW_32
         self.values[full] = value & self.layout.masks[full]
         self.written.add(full)
-        self.unchecked |= 1 << type_of(full)
+        self.unchecked.add(full)
 
     def put(self, encoding: int, value: int) -> None:
         """The processor's own write, at a VM exit: dropped if it lacks the field."""

@@ -11,6 +11,7 @@ from ntsim.hw.cpu_model import DEFAULT, CpuModel
 from ntsim.hw.ports import PortBus
 from ntsim.hw.ram import Ram
 from ntsim.hw.vmx.capabilities import VmxCapabilities
+from ntsim.hw.vmx.entry import EntryMode, audit
 from ntsim.hw.vmx.events import VmxEvent
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import Entered, VmSucceed
@@ -256,6 +257,9 @@ class GuestRig(Rig):
     def go(self, steps: int = 10_000) -> GuestExit:
         found = self.unit.run_guest(steps)
         assert found is not None, f"no exit in {steps} instructions, RIP {self.processor.rip:#x}"
+        assert self.unit.current is not None
+        wrong = audit(self.unit.current, self.capabilities, self.ram, EntryMode())
+        assert not wrong, f"an exit saved what no entry accepts: {wrong[0]}"
         return found
 
     def gpr(self, name: str) -> int:

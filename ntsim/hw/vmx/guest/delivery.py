@@ -13,7 +13,6 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.guest.state import RSP, Guest
 from ntsim.hw.vmx.interruption import Event
-from ntsim.hw.vmx.protocols import Segment
 
 _IN_IDT, _EXTERNAL = 2, 1
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
@@ -41,7 +40,7 @@ def deliver(guest: Guest, event: Event) -> None:
 
     Nothing of the guest's registers has changed when one is raised.
     """
-    guest.store()
+    guest.take()
     if not guest.processor.cr0 & abi.CR0_PE:
         _deliver_real(guest, event)
     elif guest.processor.efer & abi.EFER_LMA:
@@ -139,7 +138,7 @@ def _deliver_long(guest: Guest, event: Event) -> None:
         stack -= 8
         _push(guest, event, stack, word, 8, cpl)
     if cpl != p.cpl:
-        _set(p.ss, cpl, 0, 0, _SS_NULL_RIGHTS | cpl << 5)
+        p.ss.set(cpl, 0, 0, _SS_NULL_RIGHTS | cpl << 5)
     _enter_handler(guest, gate, (base, limit, rights), cpl, stack)
 
 
@@ -169,7 +168,7 @@ def _enter_handler(
     guest: Guest, gate: _Gate, segment: tuple[int, int, int], cpl: int, stack: int
 ) -> None:
     p = guest.processor
-    _set(p.cs, gate.selector & ~3 | cpl, *segment)
+    p.cs.set(gate.selector & ~3 | cpl, *segment)
     p.cpl = cpl
     p.rip, p.rsp = gate.offset, stack
     p.rflags &= ~_CLEARED
@@ -199,7 +198,7 @@ def _deliver_protected(guest: Guest, event: Event) -> None:
         stack = stack - size & 0xFFFF_FFFF
         _push(guest, event, ss_base + stack & 0xFFFF_FFFF, word, size, cpl)
     if new_ss is not None:
-        _set(p.ss, *new_ss)
+        p.ss.set(*new_ss)
     offset = gate.offset if size == 4 else gate.offset & 0xFFFF
     target = _Gate(gate.selector, offset, 0, gate.kind, gate.dpl)
     _enter_handler(guest, target, (base, limit, rights), cpl, stack)
@@ -219,8 +218,3 @@ def _deliver_real(guest: Guest, event: Event) -> None:
     p.rip, p.rsp = entry & 0xFFFF, p.rsp & ~0xFFFF | stack
     p.rflags &= ~(abi.RFLAGS_IF | abi.RFLAGS_TF | abi.RFLAGS_AC | abi.RFLAGS_RF)
     guest.vmx.gpr[RSP] = p.rsp
-
-
-def _set(segment: Segment, selector: int, base: int, limit: int, rights: int) -> None:
-    segment.selector, segment.base = selector, base
-    segment.limit, segment.access_rights = limit, rights

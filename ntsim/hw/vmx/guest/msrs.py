@@ -69,7 +69,7 @@ def wrmsr(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.processor.wrmsr(index, value)
         guest.skip(exit_)
         return None
-    guest.store()
+    guest.take()
     guest.processor.wrmsr(index, value)  # a refused value leaves everything as it was
     guest.load()
     guest.skip(exit_)

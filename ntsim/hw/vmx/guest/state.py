@@ -4,7 +4,7 @@ While a guest runs, general registers, RIP and RFLAGS are in `words` (the engine
 segments, descriptor tables and the FS and GS bases are in the engine's world, where the guest loads
 them unseen; everything else is in the processor. `store` brings all of it back into the processor,
 `load` the other way. An instruction emulated in Python that changes what the world holds does so
-between a `store` and a `load`.
+between a `take` and a `load`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.guest.ept import Ept
+from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.memory import GuestMemory
+from ntsim.hw.vmx.transition import SegmentState, segment_state
 
 if TYPE_CHECKING:
     from ntsim.hw.engine import Engine, Exit
     from ntsim.hw.vmx.state import VmxState
 
-RSP = 4
+RSP, RFLAGS, RIP = 4, 16, 17  # places in the engine's register file
 _SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 _BLOCKING = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STI_OPCODE = 0xFB
@@ -36,7 +38,9 @@ class Guest:
         self.registers = RegisterFile()
         self.words = self.registers.words
         self._world: World | None = None
-        self._loaded: tuple[object, ...] | None = None
+        self._segments: SegmentState | None = None
+        self._rest: tuple[object, ...] = ()
+        self._hidden: HiddenState
         self.pin = self.primary = self.secondary = 0
         self.memory = GuestMemory(self.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
@@ -74,26 +78,16 @@ class Guest:
 
     def load(self) -> None:
         """The engine's view from the processor's registers."""
-        p, words = self.processor, self.words
-        words[0:16] = [*self.vmx.gpr]
-        words[RSP] = p.rsp
-        self.registers.rip, self.registers.rflags = p.rip, p.rflags
-        wanted = self._world_key()
-        if wanted == self._loaded:
-            return
-        self._load_world()
-        self._loaded = wanted
-
-    def _world_key(self) -> tuple[object, ...]:
-        """Everything that the engine's world is made from."""
-        p = self.processor
-        parts: list[object] = [p.cr0, p.cr3, p.cr4, p.efer, p.read_msr(abi.IA32_KERNEL_GS_BASE)]
-        for name in _SEGMENTS:
-            segment = getattr(p, name)
-            parts += (segment.selector, segment.base, segment.limit, segment.access_rights)
-        parts += (p.gdtr.base, p.gdtr.limit, p.idtr.base, p.idtr.limit)
-        parts += (self.primary, self.secondary, self.ept)
-        return tuple(parts)
+        p, vmx, words = self.processor, self.vmx, self.words
+        words[0:16] = [*vmx.gpr]
+        words[RSP], words[RIP], words[RFLAGS] = p.rsp, p.rip, p.rflags
+        rest = (
+            p.cr0, p.cr3, p.cr4, p.efer, p.read_msr(abi.IA32_KERNEL_GS_BASE),
+            self.primary, self.secondary, self.ept,
+        )  # fmt: skip
+        if vmx.segments is None or vmx.segments != self._segments or rest != self._rest:
+            self._load_world()
+            self._segments, self._rest = segment_state(p), rest
 
     def _load_world(self) -> None:
         from ntsim.hw.engine import WorldState
@@ -101,9 +95,14 @@ class Guest:
         state = WorldState.of(self.processor)
         intercepts = self._intercepts()
         if self._world is None or self._world.intercepts != intercepts:
-            self._world = self.engine.world(state, None, intercepts)
+            self._world = self.engine.world(state, self._nested_root(), intercepts)
+            self._hidden = HiddenState(self._world)
         else:
-            self._world.load(state, None)
+            self._world.load(state, self._nested_root())
+        self._hidden.remember()
+
+    def _nested_root(self) -> int | None:
+        return None
 
     def _intercepts(self) -> Intercept:
         """What need not stop the engine executes there."""
@@ -120,25 +119,34 @@ class Guest:
         """The processor's registers from the engine's view."""
         p, words = self.processor, self.words
         self.vmx.gpr[:] = words[0:16]
-        p.rsp, p.rip, p.rflags = words[RSP], self.registers.rip, self.registers.rflags
-        self._store_world()
-        p.cpl = p.ss.access_rights >> 5 & 3 if p.cr0 & abi.CR0_PE else 0
-        self._loaded = self._world_key()
+        p.rsp, p.rip, p.rflags = words[RSP], words[RIP], words[RFLAGS]
+        if self._hidden.changed():
+            self._store_world()
 
     def _store_world(self) -> None:
+        """The guest has loaded segments or descriptor tables itself."""
         p, state = self.processor, self.world.state()
         for name in _SEGMENTS:
             ours, theirs = getattr(p, name), getattr(state, name)
-            ours.selector, ours.base = theirs.selector, theirs.base
-            ours.limit, ours.access_rights = theirs.limit, theirs.access_rights
+            ours.set(theirs.selector, theirs.base, theirs.limit, theirs.access_rights)
         p.gdtr.base, p.gdtr.limit = state.gdtr.base, state.gdtr.limit
         p.idtr.base, p.idtr.limit = state.idtr.base, state.idtr.limit
         p.write_msr(abi.IA32_KERNEL_GS_BASE, state.kernel_gs_base)
+        p.cpl = p.ss.access_rights >> 5 & 3 if p.cr0 & abi.CR0_PE else 0
+        self.vmx.segments = None
+        self._segments = segment_state(p)
+        self._rest = (*self._rest[:4], state.kernel_gs_base, *self._rest[5:])
+        self._hidden.remember()
+
+    def take(self) -> None:
+        """`store`, in order to change what the engine's world holds; `load` puts it back."""
+        self.store()
+        self.vmx.segments = None
 
     def note_interrupt_shadow(self) -> None:
         """Blocking by STI or MOV SS at the boundary where the engine stopped."""
         found = self.vmx.interruptibility & ~_BLOCKING
-        if self.world.interrupt_shadow:
+        if self._hidden.interrupt_shadow():
             view, registers = self.world.view, self.registers
             before = view.read(view.code_address(registers.rip - 1, registers.cs), 1)
             sti = before == bytes([_STI_OPCODE])

@@ -8,7 +8,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.state import Guest
-from ntsim.hw.vmx.protocols import RCX, Segment
+from ntsim.hw.vmx.protocols import RCX
 
 if TYPE_CHECKING:
     from ntsim.hw.engine import Exit
@@ -22,15 +22,15 @@ _RING_3 = 3 << 5
 def syscall(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """SYSCALL in IA-32e mode."""
     _require_enabled(guest)
-    guest.store()
+    guest.take()
     p = guest.processor
     guest.vmx.gpr[RCX] = p.rip + exit_.instruction_length
     guest.vmx.gpr[_R11] = p.rflags & ~abi.RFLAGS_RF
     p.rip = p.read_msr(abi.IA32_LSTAR if guest.is_64_bit else abi.IA32_CSTAR)
     p.rflags = p.rflags & ~p.read_msr(abi.IA32_FMASK) & ~abi.RFLAGS_RF | abi.RFLAGS_FIXED1
     selector = p.read_msr(abi.IA32_STAR) >> 32 & 0xFFFC
-    _set(p.cs, selector, _CODE_64)
-    _set(p.ss, selector + 8, _DATA)
+    p.cs.set(selector, 0, _FLAT, _CODE_64)
+    p.ss.set(selector + 8, 0, _FLAT, _DATA)
     p.cpl = 0
     guest.load()
     return None
@@ -41,7 +41,7 @@ def sysret(guest: Guest, exit_: Exit) -> ExitInformation | None:
     _require_enabled(guest)
     if guest.cpl:
         raise general_protection("SYSRET outside ring 0")
-    guest.store()
+    guest.take()
     p, gpr = guest.processor, guest.vmx.gpr
     instruction = exit_.instruction
     wide = instruction is not None and instruction.operand_size == 8
@@ -52,8 +52,8 @@ def sysret(guest: Guest, exit_: Exit) -> ExitInformation | None:
     p.rflags = gpr[_R11] & 0x3C7FD7 | abi.RFLAGS_FIXED1
     selector = p.read_msr(abi.IA32_STAR) >> 48
     code = _CODE_64 if wide else _CODE_32
-    _set(p.cs, (selector + 16 if wide else selector) | 3, code | _RING_3)
-    _set(p.ss, selector + 8 | 3, _DATA | _RING_3)
+    p.cs.set((selector + 16 if wide else selector) | 3, 0, _FLAT, code | _RING_3)
+    p.ss.set(selector + 8 | 3, 0, _FLAT, _DATA | _RING_3)
     p.cpl = 3
     guest.load()
     return None
@@ -64,8 +64,3 @@ def _require_enabled(guest: Guest) -> None:
         raise invalid_opcode("SYSCALL and SYSRET with IA32_EFER.SCE = 0")
     if not guest.processor.efer & abi.EFER_LMA:
         raise invalid_opcode("SYSCALL and SYSRET outside IA-32e mode")
-
-
-def _set(segment: Segment, selector: int, rights: int) -> None:
-    segment.selector, segment.base = selector, 0
-    segment.limit, segment.access_rights = _FLAT, rights

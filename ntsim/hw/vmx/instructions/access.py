@@ -6,13 +6,16 @@ from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
+_EXIT_VMREAD = WouldExit(abi.EXIT_REASON_VMREAD)
+_EXIT_VMWRITE = WouldExit(abi.EXIT_REASON_VMWRITE)
+
 
 def vmread(state: VmxState, encoding: int) -> VmxResult:
     """VMREAD: VmSucceed.value is the field, zero-extended to 64 bits.
 
     `encoding` is the whole 64-bit register: bits 63:32 must be 0 like any other reserved bits.
     """
-    exits = in_root(state, "VMREAD", WouldExit(abi.EXIT_REASON_VMREAD))
+    exits = in_root(state, "VMREAD", _EXIT_VMREAD)
     if exits:
         return exits
     vmcs = state.current
@@ -29,7 +32,7 @@ def vmread(state: VmxState, encoding: int) -> VmxResult:
 
 def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
     """VMWRITE: store the low bits of `value` that the field has."""
-    exits = in_root(state, "VMWRITE", WouldExit(abi.EXIT_REASON_VMWRITE))
+    exits = in_root(state, "VMWRITE", _EXIT_VMWRITE)
     if exits:
         return exits
     vmcs = state.current

@@ -7,12 +7,14 @@ from ntsim.hw.vmx.results import Entered, VmFailInvalid, VmFailValid, WouldExit
 from ntsim.hw.vmx.state import VmxState
 from ntsim.hw.vmx.vm_entry import enter
 
+_EXIT_VMLAUNCH = WouldExit(abi.EXIT_REASON_VMLAUNCH)
+_EXIT_VMRESUME = WouldExit(abi.EXIT_REASON_VMRESUME)
 EntryResult = Entered | GuestExit | VmFailInvalid | VmFailValid | WouldExit
 
 
 def vmlaunch(state: VmxState) -> EntryResult:
     """VMLAUNCH: the first VM entry with the current VMCS, whose launch state is clear."""
-    exits = in_root(state, "VMLAUNCH", WouldExit(abi.EXIT_REASON_VMLAUNCH))
+    exits = in_root(state, "VMLAUNCH", _EXIT_VMLAUNCH)
     if exits:
         return exits
     problem = _no_usable_vmcs(state, "VMLAUNCH")
@@ -30,7 +32,7 @@ def vmlaunch(state: VmxState) -> EntryResult:
 
 def vmresume(state: VmxState) -> EntryResult:
     """VMRESUME: a further VM entry with a VMCS that this VMX operation has launched."""
-    exits = in_root(state, "VMRESUME", WouldExit(abi.EXIT_REASON_VMRESUME))
+    exits = in_root(state, "VMRESUME", _EXIT_VMRESUME)
     if exits:
         return exits
     problem = _no_usable_vmcs(state, "VMRESUME")

@@ -3,7 +3,7 @@
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.results import WouldExit
-from ntsim.hw.vmx.state import VmxState
+from ntsim.hw.vmx.state import VmxMode, VmxState
 
 
 def require_mode(state: VmxState, instruction: str) -> None:
@@ -37,6 +37,15 @@ def require_ring_0(state: VmxState, instruction: str) -> None:
 
 def in_root(state: VmxState, instruction: str, exit_in_guest: WouldExit) -> WouldExit | None:
     """The common beginning; None if the instruction may go on in root operation."""
+    processor = state.processor
+    if (
+        state.mode is VmxMode.ROOT
+        and not processor.cpl
+        and processor.cs.access_rights & abi.ACCESS_RIGHTS_L
+        and processor.cr0 & abi.CR0_PE
+        and not processor.rflags & abi.RFLAGS_VM
+    ):
+        return None
     require_operation(state, instruction)
     require_mode(state, instruction)
     if state.in_non_root:

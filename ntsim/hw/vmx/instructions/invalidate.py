@@ -11,6 +11,8 @@ from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
+_EXIT_INVEPT = WouldExit(abi.EXIT_REASON_INVEPT, instruction_length=5)
+_EXIT_INVVPID = WouldExit(abi.EXIT_REASON_INVVPID, instruction_length=5)
 _INDIVIDUAL_ADDRESS, _ALL_CONTEXT = 0, 2
 _SINGLE_EPT_CONTEXT = 1
 
@@ -19,7 +21,7 @@ def invept(state: VmxState, kind: int, eptp: int, reserved: int = 0) -> VmxResul
     """INVEPT r64, m128: `eptp` and `reserved` are the descriptor's two halves."""
     if not state.capabilities.ept_vpid.invept:
         raise invalid_opcode("INVEPT is not supported")
-    exits = in_root(state, "INVEPT", WouldExit(abi.EXIT_REASON_INVEPT, instruction_length=5))
+    exits = in_root(state, "INVEPT", _EXIT_INVEPT)
     if exits:
         return exits
     if not state.capabilities.ept_vpid.invept_type(kind):
@@ -50,7 +52,7 @@ def invvpid(state: VmxState, kind: int, descriptor_low: int, address: int) -> Vm
     """INVVPID r64, m128: VPID in bits 15:0 of `descriptor_low`, linear `address` in bits 127:64."""
     if not state.capabilities.ept_vpid.invvpid:
         raise invalid_opcode("INVVPID is not supported")
-    exits = in_root(state, "INVVPID", WouldExit(abi.EXIT_REASON_INVVPID, instruction_length=5))
+    exits = in_root(state, "INVVPID", _EXIT_INVVPID)
     if exits:
         return exits
     if not state.capabilities.ept_vpid.invvpid_type(kind):

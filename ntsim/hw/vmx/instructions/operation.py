@@ -14,13 +14,16 @@ from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxMode, VmxState
 from ntsim.hw.vmx.vmcs import NO_POINTER, revision_at
 
+_EXIT_VMXOFF = WouldExit(abi.EXIT_REASON_VMXOFF)
+_EXIT_VMXON = WouldExit(abi.EXIT_REASON_VMXON, instruction_length=4)
+
 
 def vmxon(state: VmxState, pointer: int) -> VmxResult:
     """VMXON m64: enter VMX root operation with the region at `pointer`."""
     require_mode(state, "VMXON")
     require_vmxe(state, "VMXON")
     if state.in_non_root:
-        return WouldExit(abi.EXIT_REASON_VMXON, instruction_length=4)
+        return _EXIT_VMXON
     require_ring_0(state, "VMXON")
     if state.in_operation:
         return state.fail(
@@ -40,7 +43,7 @@ def vmxoff(state: VmxState) -> VmxResult:
     What silicon does with VMCSs that are still active is undefined. Here their data and launch
     state go to their regions, so a later VMRESUME finds one that an earlier operation launched.
     """
-    exits = in_root(state, "VMXOFF", WouldExit(abi.EXIT_REASON_VMXOFF))
+    exits = in_root(state, "VMXOFF", _EXIT_VMXOFF)
     if exits:
         return exits
     for vmcs in list(state.active.values()):

@@ -13,13 +13,17 @@ from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 from ntsim.hw.vmx.vmcs import Vmcs, clear_region, peek, revision_at
 
+_EXIT_VMCLEAR = WouldExit(abi.EXIT_REASON_VMCLEAR, instruction_length=4)
+_EXIT_VMPTRLD = WouldExit(abi.EXIT_REASON_VMPTRLD)
+_EXIT_VMPTRST = WouldExit(abi.EXIT_REASON_VMPTRST)
+
 
 def vmclear(state: VmxState, pointer: int) -> VmxResult:
     """VMCLEAR m64: put the VMCS into its region and make its launch state clear.
 
     It looks at no revision identifier, and at nothing else in the region.
     """
-    exits = in_root(state, "VMCLEAR", WouldExit(abi.EXIT_REASON_VMCLEAR, instruction_length=4))
+    exits = in_root(state, "VMCLEAR", _EXIT_VMCLEAR)
     if exits:
         return exits
     if not state.capabilities.is_page(pointer):
@@ -43,7 +47,7 @@ def vmclear(state: VmxState, pointer: int) -> VmxResult:
 
 def vmptrld(state: VmxState, pointer: int) -> VmxResult:
     """VMPTRLD m64: make the VMCS at `pointer` active, and current."""
-    exits = in_root(state, "VMPTRLD", WouldExit(abi.EXIT_REASON_VMPTRLD))
+    exits = in_root(state, "VMPTRLD", _EXIT_VMPTRLD)
     if exits:
         return exits
     if not state.capabilities.is_page(pointer):
@@ -62,7 +66,7 @@ def vmptrld(state: VmxState, pointer: int) -> VmxResult:
 
 def vmptrst(state: VmxState) -> VmxResult:
     """VMPTRST m64: VmSucceed.value is the current-VMCS pointer, all ones if there is none."""
-    exits = in_root(state, "VMPTRST", WouldExit(abi.EXIT_REASON_VMPTRST))
+    exits = in_root(state, "VMPTRST", _EXIT_VMPTRST)
     return exits or state.succeed(state.current_pointer)
 
 

@@ -9,12 +9,14 @@ from ntsim.hw.vmx.instructions.guards import (
 from ntsim.hw.vmx.results import VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
+_EXIT_VMCALL = WouldExit(abi.EXIT_REASON_VMCALL)
+
 
 def vmcall(state: VmxState) -> VmxResult:
     """VMCALL: unlike the others it exits before the processor looks at the guest's mode."""
     require_operation(state, "VMCALL")
     if state.in_non_root:
-        return WouldExit(abi.EXIT_REASON_VMCALL)
+        return _EXIT_VMCALL
     require_mode(state, "VMCALL")
     require_ring_0(state, "VMCALL")
     return state.fail(
