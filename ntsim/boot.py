@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
-from ntsim.host import current
+from ntsim.host.current import use_running_machine
 from ntsim.host.python import PythonHost
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import Processor
@@ -14,7 +14,12 @@ from ntsim.hw.interleave import Interleaver, Strategy
 from ntsim.hw.mmu import Mmu
 from ntsim.hw.ports import PortBus, SerialPort
 from ntsim.hw.ram import Ram
+from ntsim.hw.vmx.capabilities import VmxCapabilities
+from ntsim.hw.vmx.events import VmExited
+from ntsim.hw.vmx.unit import VmxUnit
+from ntsim.hw.vmx.vmcs import VmcsDirectory
 from ntsim.nt.cm.registry import Registry
+from ntsim.nt.events import VmxOccurred
 from ntsim.nt.ex.state import Ex
 from ntsim.nt.io.driver import mi_link_image
 from ntsim.nt.io.state import Io
@@ -79,7 +84,7 @@ def power_on(options: BootOptions) -> Kernel:
 
 def connect_memory(mmu: Mmu, host: PythonHost) -> None:
     """Typed addresses ask the host for storage and routine addresses."""
-    assert current.current_memory
+    use_running_machine()
     mmu.allocate, mmu.address_of = host.allocate, host.address_of
 
 
@@ -87,12 +92,24 @@ def start_processors(nt: Kernel) -> None:
     """Control structures of every processor, pool first because they link lists."""
     nt.mm.map_shared_user_data()
     nt.ex = Ex(nt)
+    model = nt.processors[0].model
+    directory = VmcsDirectory(VmxCapabilities.from_msrs(model.msrs, model.physical_address_bits))
     for processor in nt.processors:
         ki_initialize_processor(nt, processor)
+        processor.vmx = VmxUnit(processor, directory, lambda event: record_vmx(nt, event))
     ki_set_syscall_entry(nt)
     nt.il.clock_vector = CLOCK_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)
+
+
+def record_vmx(nt: Kernel, event: object) -> None:
+    """What VT-x reports becomes part of the recorded events; VM exits record themselves."""
+    if not isinstance(event, VmExited):
+        text = str(event)
+        nt.emit_at(
+            VmxOccurred, type(event).__name__, text.partition(" ")[2] if text[:1] == "P" else text
+        )
 
 
 def phase_0(nt: Kernel) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.boot import BootOptions, boot
-from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, Hang, MachineClosed, ScheduleError
+from ntsim.errors import (
+    BugCheck,
+    ConfigurationError,
+    DriverLoadError,
+    Error,
+    Hang,
+    MachineClosed,
+    ScheduleError,
+)
 from ntsim.hw.cpu_model import CpuModel, lookup
 from ntsim.hw.strategy import schedule as schedules
-from ntsim.nt.io.driver import Driver, iop_create_driver, iop_load_driver, iop_unload_driver, mi_link_image
-from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.events import DriverLoaded
+from ntsim.nt.io.driver import (
+    Driver,
+    iop_create_driver,
+    iop_load_driver,
+    iop_unload_driver,
+    mi_link_image,
+)
 from ntsim.nt.ke.thread import WAITING
+from ntsim.nt.ke.wait import ki_describe_objects
 
 if TYPE_CHECKING:
     from ntsim.nt.events import Event
@@ -63,7 +79,10 @@ class Machine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -75,22 +94,30 @@ class Machine:
         DriverLoadError with the status if the file is unusable or DriverEntry fails.
         """
         self._check_usable()
-        image, entry = self.nt.host.load(_target(target), name)
+        found = _target(target)
+        driver: Driver = self._in_system_thread(lambda: self._load(found, name))
+        if not ntstatus.NT_SUCCESS(driver.status):
+            where = driver.image.path or driver.image.file_name
+            text = f"{where}: DriverEntry returned {ntstatus.status_name(driver.status)}"
+            raise DriverLoadError(text, driver.status)
+        return driver
+
+    def _load(self, target: Any, name: str | None) -> Driver:
+        """In a system thread: the image, the driver object, DriverEntry."""
+        nt = self.nt
+        image, entry = nt.host.load(target, name)
         service = image.module_name
-        if any(d.service == service for d in self.nt.io.drivers.values()):
-            self.nt.host.discard(image)
+        if any(d.service == service for d in nt.io.drivers.values()):
+            nt.host.discard(image)
             raise DriverLoadError(
                 f"a driver named {service} is loaded already: unload it or give name=",
                 ntstatus.STATUS_IMAGE_ALREADY_LOADED,
             )
-        mi_link_image(self.nt, image)
-        image.entry_point = self.nt.host.register(image, entry, "DriverEntry")
-        driver = iop_create_driver(self.nt, service, image)
-        status = self._in_system_thread(lambda: iop_load_driver(self.nt, driver))
-        if not ntstatus.NT_SUCCESS(status):
-            where = image.path or image.file_name
-            text = f"{where}: DriverEntry returned {ntstatus.status_name(status)}"
-            raise DriverLoadError(text, status)
+        mi_link_image(nt, image)
+        image.entry_point = nt.host.register(image, entry, "DriverEntry")
+        nt.emit(DriverLoaded, image.file_name, image.base)
+        driver = iop_create_driver(nt, service, image)
+        iop_load_driver(nt, driver)
         return driver
 
     def unload_driver(self, driver: Driver) -> None:
@@ -128,11 +155,21 @@ class Machine:
         if any(process.exit_code is None for process in self._processes):
             raise Hang(self.waits(), "every processor is idle")
 
-    def _in_system_thread(self, work: Any) -> int:
-        """Run `work` in a new system thread to its end; its result."""
-        results: list[int] = []
-        self.nt.ps.create_system_thread(lambda: self.nt.guard_system_thread(lambda: results.append(work())))
-        self._run(lambda: bool(results))
+    def _in_system_thread(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in a new system thread to its end; its result, or the Error it raises."""
+        results: list[Any] = []
+        errors: list[Error] = []
+
+        def body() -> None:
+            try:
+                results.append(work())
+            except Error as error:
+                errors.append(error)
+
+        self.nt.ps.create_system_thread(lambda: self.nt.guard_system_thread(body))
+        self._run(lambda: bool(results or errors))
+        if errors:
+            raise errors[0]
         return results[0]
 
     def _run(self, done: Any) -> None:
@@ -252,7 +289,9 @@ def _target(target: Any) -> Any:
     if isinstance(target, (str, Path)):
         path = Path(target)
         if path.suffix.lower() == ".sys":
-            raise ConfigurationError(f"{path}: compiled drivers are not modelled yet, load a .py driver")
+            raise ConfigurationError(
+                f"{path}: compiled drivers are not modelled yet, load a .py driver"
+            )
         if not path.exists():
             raise ConfigurationError(f"{path}: no such file")
         if path.is_dir():

@@ -236,6 +236,8 @@ class at:
 
     __slots__ = ("offset",)
 
+    offset: int
+
     def __new__(cls, offset: int) -> Any:
         self = super().__new__(cls)
         self.offset = offset
@@ -246,6 +248,10 @@ class array:
     """A field of `length` items of the named type at `offset`."""
 
     __slots__ = ("item", "length", "offset")
+
+    item: str
+    length: int
+    offset: int
 
     def __new__(cls, item: str, length: int, offset: int) -> Any:
         self = super().__new__(cls)
@@ -282,6 +288,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
     _view: ClassVar[Any] = None
     _declared_size: ClassVar[int | None] = None
     _union: ClassVar[bool] = False
+    _globals: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, size: int | None = None, union: bool = False) -> None:
         declared: dict[str, tuple[Any, int | None]] = {}
@@ -296,6 +303,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
         cls._declared, cls._declared_size, cls._union = declared, size, union
         cls._item = cls
         cls._ready = False
+        cls._globals = sys._getframe(1).f_globals
         if size is not None:
             cls.size = size
         if cls.__module__.startswith("ntsim.abi") and "." not in cls.__qualname__:
@@ -403,8 +411,8 @@ def flatten(
 ) -> Iterator[tuple[str, tuple[int, Any]]]:
     """Every leaf field as (path joined by underscores, (offset, type))."""
     for name, (offset, kind) in fields.items():
-        if isinstance(kind, type):
-            yield from flatten(kind._fields, f"{prefix}{name}_", base + offset)
+        if isinstance(kind, _StructureMeta):
+            yield from flatten(typing_cast("type[Structure]", kind)._fields, f"{prefix}{name}_", base + offset)
         else:
             yield prefix + name, (base + offset, kind)
 
@@ -548,21 +556,33 @@ def POINTER(target: Any) -> Any:
 
 
 def resolve(annotation: Any, home: Any) -> Any:
-    """The type that an annotation names, looked up in the class, its module, then NT's types."""
+    """The type that an annotation names, looked up in the class, its module, then NT's types.
+
+    Text is a name, `NAME[n]`, or any expression of the declaring module (`POINTER(VCPU) * 64`).
+    """
     if not isinstance(annotation, str):
         return annotation
     text = annotation.strip()
     if text.endswith("]") and "[" in text:
         item, _, length = text[:-1].rpartition("[")
         return ArrayType(resolve(item, home), int(length, 0))
-    if "*" in text:
-        item, _, length = text.rpartition("*")
-        return resolve(item, home) * constant(length.strip(), home)
+    if text.isidentifier():
+        return resolve_name(text, home)
+    names: dict[str, Any] = {}
+    for space in reversed(list(namespaces(home))):
+        names.update(space)
+    return eval(text, names)
+
+
+def resolve_name(text: str, home: Any) -> Any:
+    """A type by its bare name; `P` before the name of another type means a pointer to it."""
     for names in namespaces(home):
         if text in names:
             return names[text]
     if text.startswith("P") and (target := find_target(text[1:], home)) is not None:
-        REGISTRY[text] = pointer = PointerType(target)
+        pointer = PointerType(target)
+        if not isinstance(home, type) or home.__module__.startswith("ntsim.abi"):
+            REGISTRY[text] = pointer
         return pointer
     raise NameError(f"unknown type {text!r} in the declaration of {home_name(home)}")
 
@@ -581,20 +601,10 @@ def find_pointer(name: str, home: Any) -> Any:
     return None if target is None else PointerType(target)
 
 
-def constant(text: str, home: Any) -> int:
-    """An array length: a number, or a constant visible where the structure is declared."""
-    if text[:1].isdigit():
-        return int(text, 0)
-    for names in namespaces(home):
-        if isinstance(names.get(text), int):
-            return int(names[text])
-    raise NameError(f"unknown array length {text!r} in the declaration of {home_name(home)}")
-
-
 def namespaces(home: Any) -> Iterator[dict[str, Any]]:
     if isinstance(home, type):
         yield dict(home.__dict__)
-        yield getattr(home, "_globals", None) or module_globals(home.__module__)
+        yield home._globals  # type: ignore[attr-defined]
     elif home is not None:
         yield module_globals(str(home))
     yield REGISTRY

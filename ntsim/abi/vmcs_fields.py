@@ -265,11 +265,28 @@ Condition = tuple[int, int]
 # Fields that exist only where one of some controls may be 1. FRED, SEAM and IA32_SPEC_CTRL fields
 # come with processors later than the ones modelled.
 _LATER_PROCESSORS: tuple[int, ...] = (
-    SHARED_EPT_POINTER, INJECTED_EVENT_DATA, ORIGINAL_EVENT_DATA, GUEST_FRED_CONFIG,
-    GUEST_FRED_RSP1, GUEST_FRED_RSP2, GUEST_FRED_RSP3, GUEST_FRED_STACK_LEVELS, GUEST_FRED_SSP1,
-    GUEST_FRED_SSP2, GUEST_FRED_SSP3, GUEST_SPEC_CTRL, HOST_FRED_CONFIG, HOST_FRED_RSP1,
-    HOST_FRED_RSP2, HOST_FRED_RSP3, HOST_FRED_STACK_LEVELS, HOST_FRED_SSP1, HOST_FRED_SSP2,
-    HOST_FRED_SSP3, HOST_SPEC_CTRL, SEAM_GUEST_KEYID,
+    SHARED_EPT_POINTER,
+    INJECTED_EVENT_DATA,
+    ORIGINAL_EVENT_DATA,
+    GUEST_FRED_CONFIG,
+    GUEST_FRED_RSP1,
+    GUEST_FRED_RSP2,
+    GUEST_FRED_RSP3,
+    GUEST_FRED_STACK_LEVELS,
+    GUEST_FRED_SSP1,
+    GUEST_FRED_SSP2,
+    GUEST_FRED_SSP3,
+    GUEST_SPEC_CTRL,
+    HOST_FRED_CONFIG,
+    HOST_FRED_RSP1,
+    HOST_FRED_RSP2,
+    HOST_FRED_RSP3,
+    HOST_FRED_STACK_LEVELS,
+    HOST_FRED_SSP1,
+    HOST_FRED_SSP2,
+    HOST_FRED_SSP3,
+    HOST_SPEC_CTRL,
+    SEAM_GUEST_KEYID,
 )
 _EXISTS_IF: tuple[tuple[tuple[Condition, ...], tuple[int, ...]], ...] = (
     (((SECONDARY_VM_EXEC_CONTROL, 5),), (VIRTUAL_PROCESSOR_ID,)),
@@ -280,13 +297,18 @@ _EXISTS_IF: tuple[tuple[tuple[Condition, ...], tuple[int, ...]], ...] = (
     (
         ((TERTIARY_VM_EXEC_CONTROL, 8),),
         (
-            VIRTUAL_TIMER_VECTOR, GUEST_DEADLINE_SHADOW, GUEST_DEADLINE,
+            VIRTUAL_TIMER_VECTOR,
+            GUEST_DEADLINE_SHADOW,
+            GUEST_DEADLINE,
         ),
     ),
     (
         ((SECONDARY_VM_EXEC_CONTROL, 9),),
         (
-            GUEST_INTR_STATUS, EOI_EXIT_BITMAP0, EOI_EXIT_BITMAP1, EOI_EXIT_BITMAP2,
+            GUEST_INTR_STATUS,
+            EOI_EXIT_BITMAP0,
+            EOI_EXIT_BITMAP1,
+            EOI_EXIT_BITMAP2,
             EOI_EXIT_BITMAP3,
         ),
     ),
@@ -299,7 +321,11 @@ _EXISTS_IF: tuple[tuple[tuple[Condition, ...], tuple[int, ...]], ...] = (
     (
         ((SECONDARY_VM_EXEC_CONTROL, 1),),
         (
-            EPT_POINTER, GUEST_PHYSICAL_ADDRESS, GUEST_PDPTE0, GUEST_PDPTE1, GUEST_PDPTE2,
+            EPT_POINTER,
+            GUEST_PHYSICAL_ADDRESS,
+            GUEST_PDPTE0,
+            GUEST_PDPTE1,
+            GUEST_PDPTE2,
             GUEST_PDPTE3,
         ),
     ),
@@ -333,7 +359,11 @@ _EXISTS_IF: tuple[tuple[tuple[Condition, ...], tuple[int, ...]], ...] = (
     (
         ((VM_ENTRY_CONTROLS, 20), (VM_EXIT_CONTROLS, 28)),
         (
-            GUEST_S_CET, GUEST_SSP, GUEST_INTERRUPT_SSP_TABLE_ADDR, HOST_S_CET, HOST_SSP,
+            GUEST_S_CET,
+            GUEST_SSP,
+            GUEST_INTERRUPT_SSP_TABLE_ADDR,
+            HOST_S_CET,
+            HOST_SSP,
             HOST_INTERRUPT_SSP_TABLE_ADDR,
         ),
     ),

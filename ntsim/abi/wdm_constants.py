@@ -76,13 +76,47 @@ WaitAll, WaitAny, WaitNotification, WaitDequeue, WaitDpc = range(5)
 
 # KWAIT_REASON
 (
-    Executive, FreePage, PageIn, PoolAllocation, DelayExecution, Suspended, UserRequest,
-    WrExecutive, WrFreePage, WrPageIn, WrPoolAllocation, WrDelayExecution, WrSuspended,
-    WrUserRequest, WrSpare0, WrQueue, WrLpcReceive, WrLpcReply, WrVirtualMemory, WrPageOut,
-    WrRendezvous, WrKeyedEvent, WrTerminated, WrProcessInSwap, WrCpuRateControl, WrCalloutStack,
-    WrKernel, WrResource, WrPushLock, WrMutex, WrQuantumEnd, WrDispatchInt, WrPreempted,
-    WrYieldExecution, WrFastMutex, WrGuardedMutex, WrRundown, WrAlertByThreadId,
-    WrDeferredPreempt, WrPhysicalFault, MaximumWaitReason,
+    Executive,
+    FreePage,
+    PageIn,
+    PoolAllocation,
+    DelayExecution,
+    Suspended,
+    UserRequest,
+    WrExecutive,
+    WrFreePage,
+    WrPageIn,
+    WrPoolAllocation,
+    WrDelayExecution,
+    WrSuspended,
+    WrUserRequest,
+    WrSpare0,
+    WrQueue,
+    WrLpcReceive,
+    WrLpcReply,
+    WrVirtualMemory,
+    WrPageOut,
+    WrRendezvous,
+    WrKeyedEvent,
+    WrTerminated,
+    WrProcessInSwap,
+    WrCpuRateControl,
+    WrCalloutStack,
+    WrKernel,
+    WrResource,
+    WrPushLock,
+    WrMutex,
+    WrQuantumEnd,
+    WrDispatchInt,
+    WrPreempted,
+    WrYieldExecution,
+    WrFastMutex,
+    WrGuardedMutex,
+    WrRundown,
+    WrAlertByThreadId,
+    WrDeferredPreempt,
+    WrPhysicalFault,
+    MaximumWaitReason,
 ) = range(41)
 
 # Waits: how many objects fit the thread's own wait blocks
@@ -97,8 +131,14 @@ DPC_THREADED = 1
 
 # WORK_QUEUE_TYPE
 (
-    CriticalWorkQueue, DelayedWorkQueue, HyperCriticalWorkQueue, NormalWorkQueue,
-    BackgroundWorkQueue, RealTimeWorkQueue, SuperCriticalWorkQueue, MaximumWorkQueue,
+    CriticalWorkQueue,
+    DelayedWorkQueue,
+    HyperCriticalWorkQueue,
+    NormalWorkQueue,
+    BackgroundWorkQueue,
+    RealTimeWorkQueue,
+    SuperCriticalWorkQueue,
+    MaximumWorkQueue,
 ) = range(8)
 
 CustomPriorityWorkQueue = 0x20
@@ -127,8 +167,13 @@ EX_TIMER_UNLIMITED_TOLERANCE = 0xFFFFFFFFFFFFFFFF
 
 # Bug-check callbacks: KBUGCHECK_CALLBACK_REASON
 (
-    KbCallbackInvalid, KbCallbackReserved1, KbCallbackSecondaryDumpData, KbCallbackDumpIo,
-    KbCallbackAddPages, KbCallbackSecondaryMultiPartDumpData, KbCallbackRemovePages,
+    KbCallbackInvalid,
+    KbCallbackReserved1,
+    KbCallbackSecondaryDumpData,
+    KbCallbackDumpIo,
+    KbCallbackAddPages,
+    KbCallbackSecondaryMultiPartDumpData,
+    KbCallbackRemovePages,
     KbCallbackTriageDumpData,
 ) = range(8)
 
@@ -542,7 +587,11 @@ KeepObject, DeallocateObject, DeallocateObjectKeepRegisters = range(1, 4)
 
 # IO_PRIORITY_HINT
 (
-    IoPriorityVeryLow, IoPriorityLow, IoPriorityNormal, IoPriorityHigh, IoPriorityCritical,
+    IoPriorityVeryLow,
+    IoPriorityLow,
+    IoPriorityNormal,
+    IoPriorityHigh,
+    IoPriorityCritical,
     MaxIoPriorityTypes,
 ) = range(6)
 
@@ -602,17 +651,41 @@ IO_IGNORE_SHARE_ACCESS_CHECK = 0x800
 
 # FILE_INFORMATION_CLASS
 (
-    FileDirectoryInformation, FileFullDirectoryInformation, FileBothDirectoryInformation,
-    FileBasicInformation, FileStandardInformation, FileInternalInformation, FileEaInformation,
-    FileAccessInformation, FileNameInformation, FileRenameInformation, FileLinkInformation,
-    FileNamesInformation, FileDispositionInformation, FilePositionInformation,
-    FileFullEaInformation, FileModeInformation, FileAlignmentInformation, FileAllInformation,
-    FileAllocationInformation, FileEndOfFileInformation, FileAlternateNameInformation,
-    FileStreamInformation, FilePipeInformation, FilePipeLocalInformation,
-    FilePipeRemoteInformation, FileMailslotQueryInformation, FileMailslotSetInformation,
-    FileCompressionInformation, FileObjectIdInformation, FileCompletionInformation,
-    FileMoveClusterInformation, FileQuotaInformation, FileReparsePointInformation,
-    FileNetworkOpenInformation, FileAttributeTagInformation,
+    FileDirectoryInformation,
+    FileFullDirectoryInformation,
+    FileBothDirectoryInformation,
+    FileBasicInformation,
+    FileStandardInformation,
+    FileInternalInformation,
+    FileEaInformation,
+    FileAccessInformation,
+    FileNameInformation,
+    FileRenameInformation,
+    FileLinkInformation,
+    FileNamesInformation,
+    FileDispositionInformation,
+    FilePositionInformation,
+    FileFullEaInformation,
+    FileModeInformation,
+    FileAlignmentInformation,
+    FileAllInformation,
+    FileAllocationInformation,
+    FileEndOfFileInformation,
+    FileAlternateNameInformation,
+    FileStreamInformation,
+    FilePipeInformation,
+    FilePipeLocalInformation,
+    FilePipeRemoteInformation,
+    FileMailslotQueryInformation,
+    FileMailslotSetInformation,
+    FileCompressionInformation,
+    FileObjectIdInformation,
+    FileCompletionInformation,
+    FileMoveClusterInformation,
+    FileQuotaInformation,
+    FileReparsePointInformation,
+    FileNetworkOpenInformation,
+    FileAttributeTagInformation,
 ) = range(1, 36)
 
 FileIoCompletionNotificationInformation = 0x29
@@ -622,9 +695,15 @@ FileIdInformation = 0x3B
 
 # FSINFOCLASS
 (
-    FileFsVolumeInformation, FileFsLabelInformation, FileFsSizeInformation,
-    FileFsDeviceInformation, FileFsAttributeInformation, FileFsControlInformation,
-    FileFsFullSizeInformation, FileFsObjectIdInformation, FileFsDriverPathInformation,
+    FileFsVolumeInformation,
+    FileFsLabelInformation,
+    FileFsSizeInformation,
+    FileFsDeviceInformation,
+    FileFsAttributeInformation,
+    FileFsControlInformation,
+    FileFsFullSizeInformation,
+    FileFsObjectIdInformation,
+    FileFsDriverPathInformation,
 ) = range(1, 10)
 
 # OBJECT_ATTRIBUTES.Attributes
@@ -866,35 +945,62 @@ EXCEPTION_ALIGNMENT_CHECK = 0x11
 
 # DEVICE_RELATION_TYPE
 (
-    BusRelations, EjectionRelations, PowerRelations, RemovalRelations, TargetDeviceRelation,
-    SingleBusRelations, TransportRelations,
+    BusRelations,
+    EjectionRelations,
+    PowerRelations,
+    RemovalRelations,
+    TargetDeviceRelation,
+    SingleBusRelations,
+    TransportRelations,
 ) = range(7)
 
 # BUS_QUERY_ID_TYPE, DEVICE_TEXT_TYPE
 (
-    BusQueryDeviceID, BusQueryHardwareIDs, BusQueryCompatibleIDs, BusQueryInstanceID,
-    BusQueryDeviceSerialNumber, BusQueryContainerID,
+    BusQueryDeviceID,
+    BusQueryHardwareIDs,
+    BusQueryCompatibleIDs,
+    BusQueryInstanceID,
+    BusQueryDeviceSerialNumber,
+    BusQueryContainerID,
 ) = range(6)
 
 DeviceTextDescription, DeviceTextLocationInformation = range(2)
 
 # DEVICE_REGISTRY_PROPERTY
 (
-    DevicePropertyDeviceDescription, DevicePropertyHardwareID, DevicePropertyCompatibleIDs,
-    DevicePropertyBootConfiguration, DevicePropertyBootConfigurationTranslated,
-    DevicePropertyClassName, DevicePropertyClassGuid, DevicePropertyDriverKeyName,
-    DevicePropertyManufacturer, DevicePropertyFriendlyName, DevicePropertyLocationInformation,
-    DevicePropertyPhysicalDeviceObjectName, DevicePropertyBusTypeGuid,
-    DevicePropertyLegacyBusType, DevicePropertyBusNumber, DevicePropertyEnumeratorName,
-    DevicePropertyAddress, DevicePropertyUINumber, DevicePropertyInstallState,
-    DevicePropertyRemovalPolicy, DevicePropertyResourceRequirements,
-    DevicePropertyAllocatedResources, DevicePropertyContainerID,
+    DevicePropertyDeviceDescription,
+    DevicePropertyHardwareID,
+    DevicePropertyCompatibleIDs,
+    DevicePropertyBootConfiguration,
+    DevicePropertyBootConfigurationTranslated,
+    DevicePropertyClassName,
+    DevicePropertyClassGuid,
+    DevicePropertyDriverKeyName,
+    DevicePropertyManufacturer,
+    DevicePropertyFriendlyName,
+    DevicePropertyLocationInformation,
+    DevicePropertyPhysicalDeviceObjectName,
+    DevicePropertyBusTypeGuid,
+    DevicePropertyLegacyBusType,
+    DevicePropertyBusNumber,
+    DevicePropertyEnumeratorName,
+    DevicePropertyAddress,
+    DevicePropertyUINumber,
+    DevicePropertyInstallState,
+    DevicePropertyRemovalPolicy,
+    DevicePropertyResourceRequirements,
+    DevicePropertyAllocatedResources,
+    DevicePropertyContainerID,
 ) = range(23)
 
 # DEVICE_USAGE_NOTIFICATION_TYPE
 (
-    DeviceUsageTypeUndefined, DeviceUsageTypePaging, DeviceUsageTypeHibernation,
-    DeviceUsageTypeDumpFile, DeviceUsageTypeBoot, DeviceUsageTypePostDisplay,
+    DeviceUsageTypeUndefined,
+    DeviceUsageTypePaging,
+    DeviceUsageTypeHibernation,
+    DeviceUsageTypeDumpFile,
+    DeviceUsageTypeBoot,
+    DeviceUsageTypePostDisplay,
 ) = range(6)
 
 # PnP: device state, registry keys, notification
@@ -912,16 +1018,34 @@ PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES = 1
 
 # IO_NOTIFICATION_EVENT_CATEGORY
 (
-    EventCategoryReserved, EventCategoryHardwareProfileChange,
-    EventCategoryDeviceInterfaceChange, EventCategoryTargetDeviceChange,
+    EventCategoryReserved,
+    EventCategoryHardwareProfileChange,
+    EventCategoryDeviceInterfaceChange,
+    EventCategoryTargetDeviceChange,
 ) = range(4)
 
 # INTERFACE_TYPE
 InterfaceTypeUndefined = -1
 
 (
-    Internal, Isa, Eisa, MicroChannel, TurboChannel, PCIBus, VMEBus, NuBus, PCMCIABus, CBus,
-    MPIBus, MPSABus, ProcessorInternal, InternalPowerBus, PNPISABus, PNPBus, Vmcs, ACPIBus,
+    Internal,
+    Isa,
+    Eisa,
+    MicroChannel,
+    TurboChannel,
+    PCIBus,
+    VMEBus,
+    NuBus,
+    PCMCIABus,
+    CBus,
+    MPIBus,
+    MPSABus,
+    ProcessorInternal,
+    InternalPowerBus,
+    PNPISABus,
+    PNPBus,
+    Vmcs,
+    ACPIBus,
     MaximumInterfaceType,
 ) = range(19)
 
@@ -940,7 +1064,9 @@ CmResourceTypeMemoryLarge = 7
 CmResourceTypeDevicePrivate = 0x81
 
 (
-    CmResourceShareUndetermined, CmResourceShareDeviceExclusive, CmResourceShareDriverExclusive,
+    CmResourceShareUndetermined,
+    CmResourceShareDeviceExclusive,
+    CmResourceShareDriverExclusive,
     CmResourceShareShared,
 ) = range(4)
 
@@ -970,12 +1096,22 @@ DEVICE_DESCRIPTION_VERSION3 = 3
 
 # SYSTEM_POWER_STATE, DEVICE_POWER_STATE, POWER_STATE_TYPE
 (
-    PowerSystemUnspecified, PowerSystemWorking, PowerSystemSleeping1, PowerSystemSleeping2,
-    PowerSystemSleeping3, PowerSystemHibernate, PowerSystemShutdown, PowerSystemMaximum,
+    PowerSystemUnspecified,
+    PowerSystemWorking,
+    PowerSystemSleeping1,
+    PowerSystemSleeping2,
+    PowerSystemSleeping3,
+    PowerSystemHibernate,
+    PowerSystemShutdown,
+    PowerSystemMaximum,
 ) = range(8)
 
 (
-    PowerDeviceUnspecified, PowerDeviceD0, PowerDeviceD1, PowerDeviceD2, PowerDeviceD3,
+    PowerDeviceUnspecified,
+    PowerDeviceD0,
+    PowerDeviceD1,
+    PowerDeviceD2,
+    PowerDeviceD3,
     PowerDeviceMaximum,
 ) = range(6)
 
@@ -983,20 +1119,32 @@ SystemPowerState, DevicePowerState = range(2)
 
 # POWER_ACTION
 (
-    PowerActionNone, PowerActionReserved, PowerActionSleep, PowerActionHibernate,
-    PowerActionShutdown, PowerActionShutdownReset, PowerActionShutdownOff, PowerActionWarmEject,
+    PowerActionNone,
+    PowerActionReserved,
+    PowerActionSleep,
+    PowerActionHibernate,
+    PowerActionShutdown,
+    PowerActionShutdownReset,
+    PowerActionShutdownOff,
+    PowerActionWarmEject,
     PowerActionDisplayOff,
 ) = range(9)
 
 # Registry: information classes
 (
-    KeyBasicInformation, KeyNodeInformation, KeyFullInformation, KeyNameInformation,
+    KeyBasicInformation,
+    KeyNodeInformation,
+    KeyFullInformation,
+    KeyNameInformation,
     KeyCachedInformation,
 ) = range(5)
 
 (
-    KeyValueBasicInformation, KeyValueFullInformation, KeyValuePartialInformation,
-    KeyValueFullInformationAlign64, KeyValuePartialInformationAlign64,
+    KeyValueBasicInformation,
+    KeyValueFullInformation,
+    KeyValuePartialInformation,
+    KeyValueFullInformationAlign64,
+    KeyValuePartialInformationAlign64,
 ) = range(5)
 
 # RtlQueryRegistryValues
@@ -1021,14 +1169,36 @@ RTL_QUERY_REGISTRY_TYPECHECK = 0x100
 
 # REG_NOTIFY_CLASS
 (
-    RegNtPreDeleteKey, RegNtPreSetValueKey, RegNtPreDeleteValueKey, RegNtPreSetInformationKey,
-    RegNtPreRenameKey, RegNtPreEnumerateKey, RegNtPreEnumerateValueKey, RegNtPreQueryKey,
-    RegNtPreQueryValueKey, RegNtPreQueryMultipleValueKey, RegNtPreCreateKey, RegNtPostCreateKey,
-    RegNtPreOpenKey, RegNtPostOpenKey, RegNtPreKeyHandleClose, RegNtPostDeleteKey,
-    RegNtPostSetValueKey, RegNtPostDeleteValueKey, RegNtPostSetInformationKey,
-    RegNtPostRenameKey, RegNtPostEnumerateKey, RegNtPostEnumerateValueKey, RegNtPostQueryKey,
-    RegNtPostQueryValueKey, RegNtPostQueryMultipleValueKey, RegNtPostKeyHandleClose,
-    RegNtPreCreateKeyEx, RegNtPostCreateKeyEx, RegNtPreOpenKeyEx, RegNtPostOpenKeyEx,
+    RegNtPreDeleteKey,
+    RegNtPreSetValueKey,
+    RegNtPreDeleteValueKey,
+    RegNtPreSetInformationKey,
+    RegNtPreRenameKey,
+    RegNtPreEnumerateKey,
+    RegNtPreEnumerateValueKey,
+    RegNtPreQueryKey,
+    RegNtPreQueryValueKey,
+    RegNtPreQueryMultipleValueKey,
+    RegNtPreCreateKey,
+    RegNtPostCreateKey,
+    RegNtPreOpenKey,
+    RegNtPostOpenKey,
+    RegNtPreKeyHandleClose,
+    RegNtPostDeleteKey,
+    RegNtPostSetValueKey,
+    RegNtPostDeleteValueKey,
+    RegNtPostSetInformationKey,
+    RegNtPostRenameKey,
+    RegNtPostEnumerateKey,
+    RegNtPostEnumerateValueKey,
+    RegNtPostQueryKey,
+    RegNtPostQueryValueKey,
+    RegNtPostQueryMultipleValueKey,
+    RegNtPostKeyHandleClose,
+    RegNtPreCreateKeyEx,
+    RegNtPostCreateKeyEx,
+    RegNtPreOpenKeyEx,
+    RegNtPostOpenKeyEx,
 ) = range(30)
 
 # Privileges

@@ -217,7 +217,9 @@ EXCEPTION_EXECUTE_FAULT = 8
 
 # Exceptions: EXCEPTION_DISPOSITION
 (
-    ExceptionContinueExecution, ExceptionContinueSearch, ExceptionNestedException,
+    ExceptionContinueExecution,
+    ExceptionContinueSearch,
+    ExceptionNestedException,
     ExceptionCollidedUnwind,
 ) = range(4)
 

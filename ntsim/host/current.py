@@ -37,4 +37,6 @@ def caller_error(text: str) -> Any:
     return CallerError(text)
 
 
-types.set_current_memory(current_memory)
+def use_running_machine() -> None:
+    """From now on typed variables and pointers belong to the running greenlet's machine."""
+    types.set_current_memory(current_memory)

@@ -32,7 +32,9 @@ from ntsim.errors import UnmodelledRoutine
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.exports import EXPORTS, Export, load_rooms
 
-_ROUTINE = re.compile(r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|_FUNCTION)\w*$|^PIO_CSQ_")
+_ROUTINE = re.compile(
+    r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|_FUNCTION)\w*$|^PIO_CSQ_"
+)
 _FAILED = 0xC000_0000
 
 
@@ -94,7 +96,9 @@ def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict
         target = found.target if isinstance(found, PointerType) else found
         prepare(target)
         cls = pointer_class(target)
-        line = f"if type({name}) is not {slot}: {name} = coerce_pointer(nt, {name}, {slot}, {where!r})"
+        line = (
+            f"if type({name}) is not {slot}: {name} = coerce_pointer(nt, {name}, {slot}, {where!r})"
+        )
         return line, {slot: cls}
     assert isinstance(found, Scalar), (where, kind)
     mask = (1 << 8 * found.size) - 1
@@ -159,7 +163,9 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
     short = [n for i, n in enumerate(names) if i not in outs]
     kinds = [_out_class(export, i) for i in export.outs]
     void = export.returns in ("None", "VOID")
-    forms = f"{name}({', '.join(names)}) or, returning the out arguments, {name}({', '.join(short)})"
+    forms = (
+        f"{name}({', '.join(names)}) or, returning the out arguments, {name}({', '.join(short)})"
+    )
     converters = _converters(export, name)
 
     def face(*arguments: Any) -> Any:
@@ -259,5 +265,3 @@ def faces() -> dict[str, Callable[..., Any]]:
         if name not in made:
             made[name] = make_unmodelled(name)
     return made
-
-

@@ -46,7 +46,11 @@ class PrivateModules:
     """The modules of one load. `marks` are put into every module's globals."""
 
     def __init__(
-        self, main: Path, point: Callable[[], None], split: Callable[[Any], Any], marks: Mapping[str, Any]
+        self,
+        main: Path,
+        point: Callable[[], None],
+        split: Callable[[Any], Any],
+        marks: Mapping[str, Any],
     ) -> None:
         self.roots = [main.parent, main.parent.parent]
         self.modules: dict[str, ModuleType] = {}
@@ -80,7 +84,9 @@ class PrivateModules:
             line = getattr(error, "lineno", 0) or 0
             raise SourceError(f"{getattr(error, 'msg', error)}", str(path), line) from None
         flags = 0x100_0000  # CO_FUTURE_ANNOTATIONS
-        code = compile(insert_points(tree), str(path), "exec", flags=flags, dont_inherit=True)
+        code: CodeType = compile(
+            insert_points(tree), str(path), "exec", flags=flags, dont_inherit=True
+        )
         self.files.append(str(path))
         self.codes.append(code)
         return code
@@ -151,7 +157,11 @@ class PrivateModules:
         """(name, file, line) of every global that code uses and nothing defines."""
         for code in self.codes:
             module = next(
-                (m for m in self.modules.values() if m.__dict__.get("__file__") == code.co_filename),
+                (
+                    m
+                    for m in self.modules.values()
+                    if m.__dict__.get("__file__") == code.co_filename
+                ),
                 None,
             )
             if module is None:

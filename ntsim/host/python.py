@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.errors import DriverLoadError, Error
@@ -50,7 +50,9 @@ class PythonHost:
     def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:
         """An image for a .py path or a DriverEntry callable; DriverLoadError if it is no driver."""
         if callable(target) and not isinstance(target, (str, Path)):
-            return self._image_of_callable(target, name or f"{target.__module__.split('.')[-1]}.sys")
+            return self._image_of_callable(
+                target, name or f"{target.__module__.split('.')[-1]}.sys"
+            )
         return self._image_of_file(Path(target).resolve(), name)
 
     def _image_of_file(self, path: Path, name: str | None) -> tuple[Image, Callable[..., Any]]:
@@ -69,27 +71,37 @@ class PythonHost:
             line = _last_line(error, modules.files)
             text = f"{line}: {type(error).__name__}: {error}"
             missing = isinstance(error, NameError)
-            code = ntstatus.STATUS_PROCEDURE_NOT_FOUND if missing else ntstatus.STATUS_DRIVER_UNABLE_TO_LOAD
+            code = (
+                ntstatus.STATUS_PROCEDURE_NOT_FOUND
+                if missing
+                else ntstatus.STATUS_DRIVER_UNABLE_TO_LOAD
+            )
             self._refuse(image, text, code, error)
         finally:
             self.loading.pop()
         for unknown, file, line_number in modules.unknown_names():
-            text = f"{file}:{line_number}: {unknown} is neither a routine of Windows nor defined here"
+            text = (
+                f"{file}:{line_number}: {unknown} is neither a routine of Windows nor defined here"
+            )
             self._refuse(image, text, ntstatus.STATUS_PROCEDURE_NOT_FOUND, None)
         for file in modules.files:
             self.files[file] = Path(file).name
-        for code in modules.codes:
-            for each in all_codes(code):
+        for compiled in modules.codes:
+            for each in all_codes(compiled):
                 if each.co_name != "<module>":
-                    image.add_symbol(each.co_qualname.replace(".<locals>", ""), len(each.co_code) + 2, each)
+                    image.add_symbol(
+                        each.co_qualname.replace(".<locals>", ""), len(each.co_code) + 2, each
+                    )
         entry = module.__dict__.get("DriverEntry")
-        if not callable(entry):
+        if entry is None or not callable(entry):
             text = f"{path}:1: no DriverEntry(DriverObject, RegistryPath) in this file"
             self._refuse(image, text, ntstatus.STATUS_DRIVER_ENTRYPOINT_NOT_FOUND, None)
         image.path = str(path)
         return image, entry
 
-    def _refuse(self, image: Image, text: str, status: int, cause: BaseException | None) -> None:
+    def _refuse(
+        self, image: Image, text: str, status: int, cause: BaseException | None
+    ) -> NoReturn:
         self.discard(image)
         raise DriverLoadError(text, status) from cause
 
@@ -189,18 +201,27 @@ class PythonHost:
             address = -(-image.data // alignment) * alignment
             image.data = address + size
             if image.data > image.data_end:
-                raise MemoryError(f"more than {DATA_PAGES * PAGE_SIZE} bytes of module-level variables")
+                raise MemoryError(
+                    f"more than {DATA_PAGES * PAGE_SIZE} bytes of module-level variables"
+                )
             return address
         thread = self.nt.thread
         address = (thread.storage - size) & ~(alignment - 1)
-        if address < thread.stack_limit + 0x800:
+        if (
+            thread.stack_limit <= thread.storage <= thread.stack_base
+            and address < thread.stack_limit
+        ):
             self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, address, 0, 0)
         thread.storage = address
         return address
 
     def text(self, text: str, wide: bool) -> int:
         """A string literal: NUL-terminated in the image's .rdata (kept with .data here)."""
-        data = text.encode("utf-16-le") + b"\0\0" if wide else text.encode("latin-1", "replace") + b"\0"
+        data = (
+            text.encode("utf-16-le") + b"\0\0"
+            if wide
+            else text.encode("latin-1", "replace") + b"\0"
+        )
         image = self.current_image()
         if image is None or image.data + len(data) + 8 > image.data_end:
             address = self.allocate(len(data), 8)
@@ -247,7 +268,9 @@ class PythonHost:
             raise error
         made = StructuredException(PYTHON_ERROR, (), 0, f"{type(error).__name__}: {error}")
         made.error = error
-        made.stack = frames.capture_traceback(self.nt, error.__traceback__) or frames.capture(self.nt)
+        made.stack = frames.capture_traceback(self.nt, error.__traceback__) or frames.capture(
+            self.nt
+        )
         made.ExceptionAddress = made.stack[0].address if made.stack else 0
         self.nt.emit_at(ExceptionRaised, f"{PYTHON_ERROR:#x}", made.reason)
         return made
@@ -257,7 +280,9 @@ class PythonHost:
         code = frame.f_code
         space = frame.f_globals
         name = code.co_qualname.replace(".<locals>", "")
-        image = space.get(IMAGE_MARK) or self.by_code.get(code) or self.by_file.get(code.co_filename)
+        image = (
+            space.get(IMAGE_MARK) or self.by_code.get(code) or self.by_file.get(code.co_filename)
+        )
         if image is not None:
             return None if name == "<module>" else (image, name.rpartition(".")[2], is_user(image))
         module = self.user_modules.get(space.get("__name__", ""))
@@ -315,5 +340,3 @@ def _raised_in_ntsim(error: BaseException) -> bool:
     if isinstance(error, (AttributeError, TypeError)) and file.startswith(NTSIM_FOLDER + "/abi/"):
         return False
     return file.startswith(NTSIM_FOLDER) and "/samples/" not in file
-
-

@@ -39,7 +39,7 @@ class Strategy(Protocol):
         """(processor, quantum in steps), the processor being one of `runnable`."""
 
 
-class MachineGreenlet(greenlet):
+class MachineGreenlet(greenlet):  # type: ignore[misc]
     """A host stack of one machine's code; `machine` is how free functions find their machine."""
 
     machine: object
@@ -112,6 +112,21 @@ class Interleaver:
         self.hub.switch()
         self.check_closed()
         self.take_interrupts()
+
+    def give_way_in_guest(self) -> None:
+        """As `give_way`, for a processor in a VT-x guest: the guest's controls decide about
+        interrupts, so none is taken here."""
+        self.check_closed()
+        assert self.hub is not None
+        self.hub.switch()
+        self.check_closed()
+
+    def wait_in_guest(self) -> None:
+        """A guest that has halted itself: nothing to do until an interrupt is pending."""
+        processor = self.current
+        processor.halted = not processor.apic.requested
+        self.give_way_in_guest()
+        processor.halted = False
 
     def check_closed(self) -> None:
         """MachineClosed if the machine has been closed."""

@@ -11,23 +11,24 @@ is anything that takes `X[0] = value`.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Out(Protocol, Generic[T]):
+class Out(Protocol[T_contra]):
     """`*Name = value` of an out argument, written `Name[0] = value`."""
 
     def __getitem__(self, index: int, /) -> Any: ...
 
-    def __setitem__(self, index: int, value: T, /) -> None: ...
+    def __setitem__(self, index: int, value: T_contra, /) -> None: ...
 
 
-class OutOpt(Out[T], Protocol, Generic[T]):
+class OutOpt(Out[T_contra], Protocol[T_contra]):
     """An `_Out_opt_` argument: always passed, may be NULL."""
 
 
@@ -83,6 +84,4 @@ def is_modelled(name: str) -> bool:
 
 def load_rooms() -> None:
     """Import every room of the kernel, so that all its routines are registered."""
-    from ntsim.nt import rooms
-
-    rooms.load()
+    importlib.import_module("ntsim.nt.rooms").load()

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from greenlet import greenlet
 
-from ntsim.errors import Error
+from ntsim.errors import Error, Hang
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
 from ntsim.nt.events import Event, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
+from ntsim.nt.ke.irql import ke_set_irql
 from ntsim.nt.ki import frames
-from ntsim.nt.ki.fault import ki_page_fault
+from ntsim.nt.ki.fault import ki_page_fault, ki_raise
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.mm.images import Image, Images
 from ntsim.nt.mm.mm import Mm
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ntsim.nt.ke.state import Ke
     from ntsim.nt.ke.thread import Thread
     from ntsim.nt.ki.state import Ki
-    from ntsim.nt.ob.state import Ob
+    from ntsim.nt.ob.objects import Ob
     from ntsim.nt.ps.state import Ps
 
 
@@ -50,6 +51,15 @@ class Host(Protocol):
 
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run the routine at `address`; a fault if there is none."""
+
+    def load(self, target: Any, name: str | None) -> tuple[Image, Callable[..., Any]]:
+        """An image for a driver's file or DriverEntry callable, and its entry."""
+
+    def register(self, image: Image, function: Callable[..., Any], name: str = "") -> int:
+        """The address of a routine of an image."""
+
+    def text(self, text: str, wide: bool) -> int:
+        """The address of a string literal."""
 
     def discard(self, image: Image) -> None:
         """An image is being unmapped: its routines are gone."""
@@ -77,7 +87,12 @@ class Kernel:
     module_list: int
 
     def __init__(
-        self, mm: Mm, processors: list[Processor], clock: Clock, interleaver: Interleaver, record: bool
+        self,
+        mm: Mm,
+        processors: list[Processor],
+        clock: Clock,
+        interleaver: Interleaver,
+        record: bool,
     ) -> None:
         self.mm, self.mmu = mm, mm.mmu
         self.processors, self.clock, self.il = processors, clock, interleaver
@@ -90,6 +105,7 @@ class Kernel:
         self.failure: BaseException | None = None
         self.off_since: dict[int, int] = {}
         self.verifier: Any = None
+        self.engine: Any = None
         self.stubs: dict[str, int] = {}
         self.saved_stacks: dict[int, Any] = {}
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
@@ -136,7 +152,14 @@ class Kernel:
     # Stopping
 
     def bugcheck(
-        self, code: int, one: int = 0, two: int = 0, three: int = 0, four: int = 0, *, irql: int | None = None
+        self,
+        code: int,
+        one: int = 0,
+        two: int = 0,
+        three: int = 0,
+        four: int = 0,
+        *,
+        irql: int | None = None,
     ) -> NoReturn:
         """Stop the system as the kernel itself does."""
         if irql is not None:
@@ -211,7 +234,7 @@ class Kernel:
             handler(processor)
 
     def vmx_mode(self, processor: Processor) -> str:
-        """"off", "root" or "non-root", for people."""
+        """ "off", "root" or "non-root", for people."""
         return "off" if processor.vmx is None else processor.vmx.mode_name
 
     def vf_check_system_service_exit(self, thread: Thread) -> None:
@@ -225,6 +248,41 @@ class Kernel:
             ki_unhandled(self, error)
         except Error as error:
             self.fail(error)
+
+    def in_user_mode(self) -> bool:
+        """Whether the running code is an app's: its thread is in no system call and no driver."""
+        thread = self.thread
+        return thread.user is not None and not thread.images and not thread.in_kernel
+
+    def raise_status(self, status: int) -> NoReturn:
+        """ExRaiseStatus."""
+        ki_raise(self, status, (), "ExRaiseStatus")
+
+    def fast_fail(self, code: int, reason: str) -> None:
+        self.ki.fast_fail(code, reason)
+
+    def shut_down(self, processor: Processor, reason: str) -> NoReturn:
+        """The processor is in the shutdown state; a PC resets then, so the run ends."""
+        self.fail(Hang((), f"{processor} has shut down: {reason}"))
+
+    def write_control_register(self, number: int, value: int) -> None:
+        """MOV CRn with what follows from it: CR8 is the IRQL, CR3 drops translations."""
+        processor = self.il.current
+        if number == 8:
+            ke_set_irql(self, value, "MOV CR8")
+            return
+        self.ki.processor_operation(processor.mov_to_cr, number, value)
+        if number == 3:
+            self.mmu.flush(value)
+
+    def prepare_engine(self, processor: Processor) -> None:
+        """Give the processor's VT-x unit the machine's one engine, made when first needed."""
+        if self.engine is None:
+            from ntsim.hw.engine import Engine
+
+            self.engine = Engine(self.mm.ram)
+        self.engine.invalidate_code()
+        processor.vmx.engine = self.engine
 
     # RFLAGS.IF
 

@@ -52,7 +52,9 @@ def parse(text: str) -> Schedule:
             "install the ntsim that recorded it"
         )
     if name not in NAMES:
-        raise ScheduleError(f"schedule {text!r}: unknown strategy {name!r}, use {' or '.join(NAMES)}")
+        raise ScheduleError(
+            f"schedule {text!r}: unknown strategy {name!r}, use {' or '.join(NAMES)}"
+        )
     if not 1 <= int(processors) <= 64:
         raise ScheduleError(f"schedule {text!r}: processors must be 1 to 64")
     made = Schedule(name, int(seed), int(processors))

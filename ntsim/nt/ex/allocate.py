@@ -50,9 +50,7 @@ def ExAllocatePool(nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T) -> PV
 
 
 @export(irql="<= DISPATCH, or <= APC for paged pool", inline=True)
-def ExAllocatePoolZero(
-    nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG
-) -> PVOID:
+def ExAllocatePoolZero(nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG) -> PVOID:
     """As ExAllocatePoolWithTag, zeroed. Source: WDK ExAllocatePoolZero."""
     paged = bool(PoolType & PAGED_POOL)
     return ex_allocate(
@@ -95,5 +93,3 @@ def ExFreePoolWithTag(nt: Kernel, P: PVOID, Tag: ULONG) -> None:
 def ExFreePool(nt: Kernel, P: PVOID) -> None:
     """Free a block. Source: WDK ExFreePool."""
     ExFreePoolWithTag(nt, P, 0)
-
-

@@ -66,7 +66,13 @@ class Pool:
         self.usage: dict[tuple[str, bool], list[int]] = {}
 
     def allocate(
-        self, size: int, tag: str, *, paged: bool = False, executable: bool = False, zero: bool = False
+        self,
+        size: int,
+        tag: str,
+        *,
+        paged: bool = False,
+        executable: bool = False,
+        zero: bool = False,
     ) -> int:
         """A block of `size` bytes, 0 if memory is short. Alignment 16, a page for large ones."""
         try:

@@ -125,5 +125,3 @@ def NtCancelIoFile(nt: Kernel, FileHandle: HANDLE, IoStatusBlock: PVOID) -> NTST
             IoCancelIrp(nt, irp)
     nt.ob.dereference(body)
     return ntstatus.STATUS_SUCCESS
-
-

@@ -181,5 +181,3 @@ def mi_unload_image(nt: Kernel, image: Image) -> None:
     nt.free_pool(image.owner)
     nt.images.remove(image)
     nt.host.discard(image)
-
-

@@ -75,9 +75,7 @@ def iop_parse_device(
     return status, file
 
 
-def iop_new_file(
-    nt: Kernel, device: Any, name: str, access: int, share: int, options: int
-) -> Any:
+def iop_new_file(nt: Kernel, device: Any, name: str, access: int, share: int, options: int) -> Any:
     """A FILE_OBJECT for `device`; NULL if memory is short."""
     body = nt.ob.create(nt.io.file_type, FILE_OBJECT.size, None, "File")
     file = FILE_OBJECT.at(nt.mmu, body)

@@ -115,7 +115,12 @@ def IoInitializeIrp(nt: Kernel, Irp: PIRP, PacketSize: USHORT, StackSize: CCHAR)
     """Initialize an IRP in the caller's memory. Source: WDK IoInitializeIrp."""
     nt.mmu.write(int(Irp), bytes(PacketSize))
     v = Irp._v
-    v.Type, v.Size, v.StackCount, v.CurrentLocation = IO_TYPE_IRP, PacketSize, StackSize, StackSize + 1
+    v.Type, v.Size, v.StackCount, v.CurrentLocation = (
+        IO_TYPE_IRP,
+        PacketSize,
+        StackSize,
+        StackSize + 1,
+    )
     v.Tail_Overlay_CurrentStackLocation = int(Irp) + IRP_SIZE + StackSize * LOCATION
     lists.initialize(nt.mmu, int(Irp) + THREAD_LIST_ENTRY)
 

@@ -34,9 +34,7 @@ class Io:
         nt.mmu.write(self.cancel_lock, bytes(16))
         ob = nt.ob
         self.device_type = ob.add_type(ObjectType("Device", FILE_GENERIC, waitable_offset=None))
-        self.driver_type = ob.add_type(
-            ObjectType("Driver", FILE_GENERIC, delete=iop_delete_driver)
-        )
+        self.driver_type = ob.add_type(ObjectType("Driver", FILE_GENERIC, delete=iop_delete_driver))
         self.file_type = ob.add_type(
             ObjectType(
                 "File", FILE_GENERIC, close=file_objects.iop_close_handle,

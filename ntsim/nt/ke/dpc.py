@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.ke import KDPC, KDPC_DATA, KPRCB
-from ntsim.abi.scalars import BOOLEAN, CCHAR, KDPC_IMPORTANCE, LOGICAL, PKDEFERRED_ROUTINE, PVOID, ULONG
+from ntsim.abi.scalars import (
+    BOOLEAN,
+    CCHAR,
+    KDPC_IMPORTANCE,
+    LOGICAL,
+    PKDEFERRED_ROUTINE,
+    PVOID,
+    ULONG,
+)
 from ntsim.hw.cpu import Processor
 from ntsim.nt.events import DpcQueued, DpcStarted
 from ntsim.nt.exports import export

@@ -36,9 +36,7 @@ def KeIpiGenericCall(
         nt.il.spin()
     here = nt.il.current
     old = ke_set_irql(nt, max(SYNCH_LEVEL, here.cr8), "KeIpiGenericCall")
-    call = Broadcast(
-        BroadcastFunction, Context, {p.number for p in nt.processors if p is not here}
-    )
+    call = Broadcast(BroadcastFunction, Context, {p.number for p in nt.processors if p is not here})
     nt.ke.broadcast = call
     for processor in nt.processors:
         if processor is not here:

@@ -181,5 +181,3 @@ def KeReadStateMutex(nt: Kernel, Mutex: PKMUTANT) -> LONG:
     """1 if free. Source: WDK KeReadStateMutex."""
     state: int = Mutex._v.Header_SignalState
     return state
-
-

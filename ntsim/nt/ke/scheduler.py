@@ -43,9 +43,9 @@ def ki_ready_thread(nt: Kernel, thread: Thread, boost: int = 0) -> None:
 
 
 def _choose_processor(nt: Kernel, thread: Thread) -> Processor:
-    mask = thread.v.Affinity_Mask
+    mask: int = thread.v.Affinity_Mask
     processors = nt.processors
-    ideal = processors[thread.v.IdealProcessor]
+    ideal: Processor = processors[thread.v.IdealProcessor]
     if mask >> ideal.number & 1 and nt.ke.is_idle(ideal):
         return ideal
     for processor in processors:

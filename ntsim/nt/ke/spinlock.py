@@ -89,8 +89,8 @@ def KeTestSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLEAN:
 
 def ke_acquire_queued(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> None:
     """In-stack queued: while held, the lock word is the address of the last waiter's handle."""
-    handle.LockQueue.Next = 0
-    handle.LockQueue.Lock = int(lock)
+    handle._v.LockQueue_Next = 0
+    handle._v.LockQueue_Lock = int(lock)
     while lock[0]:
         nt.il.spin()
     lock[0] = int(handle)
@@ -98,7 +98,7 @@ def ke_acquire_queued(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> Non
 
 
 def ke_release_queued(nt: Kernel, handle: PKLOCK_QUEUE_HANDLE) -> None:
-    lock = int(handle.LockQueue.Lock) & ~3
+    lock = int(handle._v.LockQueue_Lock) & ~3
     nt.write_pointer(lock, 0)
     nt.emit_at(SpinLockReleased, lock)
 

@@ -26,13 +26,33 @@ class Thread:
 
     `greenlet` executes it. `storage` is the kernel stack pointer below which local variables of
     Python routines are placed. `interrupts` keeps RFLAGS.IF while it does not run. `user` is the
-    user-mode side (a `um` object), None for system threads.
+    user-mode side (a `um` object), None for system threads; `in_kernel` is true in a system call.
     """
 
     __slots__ = (
-        "cid", "ethread", "greenlet", "handle_user", "images", "interrupts", "k", "on_exit", "process",
-        "quantum", "stack_base", "stack_limit", "start", "storage", "text", "tid", "user", "user_rsp",
-        "va", "v", "win32_last_error", "exit_status",
+        "cid",
+        "ethread",
+        "exit_status",
+        "greenlet",
+        "handle_user",
+        "images",
+        "in_kernel",
+        "interrupts",
+        "k",
+        "on_exit",
+        "process",
+        "quantum",
+        "stack_base",
+        "stack_limit",
+        "start",
+        "storage",
+        "text",
+        "tid",
+        "user",
+        "user_rsp",
+        "v",
+        "va",
+        "win32_last_error",
     )  # fmt: skip
 
     def __init__(self, process: Process, tid: int, va: int, ethread: Any) -> None:
@@ -50,6 +70,7 @@ class Thread:
         self.user: Any = None
         self.user_rsp = 0
         self.images: list[Any] = []
+        self.in_kernel = False
         self.exit_status: int | None = None
 
     def __repr__(self) -> str:

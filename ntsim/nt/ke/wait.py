@@ -271,9 +271,7 @@ def KeWaitForMultipleObjects(
         nt.bugcheck(MAXIMUM_WAIT_OBJECTS_EXCEEDED)
     addresses = [nt.read_pointer(int(Object) + 8 * i) for i in range(Count)]
     blocks = int(WaitBlockArray)
-    return ki_wait(
-        nt, addresses, WaitType, WaitReason, WaitMode, bool(Alertable), Timeout, blocks
-    )
+    return ki_wait(nt, addresses, WaitType, WaitReason, WaitMode, bool(Alertable), Timeout, blocks)
 
 
 @export(irql="<= APC")

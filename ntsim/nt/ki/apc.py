@@ -120,7 +120,11 @@ def KeInitializeApc(
     """Prepare an APC; without NormalRoutine it is a special kernel APC. Source: ntifs.h, kmtests."""
     v = Apc._v
     v.Type, v.Size, v.Thread = APC_OBJECT, KAPC.size, int(Thread)
-    v.KernelRoutine, v.RundownRoutine, v.NormalRoutine = KernelRoutine, RundownRoutine, NormalRoutine
+    v.KernelRoutine, v.RundownRoutine, v.NormalRoutine = (
+        KernelRoutine,
+        RundownRoutine,
+        NormalRoutine,
+    )
     v.ApcMode, v.NormalContext = (ApcMode, NormalContext) if NormalRoutine else (0, 0)
     v.ApcStateIndex, v.Inserted = Environment, 0
 

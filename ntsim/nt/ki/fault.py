@@ -62,9 +62,7 @@ def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoRetur
     access = 8 if error & EXECUTE else 1 if error & WRITE else 0
     frame = frames.instruction_pointer(nt)
     in_driver = frame is not None and not frame.user and frame.image is not nt.nt_image
-    code = (
-        bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL if in_driver else bugcodes.IRQL_NOT_LESS_OR_EQUAL
-    )
+    code = bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL if in_driver else bugcodes.IRQL_NOT_LESS_OR_EQUAL
     nt.bugcheck(code, va, irql, access, frame.address if frame else 0, irql=irql)
 
 

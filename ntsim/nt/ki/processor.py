@@ -141,5 +141,3 @@ def ki_set_syscall_entry(nt: Kernel) -> None:
     )
     for processor in nt.processors:
         processor.msrs[IA32_LSTAR] = symbol.address
-
-

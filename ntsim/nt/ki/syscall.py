@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.hw.cpu import RFLAGS_IF
-from ntsim.nt.events import InterruptsHeldOff, SystemCallEntered, SystemCallReturned
+from ntsim.nt.events import SystemCallEntered, SystemCallReturned
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki import frames
 from ntsim.nt.rtl.exception import StructuredException
@@ -37,6 +37,7 @@ def ki_system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments
     thread = nt.thread
     _build_trap_frame(nt, thread, rip)
     thread.v.PreviousMode = USER_MODE
+    thread.in_kernel = True
     name = service.__name__
     nt.emit(SystemCallEntered, name)
     try:
@@ -45,6 +46,7 @@ def ki_system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments
         ki_unhandled(nt, error)
     nt.emit(SystemCallReturned, name, ntstatus.status_name(status))
     ki_system_service_exit(nt, thread, rip)
+    thread.in_kernel = False
     return status
 
 
@@ -100,11 +102,13 @@ def ki_unhandled(nt: Kernel, error: StructuredException) -> NoReturn:
         error.ExceptionAddress = error.stack[0].address
     context, record = nt.ki.write_exception(thread, error)
     code, address = error.ExceptionCode, error.ExceptionAddress
-    if nt.prcb[processor.number]._v.DpcRoutineActive or processor.cr8 >= 2:
+    if (
+        nt.prcb[processor.number]._v.DpcRoutineActive
+        or processor.cr8 >= 2
+        or not processor.interrupts_enabled
+    ):
         info = (*error.ExceptionInformation, 0, 0)
         nt.stop_for(error, bugcodes.KMODE_EXCEPTION_NOT_HANDLED, code, address, info[0], info[1])
     if thread.user is not None:
         nt.stop_for(error, bugcodes.SYSTEM_SERVICE_EXCEPTION, code, address, context, 0)
-    nt.stop_for(
-        error, bugcodes.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED, code, address, record, context
-    )
+    nt.stop_for(error, bugcodes.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED, code, address, record, context)

@@ -78,7 +78,9 @@ def MmAllocateContiguousNodeMemory(
     lowest = nt.quad_part(LowestAcceptableAddress) & MAXIMUM
     highest = nt.quad_part(HighestAcceptableAddress) & MAXIMUM
     boundary = nt.quad_part(BoundaryAddressMultiple)
-    return mi_allocate_contiguous(nt, NumberOfBytes, lowest, highest, boundary, bool(Protect & 0xF0))
+    return mi_allocate_contiguous(
+        nt, NumberOfBytes, lowest, highest, boundary, bool(Protect & 0xF0)
+    )
 
 
 @export(irql="<= DISPATCH")

@@ -38,18 +38,24 @@ def ObReferenceObjectByHandle(
 @export(irql="<= DISPATCH", aliases=("ObReferenceObject",))
 def ObfReferenceObject(nt: Kernel, Object: PVOID) -> LONG_PTR:
     """One more reference; the new count. Source: WDK ObReferenceObject."""
-    return nt.ob.reference(int(Object))
+    count: int = nt.ob.reference(int(Object))
+    return count
 
 
 @export(irql="<= DISPATCH", aliases=("ObDereferenceObject",))
 def ObfDereferenceObject(nt: Kernel, Object: PVOID) -> LONG_PTR:
     """One reference less; the new count. Source: WDK ObDereferenceObject."""
-    return nt.ob.dereference(int(Object))
+    count: int = nt.ob.dereference(int(Object))
+    return count
 
 
 @export(irql="<= DISPATCH")
 def ObReferenceObjectByPointer(
-    nt: Kernel, Object: PVOID, DesiredAccess: ACCESS_MASK, ObjectType: PVOID, AccessMode: KPROCESSOR_MODE
+    nt: Kernel,
+    Object: PVOID,
+    DesiredAccess: ACCESS_MASK,
+    ObjectType: PVOID,
+    AccessMode: KPROCESSOR_MODE,
 ) -> NTSTATUS:
     """One more reference after a type check (skipped for NULL in kernel mode). Source: WDK."""
     kind = ob_type_at(nt, int(ObjectType)) if ObjectType else None
@@ -74,5 +80,3 @@ def ZwClose(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
 def ObCloseHandle(nt: Kernel, Handle: HANDLE, PreviousMode: KPROCESSOR_MODE) -> NTSTATUS:
     """Close a handle. Source: WDK ObCloseHandle."""
     return ob_close(nt, Handle)
-
-

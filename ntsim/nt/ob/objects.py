@@ -107,7 +107,9 @@ class Ob:
         count = int(v.PointerCount) - 1
         if count < 0 or body not in self.bodies:
             kind = self.by_index.get(v.TypeIndex)
-            self.nt.bugcheck(REFERENCE_BY_POINTER, kind.va if kind else 0, body, 2, count & (1 << 64) - 1)
+            self.nt.bugcheck(
+                REFERENCE_BY_POINTER, kind.va if kind else 0, body, 2, count & (1 << 64) - 1
+            )
         v.PointerCount = count
         if count == 0:
             self._delete(body)

@@ -69,7 +69,12 @@ class Ps:
         return process
 
     def create_thread(
-        self, process: Process, start: Callable[[], None], *, priority: int = 8, start_address: int = 0
+        self,
+        process: Process,
+        start: Callable[[], None],
+        *,
+        priority: int = 8,
+        start_address: int = 0,
     ) -> Thread:
         """A thread of `process` that will run `start`; not yet ready."""
         nt = self.nt

@@ -1,0 +1,101 @@
+"""What the driver headers declare besides routines: types, NULL, the checked copies, macros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ntsim.abi import ex, io, ke, mm, ob, ps, rtl, scalars, types
+from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
+from ntsim.host.current import caller_error, current_kernel
+from ntsim.nt.ob.objects import set_unicode
+from ntsim.nt.rtl.exception import StructuredException
+
+MODULES = (ex, io, ke, mm, ob, ps, rtl, scalars)
+NULL, TRUE, FALSE = 0, 1, 0
+MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1
+MAXLONG, MAXUSHORT, MAXUCHAR = 0x7FFF_FFFF, 0xFFFF, 0xFF
+
+
+def type_names() -> dict[str, object]:
+    """Every NT structure, its pointer type, every scalar."""
+    assert MODULES
+    found: dict[str, object] = {}
+    for name, kind in list(types.REGISTRY.items()):
+        found[name] = kind
+        if isinstance(kind, type):
+            found["P" + name] = types.PointerType(kind)
+    found["UNICODE_STRING"] = UnicodeStringType
+    found["PHYSICAL_ADDRESS"] = rtl.LARGE_INTEGER
+    found["KSPIN_LOCK"] = types.REGISTRY["KSPIN_LOCK"]
+    for alias, name in (("KMUTEX", "KMUTANT"), ("PRKEVENT", "KEVENT"), ("PKMUTEX", "KMUTANT")):
+        kind = types.REGISTRY[name]
+        found[alias] = types.PointerType(kind) if alias.startswith("P") else kind
+    return found
+
+
+class _UnicodeStringMeta(type(rtl.UNICODE_STRING)):  # type: ignore[misc]
+    """UNICODE_STRING("text") is RTL_CONSTANT_STRING; UNICODE_STRING() is storage."""
+
+    def __call__(cls, *arguments: Any) -> Any:
+        if not arguments:
+            return types.allocate_variable(rtl.UNICODE_STRING)
+        (text,) = arguments
+        if not isinstance(text, str):
+            raise caller_error(f"UNICODE_STRING takes a str, not {text!r}")
+        nt = current_kernel("UNICODE_STRING")
+        made = types.allocate_variable(rtl.UNICODE_STRING)
+        set_unicode(made, nt.host.text(text, True), len(text.encode("utf-16-le")))
+        return made
+
+
+class UnicodeStringType(rtl.UNICODE_STRING, metaclass=_UnicodeStringMeta):
+    """The UNICODE_STRING that drivers see."""
+
+
+def helpers() -> dict[str, object]:
+    """Python's share of the headers."""
+    return {
+        "NULL": NULL, "TRUE": TRUE, "FALSE": FALSE, "MAXULONG": MAXULONG,
+        "MAXULONG64": MAXULONG64, "MAXULONGLONG": MAXULONGLONG, "MAXLONG": MAXLONG,
+        "MAXUSHORT": MAXUSHORT, "MAXUCHAR": MAXUCHAR,
+        "NT_SUCCESS": NT_SUCCESS, "NT_ERROR": NT_ERROR, "NT_WARNING": NT_WARNING,
+        "NT_INFORMATION": NT_INFORMATION, "Structure": types.Structure, "POINTER": types.POINTER,
+        "cast": types.cast, "sizeof": types.sizeof, "FIELD_OFFSET": types.FIELD_OFFSET,
+        "CONTAINING_RECORD": types.CONTAINING_RECORD, "StructuredException": StructuredException,
+        "read_bytes": read_bytes, "write_bytes": write_bytes, "ExRaiseStatus": ExRaiseStatus,
+        "PAGED_CODE": PAGED_CODE, "UNREFERENCED_PARAMETER": UNREFERENCED_PARAMETER,
+        "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None, "ADDRESS_AND_SIZE_TO_SPAN_PAGES": span,
+        "BYTE_OFFSET": lambda va: int(va) & 0xFFF, "PAGE_ALIGN": lambda va: int(va) & ~0xFFF,
+        "ROUND_TO_PAGES": lambda size: (int(size) + 0xFFF) & ~0xFFF,
+    }  # fmt: skip
+
+
+def read_bytes(address: int, length: int) -> bytes:
+    """A checked copy of `length` bytes at `address`; faults as the access would."""
+    return current_kernel("read_bytes").mmu.read(int(address), int(length)) if length else b""
+
+
+def write_bytes(address: int, data: bytes) -> None:
+    """A checked copy of `data` to `address`; faults as the access would."""
+    if len(data):
+        current_kernel("write_bytes").mmu.write(int(address), bytes(data))
+
+
+def ExRaiseStatus(Status: int) -> None:
+    """Raise a structured exception with Status as its code. Source: WDK ExRaiseStatus."""
+    nt = current_kernel("ExRaiseStatus")
+    nt.raise_status(int(Status) & 0xFFFF_FFFF)
+
+
+def PAGED_CODE() -> None:
+    """Asserts IRQL <= APC_LEVEL in checked builds; nothing in free ones. Source: WDK PAGED_CODE."""
+    current_kernel("PAGED_CODE").il.step()
+
+
+def UNREFERENCED_PARAMETER(parameter: object) -> None:
+    """Does nothing."""
+
+
+def span(va: int, size: int) -> int:
+    """Pages that [va, va+size) touches."""
+    return ((int(va) & 0xFFF) + int(size) + 0xFFF) >> 12

@@ -1,0 +1,389 @@
+"""Compiler intrinsics: MSVC's names and results, on the running processor.
+
+Privileged ones fault as the instruction does: #GP and #UD become exceptions of the driver
+(STATUS_PRIVILEGED_INSTRUCTION, STATUS_ILLEGAL_INSTRUCTION), and so they do in user mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ntsim.abi import types
+from ntsim.host import stacks
+from ntsim.host.current import caller_error, current_kernel
+from ntsim.hw.cpu import RFLAGS_IF, Processor
+from ntsim.hw.exceptions import general_protection
+from ntsim.hw.vmx.results import VmSucceed, intrinsic_status
+from ntsim.nt.events import InterruptsDisabled
+from ntsim.nt.kernel import Kernel
+
+INTRINSICS: dict[str, Callable[..., Any]] = {}
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Register under the function's own name."""
+    INTRINSICS[function.__name__] = function
+    return function
+
+
+def _kernel(name: str) -> Kernel:
+    """The machine, after one step of work."""
+    nt = current_kernel(name)
+    nt.il.step()
+    return nt
+
+
+def _privileged(name: str) -> tuple[Kernel, Processor]:
+    """The machine and processor for a ring-0 instruction; #GP(0) from user mode."""
+    nt = _kernel(name)
+    if nt.in_user_mode():
+        nt.ki.processor_operation(_refuse, name)
+    return nt, nt.il.current
+
+
+def _refuse(name: str) -> None:
+    raise general_protection(f"{name} at CPL 3")
+
+
+# Processor identification and time
+
+
+@intrinsic
+def __cpuid(leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+    """CPUID: (eax, ebx, ecx, edx)."""
+    return _kernel("__cpuid").il.current.cpuid(leaf, subleaf)
+
+
+@intrinsic
+def __cpuidex(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+    """CPUID with a subleaf."""
+    return _kernel("__cpuidex").il.current.cpuid(leaf, subleaf)
+
+
+@intrinsic
+def __rdtsc() -> int:
+    """RDTSC: the invariant time-stamp counter."""
+    nt = _kernel("__rdtsc")
+    return nt.il.now * nt.clock.tsc_per_100ns
+
+
+@intrinsic
+def _mm_pause() -> None:
+    """PAUSE: let other processors run."""
+    current_kernel("_mm_pause").il.spin()
+
+
+INTRINSICS["YieldProcessor"] = _mm_pause
+
+
+@intrinsic
+def __halt() -> None:
+    """HLT: wait for an interrupt."""
+    nt, _ = _privileged("__halt")
+    nt.il.halt()
+
+
+@intrinsic
+def __nop() -> None:
+    """NOP."""
+    _kernel("__nop")
+
+
+# MSRs and control registers
+
+
+@intrinsic
+def __readmsr(register: int) -> int:
+    """RDMSR."""
+    nt, processor = _privileged("__readmsr")
+    return int(nt.ki.processor_operation(processor.rdmsr, register))
+
+
+@intrinsic
+def __writemsr(register: int, value: int) -> None:
+    """WRMSR."""
+    nt, processor = _privileged("__writemsr")
+    nt.ki.processor_operation(processor.wrmsr, register, int(value) & types.MASK64)
+
+
+def _read_cr(number: int) -> Callable[[], int]:
+    def read() -> int:
+        nt, processor = _privileged(f"__readcr{number}")
+        return int(nt.ki.processor_operation(processor.mov_from_cr, number))
+
+    read.__name__ = read.__qualname__ = f"__readcr{number}"
+    read.__doc__ = f"MOV r64, CR{number}."
+    return read
+
+
+def _write_cr(number: int) -> Callable[[int], None]:
+    def write(value: int) -> None:
+        nt, _ = _privileged(f"__writecr{number}")
+        nt.write_control_register(number, int(value) & types.MASK64)
+
+    write.__name__ = write.__qualname__ = f"__writecr{number}"
+    write.__doc__ = f"MOV CR{number}, r64."
+    return write
+
+
+for _number in (0, 2, 3, 4, 8):
+    intrinsic(_read_cr(_number))
+    if _number != 2:
+        intrinsic(_write_cr(_number))
+
+
+@intrinsic
+def __readeflags() -> int:
+    """PUSHFQ."""
+    return _kernel("__readeflags").il.current.rflags
+
+
+@intrinsic
+def __invlpg(address: int) -> None:
+    """INVLPG."""
+    nt, _ = _privileged("__invlpg")
+    nt.mmu.invalidate(int(address))
+
+
+@intrinsic
+def __wbinvd() -> None:
+    """WBINVD: caches are not modelled, so there is nothing to write back."""
+    _privileged("__wbinvd")
+
+
+# Interrupts
+
+
+@intrinsic
+def _disable() -> None:
+    """CLI."""
+    nt, processor = _privileged("_disable")
+    if processor.rflags & RFLAGS_IF:
+        nt.emit_at(InterruptsDisabled, "CLI")
+        nt.disable_interrupts(processor)
+
+
+@intrinsic
+def _enable() -> None:
+    """STI: pending interrupts are taken."""
+    nt, processor = _privileged("_enable")
+    if not processor.rflags & RFLAGS_IF:
+        nt.interrupts_back_on(processor, "STI")
+
+
+# Descriptor tables and segments
+
+
+def _store_table(nt: Kernel, destination: Any, table: Any) -> None:
+    data = int(table.limit & 0xFFFF).to_bytes(2, "little") + int(table.base).to_bytes(8, "little")
+    nt.mmu.write(int(destination), data)
+
+
+@intrinsic
+def _sgdt(destination: Any) -> None:
+    """SGDT: two bytes limit, eight bytes base."""
+    nt = _kernel("_sgdt")
+    _store_table(nt, destination, nt.il.current.gdtr)
+
+
+@intrinsic
+def __sidt(destination: Any) -> None:
+    """SIDT: two bytes limit, eight bytes base."""
+    nt = _kernel("__sidt")
+    _store_table(nt, destination, nt.il.current.idtr)
+
+
+def _load_table(name: str, source: Any, register: str) -> None:
+    nt, processor = _privileged(name)
+    data = nt.mmu.read(int(source), 10)
+    table = getattr(processor, register)
+    table.limit = int.from_bytes(data[:2], "little")
+    table.base = int.from_bytes(data[2:], "little")
+
+
+@intrinsic
+def _lgdt(source: Any) -> None:
+    """LGDT."""
+    _load_table("_lgdt", source, "gdtr")
+
+
+@intrinsic
+def __lidt(source: Any) -> None:
+    """LIDT."""
+    _load_table("__lidt", source, "idtr")
+
+
+@intrinsic
+def _str() -> int:
+    """STR: the task register's selector."""
+    return _kernel("_str").il.current.tr.selector
+
+
+@intrinsic
+def _sldt() -> int:
+    """SLDT."""
+    return _kernel("_sldt").il.current.ldtr.selector
+
+
+def _read_selector(name: str) -> Callable[[], int]:
+    def read() -> int:
+        return int(getattr(_kernel(f"__read{name}").il.current, name).selector)
+
+    read.__name__ = read.__qualname__ = f"__read{name}"
+    read.__doc__ = f"MOV r16, {name.upper()}: the selector."
+    return read
+
+
+for _name in ("cs", "ss", "ds", "es", "fs", "gs"):
+    intrinsic(_read_selector(_name))
+
+
+@intrinsic
+def __segmentlimit(selector: int) -> int:
+    """LSL: the limit in bytes of a descriptor in the GDT."""
+    nt = _kernel("__segmentlimit")
+    entry = nt.read_pointer(nt.il.current.gdtr.base + (selector & ~7))
+    limit = entry & 0xFFFF | entry >> 32 & 0xF0000
+    return limit << 12 | 0xFFF if entry >> 55 & 1 else limit
+
+
+# Ports
+
+
+def _port_in(name: str, size: int) -> Callable[[int], int]:
+    def read(port: int) -> int:
+        _, processor = _privileged(name)
+        return processor.port_in(port, size)
+
+    read.__name__ = read.__qualname__ = name
+    read.__doc__ = f"IN of {size} byte(s)."
+    return read
+
+
+def _port_out(name: str, size: int) -> Callable[[int, int], None]:
+    def write(port: int, value: int) -> None:
+        _, processor = _privileged(name)
+        processor.port_out(port, size, value)
+
+    write.__name__ = write.__qualname__ = name
+    write.__doc__ = f"OUT of {size} byte(s)."
+    return write
+
+
+for _suffix, _size in (("byte", 1), ("word", 2), ("dword", 4)):
+    intrinsic(_port_in(f"__in{_suffix}", _size))
+    intrinsic(_port_out(f"__out{_suffix}", _size))
+
+
+# VT-x
+
+
+def _pointer_operand(nt: Kernel, value: Any) -> int:
+    """The 64-bit physical address: by value, or from the variable a typed pointer names."""
+    if isinstance(value, types.Pointer) and value >> 47 == 0x1FFFF:
+        return nt.read_pointer(int(value))
+    return int(value) & types.MASK64
+
+
+def _vmx(name: str, operation: str, *arguments: int) -> Any:
+    nt, processor = _privileged(name)
+    return nt.ki.processor_operation(getattr(processor.vmx, operation), *arguments)
+
+
+@intrinsic
+def __vmx_on(region: Any) -> int:
+    """VMXON: 0, 1 (VMfailValid) or 2 (VMfailInvalid). `region` is a physical address."""
+    return intrinsic_status(
+        _vmx("__vmx_on", "vmxon", _pointer_operand(current_kernel("__vmx_on"), region))
+    )
+
+
+@intrinsic
+def __vmx_off() -> None:
+    """VMXOFF."""
+    _vmx("__vmx_off", "vmxoff")
+
+
+@intrinsic
+def __vmx_vmclear(region: Any) -> int:
+    """VMCLEAR of the VMCS at a physical address: 0, 1 or 2."""
+    nt = current_kernel("__vmx_vmclear")
+    return intrinsic_status(_vmx("__vmx_vmclear", "vmclear", _pointer_operand(nt, region)))
+
+
+@intrinsic
+def __vmx_vmptrld(region: Any) -> int:
+    """VMPTRLD of the VMCS at a physical address: 0, 1 or 2."""
+    nt = current_kernel("__vmx_vmptrld")
+    return intrinsic_status(_vmx("__vmx_vmptrld", "vmptrld", _pointer_operand(nt, region)))
+
+
+@intrinsic
+def __vmx_vmptrst(destination: Any) -> None:
+    """VMPTRST: stores the current-VMCS pointer, all ones if there is none."""
+    nt = current_kernel("__vmx_vmptrst")
+    result = _vmx("__vmx_vmptrst", "vmptrst")
+    nt.write_pointer(int(destination), result.value)
+
+
+@intrinsic
+def __vmx_vmread(field: int) -> tuple[int, int]:
+    """VMREAD: (status, value); the value is 0 if it failed."""
+    result = _vmx("__vmx_vmread", "vmread", int(field))
+    return intrinsic_status(result), result.value if isinstance(result, VmSucceed) else 0
+
+
+@intrinsic
+def __vmx_vmwrite(field: int, value: Any) -> int:
+    """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
+    nt = current_kernel("__vmx_vmwrite")
+    try:
+        number = types.address_value(nt.mmu, value) & types.MASK64
+    except TypeError as error:
+        raise caller_error(f"__vmx_vmwrite: {error}") from None
+    return intrinsic_status(_vmx("__vmx_vmwrite", "vmwrite", int(field), number))
+
+
+@intrinsic
+def __vmx_vmlaunch() -> int:
+    """VMLAUNCH: does not return if it succeeds; 1 or 2 if it fails."""
+    nt, _ = _privileged("__vmx_vmlaunch")
+    return intrinsic_status(stacks.enter_from_intrinsic(nt, "VMLAUNCH"))
+
+
+@intrinsic
+def __vmx_vmresume() -> int:
+    """VMRESUME: does not return if it succeeds; 1 or 2 if it fails."""
+    nt, _ = _privileged("__vmx_vmresume")
+    return intrinsic_status(stacks.enter_from_intrinsic(nt, "VMRESUME"))
+
+
+@intrinsic
+def __vmx_vmcall() -> int:
+    """VMCALL of code that is not in a guest: #UD outside VMX operation, else VMfail."""
+    return intrinsic_status(_vmx("__vmx_vmcall", "vmcall"))
+
+
+# Stacks
+
+
+@intrinsic
+def save_stack(slot: Any, function: Callable[[], Any]) -> Any:
+    """Run `function` below a saved stack: its value, or what restore_stack gives. One shot.
+
+    `slot` is the address of eight bytes that receive the stack pointer.
+    """
+    nt, _ = _privileged("save_stack")
+    if not isinstance(slot, int):
+        raise caller_error(f"save_stack: slot is the address of a PVOID variable, not {slot!r}")
+    if not callable(function):
+        raise caller_error(f"save_stack: {function!r} cannot be called")
+    return stacks.save_stack(nt, int(slot), function)
+
+
+@intrinsic
+def restore_stack(slot: Any, value: Any) -> None:
+    """Return `value` from the save_stack of `slot`; the frames in between are abandoned."""
+    nt, _ = _privileged("restore_stack")
+    stacks.restore_stack(nt, int(slot), value)

@@ -1,0 +1,169 @@
+"""Stacks that never come back: save_stack and restore_stack, VM entry, VM-exit host stacks.
+
+A Python function cannot return twice, so `save_stack(slot, f)` runs `f` on a new host stack and waits
+under the old one; `restore_stack(slot, value)` goes back there and abandons every frame between. The
+slot holds the saved stack pointer, as the driver's assembly would store it. VMLAUNCH and VMRESUME
+abandon their frames as well when they succeed: the processor goes on on its VM-exit host stack, where
+an exit stub calls the routine in HOST_RIP with the guest's registers and resumes the guest when that
+returns. Abandoned stacks are kept, suspended, until the machine closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from ntsim.abi import vmx_constants as vmx
+from ntsim.host.registers import GuestRegisters
+from ntsim.hw.cpu import Processor
+from ntsim.hw.interleave import MachineGreenlet
+from ntsim.hw.vmx.exits import GuestExit
+from ntsim.hw.vmx.results import Entered
+from ntsim.nt.events import StackRestored, StackSaved, VmExited
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki import frames
+from ntsim.nt.ki.syscall import ki_unhandled
+from ntsim.nt.rtl.exception import StructuredException
+
+SAVED_FRAME = 0x80
+"""Bytes that pushing the sixteen general registers takes."""
+
+FAST_FAIL_INCORRECT_STACK = 4
+STATUS_BREAKPOINT = 0x8000_0003
+
+
+class SavedStack:
+    """A stack that can be returned to once."""
+
+    __slots__ = ("returned", "stack", "storage", "thread")
+
+    def __init__(self, stack: greenlet, storage: int, thread: Any) -> None:
+        self.stack, self.storage, self.thread = stack, storage, thread
+        self.returned = False
+
+
+class _Restored:
+    """What arrives under a saved stack when it is restored."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def save_stack(nt: Kernel, slot: int, function: Callable[[], Any]) -> Any:
+    """Run `function`; its value, or the one a later restore_stack gives."""
+    here = getcurrent()
+    thread = nt.thread
+    saved_storage = thread.storage
+    thread.storage -= SAVED_FRAME
+    pointer = thread.storage
+    saved = nt.saved_stacks[pointer] = SavedStack(here, saved_storage, thread)
+    nt.write_pointer(slot, pointer)
+    nt.emit_at(StackSaved, slot)
+    inner = _new_stack(nt, function, here, "below a saved stack")
+    nt.il.current.greenlet = inner
+    outcome = inner.switch()
+    nt.il.current.greenlet = here
+    saved.returned = True
+    thread.storage = saved_storage
+    return outcome.value if isinstance(outcome, _Restored) else outcome
+
+
+def restore_stack(nt: Kernel, slot: int, value: Any) -> None:
+    """Go back to where `slot` was saved. Does not return.
+
+    A slot whose frame has returned holds a pointer into freed stack: the stack is corrupt, 0x139
+    with FAST_FAIL_INCORRECT_STACK.
+    """
+    pointer = nt.read_pointer(slot)
+    saved = nt.saved_stacks.get(pointer)
+    if saved is None or saved.returned or saved.stack.dead:
+        reason = "its frame has returned" if saved is not None else "nothing was saved there"
+        nt.fast_fail(FAST_FAIL_INCORRECT_STACK, f"restored the stack of slot {slot:#x}: {reason}")
+        return
+    left = frames.capture(nt)
+    names = ", ".join(frame.symbol for frame in left[:4] if not frame.user)
+    nt.emit_at(StackRestored, slot, len(left), names)
+    saved.stack.switch(_Restored(value))
+    _never_again(nt)
+
+
+def _new_stack(nt: Kernel, function: Callable[[], Any], parent: Any, label: str) -> MachineGreenlet:
+    made = MachineGreenlet(function, parent)
+    made.machine = nt
+    nt.greenlets[made] = label
+    return made
+
+
+def _never_again(nt: Kernel) -> None:
+    """An abandoned stack is resumed only to end with the machine."""
+    nt.il.check_closed()
+    raise AssertionError("an abandoned stack was resumed")
+
+
+def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
+    """VM entry succeeded: leave this stack for good and run on the VM-exit host stack."""
+    stack = _new_stack(
+        nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
+    )
+    processor.greenlet = stack
+    stack.switch()
+    _never_again(nt)
+
+
+def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
+    """The processor in a guest: exits go to the handler, and back in when it returns."""
+    unit = processor.vmx
+    outcome: Any = first
+    while True:
+        if isinstance(outcome, GuestExit):
+            outcome = handle_exit(nt, processor, outcome)
+            continue
+        outcome = unit.run_guest(max(1, processor.budget))
+        processor.budget -= max(1, unit.retired)
+        if outcome is None:
+            if unit.activity != vmx.ACTIVITY_STATE_ACTIVE:
+                nt.il.wait_in_guest()
+            else:
+                nt.il.give_way_in_guest()
+
+
+def handle_exit(nt: Kernel, processor: Processor, happened: GuestExit) -> Any:
+    """Call the routine at HOST_RIP; when it returns, the stub executes VMRESUME."""
+    unit = processor.vmx
+    nt.off_since.setdefault(processor.number, nt.il.now)
+    reason = vmx.exit_reason_name(happened.reason)
+    nt.emit(VmExited, reason, happened.qualification, happened.rip)
+    if happened.aborted:
+        nt.shut_down(processor, f"VMX abort {happened.aborted}")
+    thread = nt.thread
+    thread.storage = processor.rsp
+    try:
+        nt.call(processor.rip, GuestRegisters(unit))
+    except StructuredException as error:
+        ki_unhandled(nt, error)
+    processor = nt.il.current
+    processor.mov_ss_blocking = False
+    outcome = nt.ki.processor_operation(processor.vmx.vmresume)
+    if isinstance(outcome, (Entered, GuestExit)):
+        return outcome
+    failed = StructuredException(
+        STATUS_BREAKPOINT, (), processor.rip, f"VMRESUME in the exit stub failed: {outcome.reason}"
+    )
+    failed.stack = frames.capture(nt)
+    ki_unhandled(nt, failed)
+
+
+def enter_from_intrinsic(nt: Kernel, instruction: str) -> Any:
+    """VMLAUNCH or VMRESUME of driver code: its status if it fails, else it does not return."""
+    processor = nt.il.current
+    unit = processor.vmx
+    operation = unit.vmlaunch if instruction == "VMLAUNCH" else unit.vmresume
+    outcome = nt.ki.processor_operation(operation)
+    if isinstance(outcome, (Entered, GuestExit)):
+        nt.prepare_engine(processor)
+        enter_guest(nt, processor, outcome)
+    return outcome

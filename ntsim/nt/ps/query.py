@@ -1,0 +1,87 @@
+"""What is known of a process or thread object. Source: WDK PsGetProcessId and its neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.abi import ntstatus
+from ntsim.abi.ps import EPROCESS
+from ntsim.abi.scalars import BOOLEAN, HANDLE, LONGLONG, NTSTATUS, PVOID
+from ntsim.nt.exports import export
+from ntsim.nt.ps.system_thread import SYSTEM_THREAD, TERMINATED
+
+if TYPE_CHECKING:
+    from ntsim.abi.ps import PEPROCESS, PETHREAD
+    from ntsim.nt.kernel import Kernel
+
+_IMAGE_FILE_NAME = EPROCESS.offset_of("ImageFileName")
+
+
+@export(irql="<= DISPATCH")
+def PsGetProcessId(nt: Kernel, Process: PEPROCESS) -> HANDLE:
+    """A process's id. Source: WDK PsGetProcessId."""
+    pid: int = Process._v.UniqueProcessId
+    return pid
+
+
+@export(irql="any")
+def PsGetProcessImageFileName(nt: Kernel, Process: PEPROCESS) -> PVOID:
+    """EPROCESS.ImageFileName: at most 14 characters of the name, NUL-terminated. Undocumented."""
+    return int(Process) + _IMAGE_FILE_NAME
+
+
+@export(irql="<= DISPATCH")
+def PsGetProcessCreateTimeQuadPart(nt: Kernel, Process: PEPROCESS) -> LONGLONG:
+    """When a process was created, 100 ns units since 1601. Source: WDK."""
+    time: int = Process._v.CreateTime_QuadPart
+    return time
+
+
+@export(irql="<= APC")
+def PsGetProcessExitStatus(nt: Kernel, Process: PEPROCESS) -> NTSTATUS:
+    """The exit status, STATUS_PENDING while the process lives. Source: WDK."""
+    process = nt.ps.by_address[int(Process)]
+    if process.exit_code is None:
+        return ntstatus.STATUS_PENDING
+    return process.exit_code & 0xFFFF_FFFF
+
+
+@export(irql="<= DISPATCH")
+def PsGetThreadId(nt: Kernel, Thread: PETHREAD) -> HANDLE:
+    """A thread's id. Source: WDK PsGetThreadId."""
+    tid: int = Thread._v.Cid_UniqueThread
+    return tid
+
+
+@export(irql="any")
+def PsGetThreadProcessId(nt: Kernel, Thread: PETHREAD) -> HANDLE:
+    """The id of a thread's process. Source: WDK PsGetThreadProcessId."""
+    pid: int = Thread._v.Cid_UniqueProcess
+    return pid
+
+
+@export(irql="any")
+def PsGetThreadProcess(nt: Kernel, Thread: PETHREAD) -> PEPROCESS:
+    """A thread's process. Source: ntifs.h."""
+    return EPROCESS.at(nt.mmu, Thread._v.Tcb_Process)  # type: ignore[no-any-return]
+
+
+@export(irql="<= APC")
+def PsGetThreadExitStatus(nt: Kernel, Thread: PETHREAD) -> NTSTATUS:
+    """The exit status, STATUS_PENDING while the thread lives. Source: WDK PsGetThreadExitStatus."""
+    v = Thread._v
+    return (
+        v.ExitStatus & 0xFFFF_FFFF if v.CrossThreadFlags & TERMINATED else ntstatus.STATUS_PENDING
+    )
+
+
+@export(irql="<= DISPATCH")
+def PsIsThreadTerminating(nt: Kernel, Thread: PETHREAD) -> BOOLEAN:
+    """TRUE if the thread has ended or is about to. Source: WDK PsIsThreadTerminating."""
+    return bool(Thread._v.CrossThreadFlags & TERMINATED)
+
+
+@export(irql="<= DISPATCH")
+def PsIsSystemThread(nt: Kernel, Thread: PETHREAD) -> BOOLEAN:
+    """TRUE for a thread without a user-mode side. Source: WDK PsIsSystemThread."""
+    return bool(Thread._v.Tcb_MiscFlags & SYSTEM_THREAD)
