@@ -100,10 +100,8 @@ class Interleaver:
 
     def halt(self) -> None:
         """HLT: give the processor up until an interrupt is deliverable."""
-        processor = self.current
-        processor.halted = True
+        self.current.halted = True
         self.give_way()
-        processor.halted = False
 
     def give_way(self) -> None:
         """Let the hub choose; afterwards take the interrupts that have become deliverable."""
@@ -111,6 +109,7 @@ class Interleaver:
         assert self.hub is not None
         self.hub.switch()
         self.check_closed()
+        self.current.halted = False
         self.take_interrupts()
 
     def give_way_in_guest(self) -> None:

@@ -4,6 +4,7 @@ How instructions report success and failure is here too: the flags, and the erro
 current VMCS (SDM 3, "VMX Instruction Reference", "Conventions").
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 from ntsim.abi import vmx_constants as abi
@@ -39,7 +40,8 @@ class VmxState:
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
     the VMCS, and `injection` is an event that waits for its first instruction boundary;
     `segments` is what VM entry loaded into the segment registers, None once they may have changed;
-    `retired` is how many instructions the last run took.
+    `retired` is how many instructions the last run took. `new_frame` gives the physical address of a
+    page frame for the engine's nested tables: guests with EPT need it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class VmxState:
         self.injection: Event | None = None
         self.segments: SegmentState | None = None
         self.retired = 0
+        self.new_frame: Callable[[], int] | None = None
 
     def enter_guest(
         self, start: GuestStart, segments: SegmentState, injection: Event | None

@@ -9,7 +9,7 @@ misconfiguration an `EptFault`.
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.capabilities import VmxCapabilities
-from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE, Ept
+from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE, Ept, EptFault
 from ntsim.hw.vmx.protocols import VmxProcessor
 from ntsim.hw.vmx.vmcs import peek, poke
 
@@ -28,6 +28,7 @@ class GuestMemory:
         self, processor: VmxProcessor, capabilities: VmxCapabilities, ept: Ept | None
     ) -> None:
         self._processor, self._capabilities, self._ept = processor, capabilities, ept
+        self._trace: list[int] | None = None
 
     def read(self, linear: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes at `linear`."""
@@ -56,6 +57,23 @@ class GuestMemory:
         if self._ept is None:
             return physical
         return self._ept.translate(physical, access, linear)
+
+    def touches(self, linear: int, physical: int) -> bool | None:
+        """How the translation of `linear` touches the guest-physical page of `physical`.
+
+        True: it reads a paging structure there; False: `linear` itself is there; None: not at all.
+        """
+        self._trace = trace = []
+        try:
+            found = self._guest_physical(linear, READ, user=False)
+        except (ProcessorException, EptFault):
+            found = None
+        finally:
+            self._trace = None
+        page = physical >> 12
+        if any(place >> 12 == page for place in trace):
+            return True
+        return None if found is None or found >> 12 != page else False
 
     def _guest_physical(self, linear: int, access: int, user: bool) -> int:
         p = self._processor
@@ -91,7 +109,8 @@ class GuestMemory:
             table = entry & _FRAME
         if self._refused(grants, forbids, access, user):
             raise self._fault(linear, access, user, present=True)
-        self._mark(path, size, access)
+        if self._trace is None:
+            self._mark(path, size, access)
         mask = (1 << shift) - 1
         return entry & _FRAME & ~mask | linear & mask
 
@@ -111,6 +130,8 @@ class GuestMemory:
         return ProcessorException(abi.VECTOR_PF, code, linear, f"at linear {linear:#x}")
 
     def _entry(self, place: int, size: int, linear: int) -> int:
+        if self._trace is not None:
+            self._trace.append(place)
         if self._ept is not None:
             place = self._ept.translate(place, READ, linear, of_structure=True)
         return int.from_bytes(peek(self._processor.memory, place, size), "little")

@@ -1,16 +1,66 @@
-"""Guest-physical memory of a guest with EPT: the engine's nested tables, filled as EPT allows."""
+"""Guest-physical memory of a guest with EPT: the engine's nested tables, filled as EPT allows.
+
+The nested tables have AMD's format and lie in page frames that the machine sets aside. They start
+empty; each nested fault walks the EPT structures and maps one page with the rights found there, or
+is an EPT violation or misconfiguration. They play the part of the processor's cached mappings: they
+are emptied by INVEPT and when another EPT pointer comes into use.
+
+The engine writes to a guest's paging structures while it walks them, so nested tables that make one
+read-only fault where silicon would only read it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from ntsim.hw.vmx.exit_information import ExitInformation
-from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.guest.ept import FETCH, WRITE, EptPage
+from ntsim.hw.vmx.protocols import Memory
 
-if TYPE_CHECKING:
-    from ntsim.hw.engine import Exit
+_PRESENT, _WRITABLE, _USER, _LARGE, _NX = 1 << 0, 1 << 1, 1 << 2, 1 << 7, 1 << 63
+_FRAME = 0x000F_FFFF_FFFF_F000
+_TABLE_RIGHTS = _PRESENT | _WRITABLE | _USER
+_SHIFTS = (39, 30, 21, 12)
+_EMPTY = bytes(0x1000)
 
 
-def nested_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
-    """The engine's nested tables lack the page."""
-    raise AssertionError(f"nested fault at {exit_.address:#x} without EPT")
+class NestedTables:
+    """One set of nested tables; `new_frame` gives the physical address of a frame to use."""
+
+    def __init__(self, memory: Memory, new_frame: Callable[[], int]) -> None:
+        self._memory, self._new_frame = memory, new_frame
+        self._frames: list[int] = []
+        self._used = 0
+        self.root = self._take()
+
+    def _take(self) -> int:
+        """An empty frame, used before if there is one."""
+        if self._used == len(self._frames):
+            self._frames.append(self._new_frame())
+        frame = self._frames[self._used]
+        self._memory.write(frame, _EMPTY)
+        self._used += 1
+        return frame
+
+    def clear(self) -> None:
+        """Forget every mapping; the root stays where it is."""
+        self._used = 0
+        self.root = self._take()
+
+    def map(self, address: int, page: EptPage) -> None:
+        """Map the page of `page` that holds guest-physical `address`: 4 KBytes, or 2 MBytes."""
+        last = 21 if page.size >= 1 << 21 else 12
+        table = self.root
+        for shift in _SHIFTS:
+            place = table + (address >> shift & 0x1FF) * 8
+            if shift == last:
+                break
+            entry = int.from_bytes(self._memory.read(place, 8), "little")
+            if not entry & _PRESENT:
+                entry = self._take() | _TABLE_RIGHTS
+                self._memory.write(place, entry.to_bytes(8, "little"))
+            table = entry & _FRAME
+        frame = (page.frame | address & page.size - 1) & -1 << last
+        entry = frame | _PRESENT | _USER | (_LARGE if last == 21 else 0)
+        entry |= _WRITABLE if page.rights & WRITE else 0
+        entry |= 0 if page.rights & FETCH else _NX
+        self._memory.write(place, entry.to_bytes(8, "little"))

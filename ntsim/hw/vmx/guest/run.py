@@ -21,7 +21,7 @@ from ntsim.hw.vmx.guest import (
 )
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_event
-from ntsim.hw.vmx.guest.nested import nested_fault
+from ntsim.hw.vmx.guest.nested_faults import nested_fault
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.interruption import Event
 

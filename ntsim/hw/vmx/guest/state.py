@@ -15,6 +15,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.guest.ept import Ept
 from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.memory import GuestMemory
+from ntsim.hw.vmx.guest.nested import NestedTables
 from ntsim.hw.vmx.transition import SegmentState, segment_state
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Guest:
         self.pin = self.primary = self.secondary = 0
         self.memory = GuestMemory(self.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
+        self.nested: NestedTables | None = None
 
     @property
     def world(self) -> World:
@@ -64,7 +66,7 @@ class Guest:
         self.secondary = self.get(abi.SECONDARY_VM_EXEC_CONTROL) if activated else 0
         self._set_up_ept()
         if self.vmx.translations_invalid:
-            self.engine.flush_tlb()
+            self._forget_translations()
             self.vmx.translations_invalid = False
         self.load()
 
@@ -75,6 +77,16 @@ class Guest:
         memory, capabilities = self.processor.memory, self.vmx.capabilities
         self.ept = None if pointer is None else Ept(pointer, capabilities, memory)
         self.memory = GuestMemory(self.processor, capabilities, self.ept)
+        if self.ept is not None and self.nested is None:
+            new_frame = self.vmx.new_frame
+            assert new_frame is not None, "EPT needs page frames for nested tables: set new_frame"
+            self.nested = NestedTables(memory, new_frame)
+        self._forget_translations()
+
+    def _forget_translations(self) -> None:
+        if self.nested is not None:
+            self.nested.clear()
+        self.engine.flush_tlb()
 
     def load(self) -> None:
         """The engine's view from the processor's registers."""
@@ -102,7 +114,7 @@ class Guest:
         self._hidden.remember()
 
     def _nested_root(self) -> int | None:
-        return None
+        return self.nested.root if self.ept is not None and self.nested is not None else None
 
     def _intercepts(self) -> Intercept:
         """What need not stop the engine executes there."""

@@ -1,0 +1,38 @@
+"""A nested fault of the engine: one more page to map, or an EPT violation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE, EptFault
+from ntsim.hw.vmx.guest.operands import linear_candidates
+from ntsim.hw.vmx.guest.state import Guest
+
+if TYPE_CHECKING:
+    from ntsim.hw.engine import Exit
+
+_FAULT_WRITE, _FAULT_FETCH = 1 << 1, 1 << 4
+
+
+def nested_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """Map what EPT allows; EptFault where it does not."""
+    assert guest.ept is not None and guest.nested is not None, f"nested fault without EPT: {exit_}"
+    code = exit_.error_code or 0
+    access = FETCH if code & _FAULT_FETCH else WRITE if code & _FAULT_WRITE else READ
+    page = guest.ept.walk(exit_.address)
+    if access & ~page.rights or not page.rights & READ:
+        raise _violation(guest, exit_.address, access, page.rights)
+    guest.nested.map(exit_.address, page)
+    guest.engine.flush_tlb()
+    return None
+
+
+def _violation(guest: Guest, address: int, access: int, rights: int) -> EptFault:
+    """The violation with its linear address: the operand whose translation touches `address`."""
+    assert guest.ept is not None
+    for linear in linear_candidates(guest, access):
+        of_structure = guest.memory.touches(linear, address)
+        if of_structure is not None:
+            return guest.ept.violation(address, access, rights, linear, of_structure=of_structure)
+    return guest.ept.violation(address, access, rights, None)
