@@ -94,7 +94,7 @@ def _processor_state(nt: Kernel, number: int) -> ProcessorState:
     stack: list[StackFrame] = []
     if processor is not nt.il.current and processor.greenlet is not None:
         frame = processor.greenlet.gr_frame
-        stack = frames.capture(nt, frame) if frame is not None else []
+        stack = frames.capture(nt, frame, processor.greenlet) if frame is not None else []
         lay_out(nt, stack, thread)
     return ProcessorState(
         number, thread.text, thread.process.name, processor.cr8, processor.rflags, processor.cr0,

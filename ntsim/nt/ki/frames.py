@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from greenlet import getcurrent, greenlet
+
+from ntsim.hw.interleave import MachineGreenlet
+
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.mm.images import Image
@@ -64,10 +68,20 @@ def nt_symbol_name(name: str) -> str | None:
     return None
 
 
-def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+def frames_from(frame: FrameType | None, stack: greenlet | None = None) -> Iterator[FrameType]:
+    """Frames from `frame` outwards, across host stacks that a saved stack put on top of another.
+
+    `stack` is the greenlet that `frame` is on, the running one by default.
+    """
+    below: Any = stack or getcurrent()
+    while True:
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        below = below.parent
+        if not isinstance(below, MachineGreenlet):
+            return
+        frame = below.gr_frame
 
 
 def describe_frame(nt: Kernel, frame: FrameType, lasti: int, line: int) -> StackFrame | None:
@@ -113,10 +127,12 @@ def _arguments(frame: FrameType) -> Iterator[int]:
         yield int(value) & 0xFFFF_FFFF_FFFF_FFFF if isinstance(value, int) else 0
 
 
-def capture(nt: Kernel, frame: FrameType | None = None) -> list[StackFrame]:
-    """The stack of the running code, innermost first, or from `frame` outwards."""
+def capture(
+    nt: Kernel, frame: FrameType | None = None, stack: greenlet | None = None
+) -> list[StackFrame]:
+    """The stack of the running code, innermost first, or from `frame` (on `stack`) outwards."""
     start = frame or sys._getframe(1)
-    found = (describe_frame(nt, f, f.f_lasti, f.f_lineno) for f in frames_from(start))
+    found = (describe_frame(nt, f, f.f_lasti, f.f_lineno) for f in frames_from(start, stack))
     return [f for f in found if f is not None]
 
 
@@ -143,12 +159,10 @@ def instruction_pointer(nt: Kernel) -> StackFrame | None:
 
 def source_line(nt: Kernel) -> str:
     """`eh.py:120 run_vcpu` of the innermost driver or app frame; empty if there is none."""
-    frame: FrameType | None = sys._getframe(2)
     files = nt.host.files
-    while frame is not None:
+    for frame in frames_from(sys._getframe(2)):
         code = frame.f_code
         name = files.get(code.co_filename)
         if name is not None:
             return f"{name}:{frame.f_lineno} {code.co_name}"
-        frame = frame.f_back
     return ""
