@@ -40,8 +40,8 @@ class VmxState:
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
     the VMCS, and `injection` is an event that waits for its first instruction boundary;
     `segments` is what VM entry loaded into the segment registers, None once they may have changed;
-    `retired` is how many instructions the last run took. `new_frame` gives the physical address of a
-    page frame for the engine's nested tables: guests with EPT need it.
+    `retired` is how many instructions the last run took. `new_frame` gives the physical address of
+    a page frame for the engine's nested tables: guests with EPT need it.
     """
 
     def __init__(
@@ -61,16 +61,24 @@ class VmxState:
         self.injection: Event | None = None
         self.segments: SegmentState | None = None
         self.retired = 0
+        self.entered = self.launching = False
         self.new_frame: Callable[[], int] | None = None
 
     def enter_guest(
-        self, start: GuestStart, segments: SegmentState, injection: Event | None
+        self,
+        start: GuestStart,
+        segments: SegmentState,
+        injection: Event | None,
+        *,
+        launching: bool,
     ) -> None:
         """What the guest's first instruction boundary finds."""
+        self.launching = launching
         self.activity, self.interruptibility, self.pending_debug = start
         self.segments = segments
         self.injection = injection
         self.mode = VmxMode.NON_ROOT
+        self.entered = True
 
     def leave_guest(self) -> None:
         """Nothing is pending in root operation."""

@@ -44,6 +44,7 @@ def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> 
     if isinstance(fields, RecordingFields):
         fields.asked.update(LOADED_FIELDS)
         _report_unwritten(state, fields)
+    launching = not vmcs.launched
     vmcs.launched, vmcs.launch_session = True, state.session
     state.enter_guest(
         start,
@@ -53,6 +54,7 @@ def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> 
             vmcs.get(abi.VM_ENTRY_EXCEPTION_ERROR_CODE),
             vmcs.get(abi.VM_ENTRY_INSTRUCTION_LEN),
         ),
+        launching=launching,
     )
     state.observer(VmEntered(processor.number, vmcs.address, instruction, processor.rip))
     return Entered()

@@ -14,13 +14,19 @@ indicator, then data in a format of the implementation's own. Ours:
     +10  every supported field at its own width, in ascending encoding order
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ntsim.abi.vmx_constants import FIELDS, VMCS_HIGH, VMCS_SHADOW_INDICATOR
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.fields import has_high_half, supported_fields
 from ntsim.hw.vmx.protocols import Memory
+
+if TYPE_CHECKING:
+    from ntsim.hw.vmx.guest.code import SeenCode
 
 NO_POINTER = 0xFFFF_FFFF_FFFF_FFFF
 REVISION_OFFSET = 0
@@ -180,6 +186,8 @@ def revision_at(memory: Memory, address: int) -> int:
 class VmcsDirectory:
     """What the processors of one machine share: the layout, and who has which VMCS active.
 
+    `seen_code` is the engine's: the code of all their guests.
+
     Silicon keeps no such list: each processor has its own copies and none asks the others. It is
     here to notice a VMCS that is active on two of them.
     """
@@ -188,6 +196,7 @@ class VmcsDirectory:
         self.capabilities = capabilities
         self.layout = RegionLayout(capabilities)
         self._active_on: dict[int, list[int]] = {}
+        self.seen_code: SeenCode | None = None
 
     def add(self, address: int, processor: int) -> None:
         """The VMCS became active on `processor`."""

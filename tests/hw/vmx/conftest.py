@@ -235,6 +235,28 @@ class GuestRig(Rig):
         self.engine.write_code(CODE_PA + at, raw)
         return raw
 
+    def enable_ept(self, eptp_bits: int = 0x1E) -> None:
+        """EPT with everything the guest uses mapped to itself, page by page."""
+        self.unit.new_frame = lambda: self.page(0)
+        self.ept_root = self.page(0)
+        for pa in range(0x20_0000, 0x30_0000, 0x1000):
+            self.set_ept(pa, pa | 0x37)
+        self.control(f.CPU_BASED_VM_EXEC_CONTROL, f.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS)
+        self.control(f.SECONDARY_VM_EXEC_CONTROL, f.SECONDARY_ENABLE_EPT)
+        self.write_fields({f.EPT_POINTER: self.ept_root | eptp_bits})
+
+    def set_ept(self, address: int, entry: int, level: int = 1) -> None:
+        """Write the EPT entry of a guest-physical address at `level`, with tables on the way."""
+        table, words = self.ept_root, self.ram.u64
+        for depth in (4, 3, 2, 1):
+            place = table + (address >> 3 + 9 * depth & 0x1FF) * 8
+            if depth == level:
+                words[place >> 3] = entry
+                return
+            if not words[place >> 3]:
+                words[place >> 3] = self.page(0) | 7
+            table = words[place >> 3] & ~0xFFF
+
     def launch(self, code: str | bytes | None = None, **gpr: int) -> GuestExit:
         """VMLAUNCH and run to the first exit."""
         if code is not None:

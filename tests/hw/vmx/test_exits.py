@@ -394,3 +394,28 @@ def test_the_monitor_trap_flag_exits_after_each_instruction(guest):
     assert guest.gpr("rax") == 1
     guest.resume(skip=False)
     assert (guest.gpr("rax"), guest.read(f.GUEST_RIP)) == (2, CODE_VA + 6)
+
+
+class TestWhatTheHostChanges:
+    def test_code_that_the_host_rewrites_between_entries_is_not_stale(self, guest, at):
+        guest.launch("cpuid; mov eax, 1; hlt")
+        guest.ram.write(at["code_pa"] + 3, b"\x02")  # now mov eax, 2
+        assert guest.resume().reason == f.EXIT_REASON_HLT
+        assert guest.gpr("rax") == 2
+
+    def test_page_tables_that_the_host_rewrites_are_not_stale(self, guest, at):
+        guest.launch("mov rax, [rsi]; cpuid; mov rax, [rsi]; hlt", rsi=DATA_VA)
+        other = guest.page(0x5A5A)
+        guest.tables.write(guest.root, DATA_VA, other | 7)
+        guest.resume()
+        assert guest.gpr("rax") == 0x5A5A
+
+    def test_another_guest_at_the_same_address_executes_its_own_code(self, guest, at):
+        guest.launch("mov eax, 1; hlt")
+        first = guest.unit.current_pointer
+        guest.unit.vmclear(first)
+        guest.unit.vmptrld(first)
+        guest.write_fields({f.GUEST_RIP: CODE_VA})
+        guest.ram.write(at["code_pa"], bytes.fromhex("b802000000 f4"))
+        assert guest.launch().reason == f.EXIT_REASON_HLT
+        assert guest.gpr("rax") == 2

@@ -63,7 +63,8 @@ class GuestMemory:
 
         True: it reads a paging structure there; False: `linear` itself is there; None: not at all.
         """
-        self._trace = trace = []
+        trace: list[int] = []
+        self._trace = trace
         try:
             found = self._guest_physical(linear, READ, user=False)
         except (ProcessorException, EptFault):

@@ -1,6 +1,6 @@
-"""Linear addresses that the instruction at RIP may touch: to find the one that a nested fault is of.
+"""Linear addresses that the instruction at RIP may touch, to find the one that faulted.
 
-The engine reports a guest-physical address alone; the exit of an EPT violation has a linear one too.
+The engine reports a guest-physical address alone; an EPT violation has a linear one too.
 """
 
 from __future__ import annotations

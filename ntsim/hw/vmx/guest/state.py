@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.ept import Ept
 from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.memory import GuestMemory
@@ -42,6 +43,9 @@ class Guest:
         self._segments: SegmentState | None = None
         self._rest: tuple[object, ...] = ()
         self._hidden: HiddenState
+        if vmx.directory.seen_code is None:
+            vmx.directory.seen_code = SeenCode(vmx.processor.memory)
+        self._code = vmx.directory.seen_code
         self.pin = self.primary = self.secondary = 0
         self.memory = GuestMemory(self.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
@@ -68,7 +72,22 @@ class Guest:
         if self.vmx.translations_invalid:
             self._forget_translations()
             self.vmx.translations_invalid = False
+        if self.vmx.entered:
+            self.vmx.entered = False
+            self._after_entry()
         self.load()
+
+    def _after_entry(self) -> None:
+        """Page tables and code may have changed while the host ran.
+
+        Without VPIDs a VM entry forgets linear translations (SDM 3, "Operations That Invalidate
+        Cached Mappings"). Code is never stale on silicon; the engine keeps what it translated, so
+        the pages in which the guest was seen are compared with what they held.
+        """
+        if not self.secondary & abi.SECONDARY_ENABLE_VPID:
+            self.engine.flush_tlb()
+        if self._code.changed() or self.vmx.launching:
+            self.engine.invalidate_code()
 
     def _set_up_ept(self) -> None:
         pointer = self.get(abi.EPT_POINTER) if self.secondary & abi.SECONDARY_ENABLE_EPT else None
@@ -130,6 +149,7 @@ class Guest:
     def store(self) -> None:
         """The processor's registers from the engine's view."""
         p, words = self.processor, self.words
+        self._code.saw(self.world, words[RIP], self.registers.cs)
         self.vmx.gpr[:] = words[0:16]
         p.rsp, p.rip, p.rflags = words[RSP], words[RIP], words[RFLAGS]
         if self._hidden.changed():
