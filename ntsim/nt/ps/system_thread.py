@@ -1,8 +1,8 @@
 """System threads: PsCreateSystemThread, PsTerminateSystemThread, and how a thread ends.
 
-A thread ends where it calls PsTerminateSystemThread, however deep that is, or when its start routine
-returns. What it must not leave behind is checked first. Source: WDK PsCreateSystemThread; bug checks
-0x5, 0x20, 0xE9, 0x4000008A; Windows Internals 7, part 1, chapter 4.
+A thread ends where it calls PsTerminateSystemThread, however deep that is, or when its start
+routine returns. What it must not leave behind is checked first. Source: WDK PsCreateSystemThread;
+bug checks 0x5, 0x20, 0xE9, 0x4000008A; Windows Internals 7, part 1, chapter 4.
 """
 
 from __future__ import annotations
