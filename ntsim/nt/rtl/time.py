@@ -1,4 +1,4 @@
-"""System time (100 ns units since 1601) and calendar fields. Source: WDK RtlTimeToTimeFields etc."""
+"""System time (100 ns units since 1601) and calendar fields. Source: WDK RtlTimeToTimeFields."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN, ULONG
+from ntsim.abi.time_fields import TIME_FIELDS
 from ntsim.nt.exports import Out, export
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ EPOCH = date(1601, 1, 1).toordinal()
 LAST_DAY = date.max.toordinal() - EPOCH
 SECONDS_1601_TO_1970 = 11_644_473_600
 SECONDS_1601_TO_1980 = 11_960_006_400
+assert TIME_FIELDS.size == 0x10
 
 
 @export(irql="any")
