@@ -137,6 +137,7 @@ def start_idle(nt: Kernel, processor: Processor) -> None:
     nt.ke.idle_threads.append(thread)
     prcb = nt.prcb[processor.number]._v
     prcb.CurrentThread = prcb.IdleThread = thread.va
+    processor.context = thread
     thread.v.State = RUNNING
     thread.v.Affinity_Mask = 1 << processor.number
     thread.v.NextProcessor = processor.number

@@ -72,13 +72,15 @@ class Processor:
 
     `cr8` is the IRQL of x64 Windows. `budget`, `halted`, `greenlet` and `spinning` belong to the
     interleaver: what is left of the processor's quantum in steps, whether it waits for an
-    interrupt, and the host stack that is executing on it.
+    interrupt, and the host stack that is executing on it;
+    `context` is what the operating system runs on it (the kernel's thread).
     """
 
     __slots__ = (
         "apic",
         "budget",
         "clock",
+        "context",
         "cpl",
         "cr0",
         "cr2",
@@ -157,6 +159,7 @@ class Processor:
         self.halted = False
         self.spinning = False
         self.greenlet: Any = None
+        self.context: Any = None
         self.next_tick = 0
 
     def __repr__(self) -> str:

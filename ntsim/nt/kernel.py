@@ -115,7 +115,7 @@ class Kernel:
     @property
     def thread(self) -> Thread:
         """The thread on the current processor."""
-        return self.ke.threads[self.prcb[self.il.current.number]._v.CurrentThread]
+        return self.il.current.context  # type: ignore[no-any-return]
 
     @property
     def stopped(self) -> bool:
@@ -129,15 +129,18 @@ class Kernel:
         il = self.il
         il.progress += 1
         if self.recorder.enabled:
-            self.recorder.add(kind, (il.now, il.current.number, self.thread.text, "", *fields))
+            processor = il.current
+            text = processor.context.text
+            self.recorder.add(kind, (il.now, processor.number, text, "", *fields))
 
     def emit_at(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, with the driver's or app's line that did it."""
         il = self.il
         il.progress += 1
         if self.recorder.enabled:
-            where = frames.source_line(self)
-            self.recorder.add(kind, (il.now, il.current.number, self.thread.text, where, *fields))
+            processor = il.current
+            text, where = processor.context.text, frames.source_line(self)
+            self.recorder.add(kind, (il.now, processor.number, text, where, *fields))
 
     # Calls into driver code
 

@@ -124,7 +124,7 @@ def ki_swap_thread(nt: Kernel) -> None:
 
 def _switch(nt: Kernel, processor: Processor, new: Thread) -> None:
     prcb = nt.prcb[processor.number]._v
-    old = nt.ke.threads[prcb.CurrentThread]
+    old = nt.thread
     if new is old:
         old.v.State = RUNNING
         return
@@ -141,6 +141,7 @@ def _make_current(nt: Kernel, processor: Processor, new: Thread) -> None:
     """Everything a context switch changes, short of the stack."""
     prcb = nt.prcb[processor.number]._v
     prcb.CurrentThread = new.va
+    processor.context = new
     new.v.State = RUNNING
     new.v.NextProcessor = processor.number
     new.quantum = QUANTUM_TICKS
@@ -156,7 +157,7 @@ def _make_current(nt: Kernel, processor: Processor, new: Thread) -> None:
 
 def ki_start_greenlet(nt: Kernel, thread: Thread) -> MachineGreenlet:
     """The host stack of a thread that has not run yet."""
-    made = MachineGreenlet(lambda: ki_thread_startup(nt, thread), parent=nt.il.hub)
+    made = MachineGreenlet(lambda *_: ki_thread_startup(nt, thread), parent=nt.il.hub)
     made.machine = nt
     nt.greenlets[made] = thread.text
     return made
@@ -189,7 +190,7 @@ def ki_terminate_current(nt: Kernel) -> None:
 def ki_dispatch(nt: Kernel, processor: Processor) -> None:
     """The scheduling half of a dispatch interrupt: switch if somebody better is ready."""
     prcb = nt.prcb[processor.number]._v
-    current = nt.ke.threads[prcb.CurrentThread]
+    current = nt.thread
     idle = nt.ke.idle_threads[processor.number]
     if current is idle or current.v.State != RUNNING:
         return
