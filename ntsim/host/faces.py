@@ -8,6 +8,7 @@ left them out; stored through, when all were given.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -257,9 +258,9 @@ def make_unmodelled(name: str) -> Callable[..., Any]:
     return face
 
 
-def _trampoline(*arguments):  # type: ignore[no-untyped-def]
+def _trampoline(*arguments, **named):  # type: ignore[no-untyped-def]
     """Every face before its first call; runs with globals of its own."""
-    return __build__(*arguments)  # type: ignore[name-defined]  # noqa: F821
+    return __build__(*arguments, **named)  # type: ignore[name-defined]  # noqa: F821
 
 
 def lazy_face(name: str, build: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
@@ -272,17 +273,26 @@ def lazy_face(name: str, build: Callable[[], Callable[..., Any]]) -> Callable[..
     face = FunctionType(_trampoline.__code__, space, name)
     face.__qualname__ = name
 
-    def first(*arguments: Any) -> Any:
+    def first(*arguments: Any, **named: Any) -> Any:
         made = build()
         if isinstance(made, FunctionType) and not made.__closure__:
             space.update(made.__globals__)
             face.__code__ = made.__code__
         else:
             space["__build__"] = made
-        return made(*arguments)
+        _check_count(made, name, len(arguments) + len(named))
+        return made(*arguments, **named)
 
     space["__build__"] = first
     return face
+
+
+def _check_count(made: Callable[..., Any], name: str, given: int) -> None:
+    """The first call's arguments, counted here because the frame that would complain is ours."""
+    code = made.__code__
+    if not code.co_flags & inspect.CO_VARARGS and given != code.co_argcount:
+        names = ", ".join(code.co_varnames[: code.co_argcount])
+        raise caller_error(f"{name}({names}): {given} arguments were given")
 
 
 @cache
