@@ -8,7 +8,6 @@ left them out; stored through, when all were given.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -38,6 +37,8 @@ _ROUTINE = re.compile(
     r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|_FUNCTION)\w*$|^PIO_CSQ_"
 )
 _FAILED = 0xC000_0000
+MISSING = object()
+"""Stands for an argument that was not given."""
 
 
 def coerce_pointer(nt: Any, value: Any, cls: type[Pointer], where: str) -> Any:
@@ -143,7 +144,15 @@ def _environment(export: Export) -> dict[str, Any]:
 def _plain_face(export: Export, name: str) -> Callable[..., Any]:
     names = [p for p, _ in export.parameters]
     space = _environment(export)
-    lines = [f"def {name}({', '.join(names)}):", _PROLOGUE.format(name=name)]
+    space.update(MISSING=MISSING, wrong_count=wrong_count, names=tuple(names))
+    header = "".join(f"{each}=MISSING, " for each in names)
+    given = "(" + "".join(f"{each}, " for each in names) + "*extra)"
+    short = f"{names[-1]} is MISSING or extra" if names else "extra"
+    lines = [
+        f"def {name}({header}*extra):",
+        f"    if {short}: raise wrong_count({name!r}, names, {given})",
+        _PROLOGUE.format(name=name),
+    ]
     for index, (parameter, kind) in enumerate(export.parameters):
         line, used = _conversion(parameter, kind, index, f"{parameter} of {name}")
         space.update(used)
@@ -277,22 +286,20 @@ def lazy_face(name: str, build: Callable[[], Callable[..., Any]]) -> Callable[..
         made = build()
         if isinstance(made, FunctionType) and not made.__closure__:
             space.update(made.__globals__)
-            face.__code__ = made.__code__
+            face.__code__, face.__defaults__ = made.__code__, made.__defaults__
         else:
             space["__build__"] = made
-        _check_count(made, name, len(arguments) + len(named))
         return made(*arguments, **named)
 
     space["__build__"] = first
     return face
 
 
-def _check_count(made: Callable[..., Any], name: str, given: int) -> None:
-    """The first call's arguments, counted here because the frame that would complain is ours."""
-    code = made.__code__
-    if not code.co_flags & inspect.CO_VARARGS and given != code.co_argcount:
-        names = ", ".join(code.co_varnames[: code.co_argcount])
-        raise caller_error(f"{name}({names}): {given} arguments were given")
+def wrong_count(name: str, names: tuple[str, ...], given: tuple[Any, ...]) -> Exception:
+    """The error of a call with too few or too many arguments."""
+    count = sum(value is not MISSING for value in given)
+    error: Exception = caller_error(f"{name}({', '.join(names)}): {count} arguments were given")
+    return error
 
 
 @cache
