@@ -21,7 +21,7 @@ from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
-from ntsim.nt.mm.images import Image
+from ntsim.nt.mm.images import Image, code_size
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 
 DATA_PAGES = 16
@@ -57,7 +57,7 @@ class PythonHost:
 
     def _image_of_file(self, path: Path, name: str | None) -> tuple[Image, Callable[..., Any]]:
         file_name = name or path.with_suffix(".sys").name
-        image = self._map(file_name, sum(len(c.co_code) + 32 for c in _codes_below(path)))
+        image = self._map(file_name, sum(code_size(c) + 32 for c in _codes_below(path)))
         modules = PrivateModules(path, self.point, self.split, {IMAGE_MARK: image})
         self.loading.append(image)
         try:
@@ -90,7 +90,7 @@ class PythonHost:
             for each in all_codes(compiled):
                 if each.co_name != "<module>":
                     image.add_symbol(
-                        each.co_qualname.replace(".<locals>", ""), len(each.co_code) + 2, each
+                        each.co_qualname.replace(".<locals>", ""), code_size(each), each
                     )
         entry = module.__dict__.get("DriverEntry")
         if entry is None or not callable(entry):
@@ -157,7 +157,7 @@ class PythonHost:
             if symbol.address in self.routines:
                 symbol = image.add_symbol(symbol.name, 16)
         elif code is not None:
-            symbol = image.add_symbol(label, len(code.co_code) + 2, code)
+            symbol = image.add_symbol(label, code_size(code), code)
         else:
             symbol = image.add_symbol(label, 16)
         image.addresses[function] = symbol.address

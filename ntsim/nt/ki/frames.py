@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent, greenlet
 
 from ntsim.hw.interleave import MachineGreenlet
+from ntsim.nt.mm.images import line_offset
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -84,7 +85,7 @@ def frames_from(frame: FrameType | None, stack: greenlet | None = None) -> Itera
         frame = below.gr_frame
 
 
-def describe_frame(nt: Kernel, frame: FrameType, lasti: int, line: int) -> StackFrame | None:
+def describe_frame(nt: Kernel, frame: FrameType, line: int) -> StackFrame | None:
     """The StackFrame of a Python frame, None if it is none of the three kinds."""
     code = frame.f_code
     module = frame.f_globals.get("__name__", "")
@@ -92,20 +93,20 @@ def describe_frame(nt: Kernel, frame: FrameType, lasti: int, line: int) -> Stack
         name = nt_symbol_name(code.co_name)
         if name is None:
             return None
-        return _make(nt.nt_image, code, name, frame, lasti, line, False)
+        return _make(nt.nt_image, code, name, frame, line, False)
     found = nt.host.locate(frame)
     if found is None:
         return None
     image, name, user = found
-    return _make(image, code, name, frame, lasti, line, user)
+    return _make(image, code, name, frame, line, user)
 
 
 def _make(
-    image: Image, code: Any, name: str, frame: FrameType, lasti: int, line: int, user: bool
+    image: Image, code: Any, name: str, frame: FrameType, line: int, user: bool
 ) -> StackFrame:
     symbol = image.slot_of(code, name)
     fixed = image.addresses.get(code)
-    offset = (fixed - symbol.address) if fixed is not None else max(lasti, 0)
+    offset = (fixed - symbol.address) if fixed is not None else line_offset(code, line)
     size = HOME_SPACE + 8 * (code.co_nlocals + code.co_stacksize & ~1) + 8
     size = -(-size // 16) * 16
     arguments = tuple(_arguments(frame))
@@ -132,7 +133,7 @@ def capture(
 ) -> list[StackFrame]:
     """The stack of the running code, innermost first, or from `frame` (on `stack`) outwards."""
     start = frame or sys._getframe(1)
-    found = (describe_frame(nt, f, f.f_lasti, f.f_lineno) for f in frames_from(start, stack))
+    found = (describe_frame(nt, f, f.f_lineno) for f in frames_from(start, stack))
     return [f for f in found if f is not None]
 
 
@@ -143,7 +144,7 @@ def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[Stack
     while step is not None:
         steps.append(step)
         step = step.tb_next
-    inner = [describe_frame(nt, s.tb_frame, s.tb_lasti, s.tb_lineno) for s in reversed(steps)]
+    inner = [describe_frame(nt, s.tb_frame, s.tb_lineno) for s in reversed(steps)]
     outer = steps[0].tb_frame.f_back if steps else None
     return [f for f in inner if f is not None] + (capture(nt, outer) if outer else [])
 
@@ -151,7 +152,7 @@ def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[Stack
 def instruction_pointer(nt: Kernel) -> StackFrame | None:
     """The innermost frame that has an address: what RIP is to the kernel."""
     for frame in frames_from(sys._getframe(1)):
-        found = describe_frame(nt, frame, frame.f_lasti, frame.f_lineno)
+        found = describe_frame(nt, frame, frame.f_lineno)
         if found is not None and not found.symbol.startswith(("Ki", "Mm", "Mi")):
             return found
     return None

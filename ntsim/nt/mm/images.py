@@ -1,7 +1,8 @@
 """Loaded images: nt, hal, drivers and user modules, with addresses for every routine.
 
-A Python routine has an address like any other: its code object gets a slot in its image's .text, and
-the address of a line is the slot plus the offset of its bytecode. So stacks, `MajorFunction` tables
+A Python routine has an address like any other: its code object gets a slot in its image's .text, four
+bytes for each of its source lines, and an instruction pointer in it is the slot plus four times the
+line. (Not the bytecode's offset: it changes with Python's version and with how warm the code is.) So stacks, `MajorFunction` tables
 and dumps name Python code as module!symbol+offset. Kernel images are KLDR_DATA_TABLE_ENTRY bytes on
 PsLoadedModuleList.
 """
@@ -15,8 +16,20 @@ from types import CodeType
 from typing import Any
 
 SLOT_ALIGNMENT = 16
+BYTES_PER_LINE = 4
 EXPORT_BODY = 32
 """An export's body in memory; the slot of the Python code behind it starts after these bytes."""
+
+
+def code_size(code: CodeType) -> int:
+    """Bytes of .text that a code object takes."""
+    lines = [line for _, _, line in code.co_lines() if line is not None]
+    return BYTES_PER_LINE * (max(lines, default=code.co_firstlineno) - code.co_firstlineno + 2)
+
+
+def line_offset(code: CodeType, line: int) -> int:
+    """Offset in its slot of the instruction pointer when `line` is being executed."""
+    return BYTES_PER_LINE * (max(line, code.co_firstlineno) - code.co_firstlineno + 1)
 
 
 @dataclass(slots=True)
@@ -72,7 +85,7 @@ class Image:
 
     def slot_of(self, code: CodeType, name: str) -> Symbol:
         """The slot of a code object, made on first use."""
-        return self.slots.get(code) or self.add_symbol(name, len(code.co_code) + 2, code)
+        return self.slots.get(code) or self.add_symbol(name, code_size(code), code)
 
     def find_named(self, name: str) -> Symbol | None:
         """The symbol called `name`."""
