@@ -48,12 +48,16 @@ class Hang(Error):
 
 
 class DriverLoadError(Error):
-    """A driver did not load: its file is unusable or DriverEntry returned an error status."""
+    """A driver did not load: its file is unusable or DriverEntry returned an error status.
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, status)
+    `file` and `line` are where, if that is known; `message` begins with them.
+    """
+
+    def __init__(self, message: str, status: int, file: str = "", line: int = 0) -> None:
+        super().__init__(message, status, file, line)
         self.message = message
         self.status = status
+        self.file, self.line = file, line
 
     def __str__(self) -> str:
         return f"{self.message} (NTSTATUS 0x{self.status:08x})"

@@ -146,7 +146,7 @@ def _plain_face(export: Export, name: str) -> Callable[..., Any]:
     space = _environment(export)
     space.update(MISSING=MISSING, wrong_count=wrong_count, names=tuple(names))
     header = "".join(f"{each}=MISSING, " for each in names)
-    given = "(" + "".join(f"{each}, " for each in names) + "*extra)"
+    given = "(" + "".join(f"{each}, " for each in names) + "*extra,)"
     short = f"{names[-1]} is MISSING or extra" if names else "extra"
     lines = [
         f"def {name}({header}*extra):",

@@ -63,27 +63,26 @@ class PythonHost:
         try:
             module = modules.run(path, path.stem)
         except SourceError as error:
-            self._refuse(image, str(error), ntstatus.STATUS_INVALID_IMAGE_FORMAT, error)
+            place = error.file, error.line
+            self._refuse(image, place, error.message, ntstatus.STATUS_INVALID_IMAGE_FORMAT, error)
         except Error:
             self.discard(image)
             raise
         except Exception as error:
-            line = _last_line(error, modules.files)
-            text = f"{line}: {type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error}"
             missing = isinstance(error, NameError)
             code = (
                 ntstatus.STATUS_PROCEDURE_NOT_FOUND
                 if missing
                 else ntstatus.STATUS_DRIVER_UNABLE_TO_LOAD
             )
-            self._refuse(image, text, code, error)
+            self._refuse(image, _last_line(error, modules.files, path), text, code, error)
         finally:
             self.loading.pop()
         for unknown, file, line_number in modules.unknown_names():
-            text = (
-                f"{file}:{line_number}: {unknown} is neither a routine of Windows nor defined here"
-            )
-            self._refuse(image, text, ntstatus.STATUS_PROCEDURE_NOT_FOUND, None)
+            text = f"{unknown} is neither a routine of Windows nor defined here"
+            place = file, line_number
+            self._refuse(image, place, text, ntstatus.STATUS_PROCEDURE_NOT_FOUND, None)
         for file in modules.files:
             self.files[file] = Path(file).name
         for compiled in modules.codes:
@@ -94,16 +93,19 @@ class PythonHost:
                     )
         entry = module.__dict__.get("DriverEntry")
         if entry is None or not callable(entry):
-            text = f"{path}:1: no DriverEntry(DriverObject, RegistryPath) in this file"
-            self._refuse(image, text, ntstatus.STATUS_DRIVER_ENTRYPOINT_NOT_FOUND, None)
+            text = "no DriverEntry(DriverObject, RegistryPath) in this file"
+            status = ntstatus.STATUS_DRIVER_ENTRYPOINT_NOT_FOUND
+            self._refuse(image, (str(path), 1), text, status, None)
         image.path = str(path)
         return image, entry
 
     def _refuse(
-        self, image: Image, text: str, status: int, cause: BaseException | None
+        self, image: Image, place: tuple[str, int], text: str, status: int, cause: Exception | None
     ) -> NoReturn:
+        """The load fails because of what stands at `place`, (file, line)."""
         self.discard(image)
-        raise DriverLoadError(text, status) from cause
+        file, line = place
+        raise DriverLoadError(f"{file}:{line}: {text}", status, file, line) from cause
 
     def _image_of_callable(
         self, entry: Callable[..., Any], file_name: str
@@ -318,10 +320,10 @@ def _codes_below(path: Path) -> list[CodeType]:
     return found
 
 
-def _last_line(error: BaseException, files: list[str]) -> str:
-    """file:line of the innermost frame in one of the driver's files."""
+def _last_line(error: BaseException, files: list[str], path: Path) -> tuple[str, int]:
+    """(file, line) of the innermost frame in one of the driver's files."""
     steps = [s for s in traceback.extract_tb(error.__traceback__) if s.filename in files]
-    return f"{steps[-1].filename}:{steps[-1].lineno}" if steps else "driver"
+    return (steps[-1].filename, steps[-1].lineno or 1) if steps else (str(path), 1)
 
 
 def _raised_in_ntsim(error: BaseException) -> bool:

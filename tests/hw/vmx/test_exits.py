@@ -396,6 +396,36 @@ def test_the_monitor_trap_flag_exits_after_each_instruction(guest):
     assert (guest.gpr("rax"), guest.read(f.GUEST_RIP)) == (2, CODE_VA + 6)
 
 
+class TestSystemCalls:
+    def test_syscall_goes_to_lstar_and_sysret_comes_back(self, guest, at):
+        p = guest.processor
+        p.write_msr(f.IA32_EFER, 0xD01)
+        p.write_msr(f.IA32_STAR, 0x23 << 48 | 0x10 << 32)
+        p.write_msr(f.IA32_LSTAR, 0xFFFF_F800_0006_0000)
+        p.write_msr(f.IA32_FMASK, f.RFLAGS_IF)
+        guest.engine.write_code(at["handlers_pa"], b"\x48\x0f\x07")  # SYSRET
+        ring_3 = {
+            f.GUEST_CS_SELECTOR: 0x33,
+            f.GUEST_CS_AR_BYTES: 0xA0FB,
+            f.GUEST_SS_SELECTOR: 0x2B,
+            f.GUEST_SS_AR_BYTES: 0xC0F3,
+            f.GUEST_RFLAGS: 0x202,
+        }
+        guest.write_fields(ring_3)
+        found = guest.launch("syscall; cpuid")
+        assert (found.reason, found.rip) == (f.EXIT_REASON_CPUID, CODE_VA + 2)
+        assert (guest.gpr("rcx"), guest.gpr("r11")) == (CODE_VA + 2, 0x202)
+        assert guest.read(f.GUEST_CS_SELECTOR) == 0x33
+        assert guest.read(f.GUEST_RFLAGS) == 0x202
+
+    def test_sysenter_goes_where_its_msrs_say(self, guest):
+        fields = {f.GUEST_SYSENTER_CS: 0x10, f.GUEST_SYSENTER_EIP: 0xFFFF_F800_0006_0000}
+        guest.write_fields(fields | {f.GUEST_SYSENTER_ESP: DATA_VA})
+        found = guest.launch("sysenter")
+        assert (found.reason, found.rip) == (f.EXIT_REASON_HLT, 0xFFFF_F800_0006_0000)
+        assert guest.read(f.GUEST_RSP) == DATA_VA
+
+
 class TestWhatTheHostChanges:
     def test_code_that_the_host_rewrites_between_entries_is_not_stale(self, guest, at):
         guest.launch("cpuid; mov eax, 1; hlt")
@@ -419,3 +449,12 @@ class TestWhatTheHostChanges:
         guest.ram.write(at["code_pa"], bytes.fromhex("b802000000 f4"))
         assert guest.launch().reason == f.EXIT_REASON_HLT
         assert guest.gpr("rax") == 2
+
+
+def test_a_guest_that_faults_for_ever_still_gives_its_quantum_back(guest, at):
+    guest.set_gate(6, ist=1)
+    guest.engine.write_code(at["handlers_pa"] + 16 * 6, b"\x0f\x0b")  # the handler is UD2
+    guest.put("ud2")
+    guest.unit.vmlaunch()
+    assert guest.unit.run_guest(50) is None
+    assert guest.unit.retired >= 50

@@ -134,20 +134,25 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
+    from ntsim.hw.engine import ExitKind
+
     handler = _handlers()[exit_.kind]
     stepped = guest.registers.rflags & abi.RFLAGS_TF
-    before = guest.registers.rip
     try:
         information = handler(guest, exit_)
     except ProcessorException as fault:
-        return raise_event(guest, event_of(fault), fault.address)
+        information = raise_event(guest, event_of(fault), fault.address)
+        guest.vmx.retired += information is None
+        return information
     except EptFault as fault:
         return ept_exit(guest, fault)
     if information is not None:
-        guest.registers.rflags &= ~0 if information.event else ~abi.RFLAGS_RF
+        if information.event is None:
+            guest.registers.rflags &= ~abi.RFLAGS_RF  # it was an instruction that exited
         return information
-    if guest.registers.rip != before and exit_.kind not in _EVENTS:
-        guest.vmx.retired += 1
+    if exit_.kind is not ExitKind.NESTED_FAULT:
+        guest.vmx.retired += 1  # also for an event, so that a loop of faults uses up its quantum
+    if exit_.kind in _INSTRUCTIONS:
         guest.vmx.interruptibility &= ~_SHADOW
         if stepped:
             return raise_event(guest, Event.exception(abi.VECTOR_DB), DR6_BS)
@@ -196,7 +201,8 @@ def _no_memory(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 
 _table: dict[object, _Handler] = {}
-_EVENTS: set[object] = set()
+_INSTRUCTIONS: set[object] = set()
+"""The kinds that are instructions which Python has executed when their handler returns None."""
 
 
 def _handlers() -> dict[object, _Handler]:
@@ -205,7 +211,6 @@ def _handlers() -> dict[object, _Handler]:
         return _table
     from ntsim.hw.engine import ExitKind as K
 
-    _EVENTS.update((K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.SYSCALL, K.SYSRET))
     _table.update(
         {
             K.HLT: plain.hlt,
@@ -238,7 +243,10 @@ def _handlers() -> dict[object, _Handler]:
             **dict.fromkeys(
                 (K.XGETBV, K.RDRAND, K.RDSEED, K.INVPCID, K.GETSEC, K.RSM), plain.undefined
             ),
-            **dict.fromkeys((K.SYSENTER, K.SYSEXIT), plain.undefined),
+            K.SYSENTER: system_calls.sysenter,
+            K.SYSEXIT: system_calls.sysexit,
         }
     )
+    events = {K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.NESTED_FAULT, K.NO_MEMORY}
+    _INSTRUCTIONS.update(_table.keys() - events)
     return _table

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ntsim.hw.engine import Engine, Exit
     from ntsim.hw.vmx.state import VmxState
 
-RSP, RFLAGS, RIP = 4, 16, 17  # places in the engine's register file
+RSP, RFLAGS, RIP, CS, SS = 4, 16, 17, 18, 19  # places in the engine's register file
 _SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 _BLOCKING = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STI_OPCODE = 0xFB
@@ -112,6 +112,7 @@ class Guest:
         p, vmx, words = self.processor, self.vmx, self.words
         words[0:16] = [*vmx.gpr]
         words[RSP], words[RIP], words[RFLAGS] = p.rsp, p.rip, p.rflags
+        words[CS], words[SS] = p.cs.selector, p.ss.selector
         rest = (
             p.cr0, p.cr3, p.cr4, p.efer, p.read_msr(abi.IA32_KERNEL_GS_BASE),
             self.primary, self.secondary, self.ept,

@@ -1,4 +1,4 @@
-"""SYSCALL and SYSRET, which the engine leaves to us (SDM 2, their operation sections)."""
+"""SYSCALL, SYSRET, SYSENTER, SYSEXIT: the engine leaves them to us (SDM 2, their operation)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.state import Guest
-from ntsim.hw.vmx.protocols import RCX
+from ntsim.hw.vmx.protocols import RCX, RDX
 
 if TYPE_CHECKING:
     from ntsim.hw.engine import Exit
@@ -57,6 +57,51 @@ def sysret(guest: Guest, exit_: Exit) -> ExitInformation | None:
     p.cpl = 3
     guest.load()
     return None
+
+
+def sysenter(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """SYSENTER to ring 0, by the three MSRs."""
+    guest.take()
+    p = guest.processor
+    selector = _sysenter_selector(guest)
+    long_mode = bool(p.efer & abi.EFER_LMA)
+    width = (1 << 64) - 1 if long_mode else _FLAT
+    p.rip = p.read_msr(abi.IA32_SYSENTER_EIP) & width
+    p.rsp = p.read_msr(abi.IA32_SYSENTER_ESP) & width
+    p.rflags &= ~(abi.RFLAGS_VM | abi.RFLAGS_IF | abi.RFLAGS_RF)
+    p.cs.set(selector, 0, _FLAT, _CODE_64 if long_mode else _CODE_32)
+    p.ss.set(selector + 8, 0, _FLAT, _DATA)
+    p.cpl = 0
+    guest.load()
+    return None
+
+
+def sysexit(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """SYSEXIT to ring 3: RIP from RDX, RSP from RCX; to 64-bit code with REX.W."""
+    if guest.cpl:
+        raise general_protection("SYSEXIT outside ring 0")
+    instruction = exit_.instruction
+    wide = instruction is not None and instruction.operand_size == 8
+    target, stack = guest.words[RDX], guest.words[RCX]
+    canonical = guest.vmx.capabilities.is_canonical
+    if wide and not (canonical(target) and canonical(stack)):
+        raise general_protection("SYSEXIT to an address that is not canonical")
+    guest.take()
+    p = guest.processor
+    selector = _sysenter_selector(guest) + (32 if wide else 16)
+    p.rip, p.rsp = (target, stack) if wide else (target & _FLAT, stack & _FLAT)
+    p.cs.set(selector | 3, 0, _FLAT, (_CODE_64 if wide else _CODE_32) | _RING_3)
+    p.ss.set(selector + 8 | 3, 0, _FLAT, _DATA | _RING_3)
+    p.cpl = 3
+    guest.load()
+    return None
+
+
+def _sysenter_selector(guest: Guest) -> int:
+    selector = guest.processor.read_msr(abi.IA32_SYSENTER_CS) & 0xFFFC
+    if not selector:
+        raise general_protection("SYSENTER and SYSEXIT with IA32_SYSENTER_CS = 0")
+    return selector
 
 
 def _require_enabled(guest: Guest) -> None:
