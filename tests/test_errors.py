@@ -68,3 +68,10 @@ def test_errors_share_a_base_and_cross_process_boundaries(error: Exception) -> N
 def test_machine_closed_passes_through_except_exception() -> None:
     assert not issubclass(MachineClosed, Exception)
     assert "closed" in str(MachineClosed())
+
+
+def test_a_load_error_knows_the_line_that_is_wrong() -> None:
+    error = ntsim.DriverLoadError("eh.py:3: KeFoo is unknown", 0xC000007A, "eh.py", 3)
+    assert (error.file, error.line) == ("eh.py", 3)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.file, copy.line) == ("eh.py", 3)
