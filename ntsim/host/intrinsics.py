@@ -161,7 +161,7 @@ def _disable() -> None:
     nt, processor = _privileged("_disable")
     if processor.rflags & RFLAGS_IF:
         nt.emit_at(InterruptsDisabled, "CLI")
-        nt.disable_interrupts(processor)
+        nt.disable_interrupts(processor, "CLI")
 
 
 @intrinsic

@@ -134,8 +134,8 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
 def handle_exit(nt: Kernel, processor: Processor, happened: GuestExit) -> Any:
     """Call the routine at HOST_RIP; when it returns, the stub executes VMRESUME."""
     unit = processor.vmx
-    nt.off_since.setdefault(processor.number, nt.il.now)
     reason = vmx.exit_reason_name(happened.reason)
+    nt.disable_interrupts(processor, f"the VM exit ({reason})")
     nt.emit(VmExited, reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")

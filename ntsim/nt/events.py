@@ -144,9 +144,10 @@ class InterruptsEnabled(Event):
     reason: str
 
 
-@event("interrupts were off for {duration} of 100 ns, until {reason}")
+@event("interrupts were off for {duration} x 100 ns, from {cause} until {reason}")
 class InterruptsHeldOff(Event):
     duration: int
+    cause: str
     reason: str
 
 

@@ -28,6 +28,7 @@ from ntsim.nt.mm.resolve import mm_access_fault
 from ntsim.nt.recorder import Recorder
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
+from ntsim.nt.vf.finding import vf_report
 
 if TYPE_CHECKING:
     from ntsim.nt.cm.registry import Registry
@@ -103,7 +104,7 @@ class Kernel:
         self.findings: list[Any] = []
         self.bugcheck_state: BugCheckState | None = None
         self.failure: BaseException | None = None
-        self.off_since: dict[int, int] = {}
+        self.off_since: dict[int, tuple[int, str]] = {}
         self.verifier: Any = None
         self.engine: Any = None
         self.stubs: dict[str, int] = {}
@@ -240,8 +241,17 @@ class Kernel:
         """ "off", "root" or "non-root", for people."""
         return "off" if processor.vmx is None else processor.vmx.mode_name
 
-    def vf_check_system_service_exit(self, thread: Thread) -> None:
-        """Findings of the verifier at system-call exit."""
+    def interrupts_off_at_exit(self, processor: Processor) -> None:
+        """A system call is about to return with RFLAGS.IF clear; SYSRET hides it from Windows."""
+        since, cause = self.off_since.get(processor.number, (self.il.now, "the driver"))
+        text = (
+            f"{processor} returned from a system call with interrupts off since {cause}, "
+            f"{(self.il.now - since) / 10:.1f} us ago; SYSRET turned them on again. Until then no "
+            "clock tick, IPI or DPC could run here, and a page fault would have been a bug check "
+            "with IRQL 0xFF"
+        )
+        vf_report(self, "interrupts-off-at-system-call-exit", cause, text)
+        self.interrupts_back_on(processor, "SYSRET, which loads the caller's RFLAGS")
 
     def guard_system_thread(self, work: Callable[[], Any]) -> None:
         """Run a system thread's work; an exception nobody catches stops the system."""
@@ -289,15 +299,14 @@ class Kernel:
 
     # RFLAGS.IF
 
-    def disable_interrupts(self, processor: Processor) -> None:
-        """RFLAGS.IF was cleared: remember since when."""
+    def disable_interrupts(self, processor: Processor, cause: str) -> None:
+        """RFLAGS.IF is cleared (a VM exit has cleared it already): remember when and by what."""
         processor.rflags &= ~RFLAGS_IF
-        self.off_since.setdefault(processor.number, self.il.now)
+        self.off_since.setdefault(processor.number, (self.il.now, cause))
 
     def interrupts_back_on(self, processor: Processor, reason: str) -> None:
         """RFLAGS.IF was set: say how long interrupts were off, and take what is pending."""
         processor.rflags |= RFLAGS_IF
-        since = self.off_since.pop(processor.number, None)
-        if since is not None:
-            self.emit_at(InterruptsHeldOff, self.il.now - since, reason)
+        since, cause = self.off_since.pop(processor.number, (self.il.now, "the driver"))
+        self.emit_at(InterruptsHeldOff, self.il.now - since, cause, reason)
         self.il.take_interrupts()

@@ -78,9 +78,8 @@ def ki_system_service_exit(nt: Kernel, thread: Thread, rip: int) -> None:
             nt, bugcodes.APC_INDEX_MISMATCH, rip, v.ApcStateIndex, v.CombinedApcDisable,
             v.TrapFrame + 0x80,
         )  # fmt: skip
-    nt.vf_check_system_service_exit(thread)
     if not processor.rflags & RFLAGS_IF:
-        nt.interrupts_back_on(processor, "SYSRET, which loads the caller's RFLAGS")
+        nt.interrupts_off_at_exit(processor)
     thread.storage = thread.stack_base - TRAP_FRAME_SIZE
     nt.il.step()
 
