@@ -6,6 +6,7 @@ an i7-6700K (VirtualBox, src/VBox/VMM/VMMR3/cpus/Intel_Core_i7_6700K.h), the sam
 dump of a 6820HQ was found. Its CR4_FIXED1 would also have SMXE (bit 14, inferred); SMX is masked.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 NAME = "i7-6820HQ"
@@ -176,6 +177,18 @@ FIRMWARE_MSRS = {
     0x277: 0x0007_0406_0007_0406,  # IA32_PAT
     0x2FF: 0xC06,  # IA32_MTRR_DEF_TYPE: enabled, write-back
 }
+
+
+def masks() -> Iterator[tuple[str, Mask]]:
+    """Every mask with the register it applies to, for people."""
+    for register, found in (
+        ("CPUID.1:ECX", LEAF_1_ECX_MASKS),
+        ("CPUID.1:EDX", LEAF_1_EDX_MASKS),
+        ("CPUID.(7,0):EBX", LEAF_7_EBX_MASKS),
+        *((f"MSR {msr:x}H", found) for msr, found in sorted(CAPABILITY_MASKS.items())),
+    ):
+        for mask in found:
+            yield register, mask
 
 
 def capability_msrs() -> dict[int, int]:

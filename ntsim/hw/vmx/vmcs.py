@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ntsim.abi.vmx_constants import FIELDS, VMCS_HIGH, VMCS_SHADOW_INDICATOR
+from ntsim.errors import ConfigurationError
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.fields import has_high_half, supported_fields
 from ntsim.hw.vmx.protocols import Memory
@@ -65,9 +66,11 @@ class RegionLayout:
         self._fields = struct.Struct("<" + formats)
         self.size = _HEADER.size + self._fields.size
         room = capabilities.region_size
-        assert self.size <= room, (
-            f"{self.size} bytes of VMCS do not fit the {room} of IA32_VMX_BASIC"
-        )
+        if self.size > room:
+            raise ConfigurationError(
+                f"this CPU model's VMCS takes {self.size} bytes: IA32_VMX_BASIC (480H) has to give "
+                f"at least that as region size in bits 44:32, not {room}"
+            )
 
     def unpack(self, region: bytes) -> dict[int, int]:
         """Encoding to value, from the bytes of a region."""

@@ -7,6 +7,7 @@ from ntsim.hw import i7_6820hq as silicon
 from ntsim.hw.cpu_model import DEFAULT, CpuModel, lookup
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.fields import supported_fields
+from ntsim.hw.vmx.vmcs import VmcsDirectory
 
 
 @pytest.fixture
@@ -79,6 +80,18 @@ def test_each_mask_takes_bits_that_silicon_has_and_says_why(msr):
     for mask in silicon.CAPABILITY_MASKS[msr]:
         assert mask.bits & silicon.CAPABILITY_MSRS[msr] == mask.bits, hex(msr)
         assert mask.reason
+
+
+def test_the_list_of_masks_names_each_register_once_for_each_reason():
+    listed = list(silicon.masks())
+    assert ("CPUID.1:ECX", silicon.LEAF_1_ECX_MASKS[0]) in listed
+    assert len(listed) == len({(register, mask.bits) for register, mask in listed})
+
+
+def test_a_region_too_small_for_the_fields_is_a_configuration_error():
+    msrs = dict(DEFAULT.msrs) | {0x480: 0x00DA_0100_0000_0004}
+    with pytest.raises(ConfigurationError, match="480H"):
+        VmcsDirectory(VmxCapabilities.from_msrs(msrs, 39))
 
 
 def test_fields_of_masked_controls_do_not_exist():
