@@ -69,7 +69,7 @@ def ki_satisfy(nt: Kernel, header: Any, thread: Thread) -> int:
     kind = v.Type
     if kind in (SYNCHRONIZATION_EVENT, SYNCHRONIZATION_TIMER):
         v.SignalState = 0
-    elif kind == SEMAPHORE:
+    elif kind in (SEMAPHORE, QUEUE):
         v.SignalState -= 1
     elif kind == MUTANT:
         return _acquire_mutant(nt, header, thread)
