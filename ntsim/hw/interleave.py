@@ -133,7 +133,13 @@ class Interleaver:
             raise MachineClosed
 
     def take_interrupts(self) -> None:
-        """Deliver to the current processor what RFLAGS.IF and CR8 let through, highest first."""
+        """Deliver to the current processor what RFLAGS.IF and CR8 let through, highest first.
+
+        Nothing is delivered while the machine does not run: what the caller of `run` has requested
+        waits for the first turn.
+        """
+        if self.hub is None:
+            return
         processor = self.current
         apic = processor.apic
         while apic.requested and processor.rflags & 0x200:
