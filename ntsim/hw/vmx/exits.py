@@ -49,11 +49,8 @@ def perform(state: VmxState, information: ExitInformation) -> GuestExit:
     start = GuestStart(state.activity, state.interruptibility, state.pending_debug)
     save_guest(processor, vmcs, start, segments_changed=state.segments is None)
     why = information.why
-    failed = msr_areas.store(
-        processor,
-        vmcs.get(abi.VM_EXIT_MSR_STORE_ADDR),
-        vmcs.get(abi.VM_EXIT_MSR_STORE_COUNT),
-    )
+    count = vmcs.values[abi.VM_EXIT_MSR_STORE_COUNT]
+    failed = count and msr_areas.store(processor, vmcs.get(abi.VM_EXIT_MSR_STORE_ADDR), count)
     aborted = _abort(state, ABORT_STORE_MSR, f"MSR-store entry {failed}") if failed else 0
     aborted = aborted or _to_host(state, vmcs)
     number, reason = processor.number, information.reason
@@ -81,11 +78,8 @@ def _to_host(state: VmxState, vmcs: Vmcs) -> int:
     load_host(state.processor, vmcs)
     state.mode = VmxMode.ROOT
     state.leave_guest()
-    failed = msr_areas.load(
-        state.processor,
-        vmcs.get(abi.VM_EXIT_MSR_LOAD_ADDR),
-        vmcs.get(abi.VM_EXIT_MSR_LOAD_COUNT),
-    )
+    count = vmcs.values[abi.VM_EXIT_MSR_LOAD_COUNT]
+    failed = count and msr_areas.load(state.processor, vmcs.get(abi.VM_EXIT_MSR_LOAD_ADDR), count)
     return _abort(state, ABORT_LOAD_MSR, f"MSR-load entry {failed}") if failed else 0
 
 

@@ -33,11 +33,8 @@ def enter(state: VmxState, instruction: str) -> Entered | GuestExit | VmFailInva
 def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> Entered | GuestExit:
     processor = state.processor
     start, segments = load_guest(processor, vmcs)
-    failed = msr_areas.load(
-        processor,
-        vmcs.get(abi.VM_ENTRY_MSR_LOAD_ADDR),
-        vmcs.get(abi.VM_ENTRY_MSR_LOAD_COUNT),
-    )
+    count = vmcs.values[abi.VM_ENTRY_MSR_LOAD_COUNT]
+    failed = count and msr_areas.load(processor, vmcs.get(abi.VM_ENTRY_MSR_LOAD_ADDR), count)
     if failed:
         reason = abi.EXIT_REASON_ENTRY_FAIL_MSR_LOADING
         return fail_entry(state, reason, failed, None, f"MSR-load entry {failed} is refused")
@@ -49,11 +46,7 @@ def _load(state: VmxState, vmcs: Vmcs, fields: VmcsFields, instruction: str) -> 
     state.enter_guest(
         start,
         segments,
-        Event.from_field(
-            vmcs.get(abi.VM_ENTRY_INTR_INFO_FIELD),
-            vmcs.get(abi.VM_ENTRY_EXCEPTION_ERROR_CODE),
-            vmcs.get(abi.VM_ENTRY_INSTRUCTION_LEN),
-        ),
+        _injected(vmcs),
         launching=launching,
     )
     state.observer(VmEntered(processor.number, vmcs.address, instruction, processor.rip))
@@ -65,3 +58,14 @@ def _report_unwritten(state: VmxState, fields: RecordingFields) -> None:
     if unwritten:
         number = state.processor.number
         state.observer(VmEntryUsedUnwritten(number, fields.address, unwritten))
+
+
+def _injected(vmcs: Vmcs) -> Event | None:
+    values = vmcs.values
+    if not values[abi.VM_ENTRY_INTR_INFO_FIELD] & abi.INTR_INFO_VALID:
+        return None
+    return Event.from_field(
+        values[abi.VM_ENTRY_INTR_INFO_FIELD],
+        values[abi.VM_ENTRY_EXCEPTION_ERROR_CODE],
+        values[abi.VM_ENTRY_INSTRUCTION_LEN],
+    )

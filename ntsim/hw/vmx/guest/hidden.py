@@ -7,22 +7,18 @@ time first: nearly always they are the same.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ntsim.hw.engine import World
+from ntsim.hw.engine import World
+from ntsim.hw.engine.layout import INHIBIT_INTERRUPTS, ProcessorFields
 
 
 class HiddenState:
     """The bytes of one world's segment registers and descriptor tables."""
 
     def __init__(self, world: World) -> None:
-        from ntsim.hw.engine.layout import INHIBIT_INTERRUPTS, ProcessorFields
-
         self._native, self._slot = world.native, world.slot
         saved = world.slot.processor
         self._kernel_gs_base, self._fields = saved.kernel_gs_base, saved.fields
-        self._inhibit = INHIBIT_INTERRUPTS
         first, end = ProcessorFields.segments.offset, ProcessorFields.cr.offset
         address = ctypes.addressof(saved.fields) + first
         self._bytes = (ctypes.c_char * (end - first)).from_address(address)
@@ -43,4 +39,4 @@ class HiddenState:
     def interrupt_shadow(self) -> bool:
         """Interrupts are held off for one instruction."""
         self._native.processor(self._slot)
-        return bool(self._fields.hflags & self._inhibit)
+        return bool(self._fields.hflags & INHIBIT_INTERRUPTS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.engine import Exit
+from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.events import GuestMetEngineLimit
 from ntsim.hw.vmx.exit_information import ExitInformation
@@ -25,10 +26,7 @@ from ntsim.hw.vmx.guest.nested_faults import nested_fault
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.interruption import Event
 
-if TYPE_CHECKING:
-    from ntsim.hw.engine import Exit
-
-_Handler = Callable[[Guest, "Exit"], ExitInformation | None]
+_Handler = Callable[[Guest, Exit], ExitInformation | None]
 _SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
 _MEMORY_FAULTS = (abi.VECTOR_PF, abi.VECTOR_GP, abi.VECTOR_SS)
@@ -116,14 +114,12 @@ def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | No
 
 def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     """One run of the engine, and whatever stopped it."""
-    from ntsim.hw.engine import ExitKind
-
     stepping = guest.primary & _STEPPING
     if guest.vmx.interruptibility & _SHADOW and _watched(guest):
         steps = 1  # what waits is let through behind the next instruction
     exit_ = guest.engine.run(guest.world, guest.registers, 1 if stepping else steps)
     guest.vmx.retired += exit_.retired
-    if exit_.kind is not ExitKind.QUANTUM_END:
+    if exit_.kind is not K.QUANTUM_END:
         information = _stopped(guest, exit_)
         if information is not None:
             return information
@@ -134,9 +130,7 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
-    from ntsim.hw.engine import ExitKind
-
-    handler = _handlers()[exit_.kind]
+    handler = _HANDLERS[exit_.kind]
     stepped = guest.registers.rflags & abi.RFLAGS_TF
     try:
         information = handler(guest, exit_)
@@ -150,7 +144,7 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
         if information.event is None:
             guest.registers.rflags &= ~abi.RFLAGS_RF  # it was an instruction that exited
         return information
-    if exit_.kind is not ExitKind.NESTED_FAULT:
+    if exit_.kind is not K.NESTED_FAULT:
         guest.vmx.retired += 1  # also for an event, so that a loop of faults uses up its quantum
     if exit_.kind in _INSTRUCTIONS:
         guest.vmx.interruptibility &= ~_SHADOW
@@ -200,53 +194,37 @@ def _no_memory(guest: Guest, exit_: Exit) -> ExitInformation | None:
     return ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT, why=why)
 
 
-_table: dict[object, _Handler] = {}
-_INSTRUCTIONS: set[object] = set()
+_HANDLERS: dict[K, _Handler] = {
+    K.HLT: plain.hlt,
+    K.CPUID: plain.cpuid,
+    K.IO: io.io,
+    K.RDMSR: msrs.rdmsr,
+    K.WRMSR: msrs.wrmsr,
+    K.CR_READ: control_registers.cr_read,
+    K.CR_WRITE: control_registers.cr_write,
+    K.DR_READ: control_registers.dr_access,
+    K.DR_WRITE: control_registers.dr_access,
+    K.EXCEPTION: _exception,
+    K.SOFTWARE_INTERRUPT: _software_interrupt,
+    K.RDTSC: msrs.rdtsc,
+    K.RDTSCP: msrs.rdtscp,
+    K.RDPMC: msrs.rdpmc,
+    K.PAUSE: plain.pause,
+    K.INVLPG: plain.invlpg,
+    K.INVD: plain.invd,
+    K.WBINVD: plain.wbinvd,
+    K.DESCRIPTOR_TABLE: tables.descriptor_table,
+    K.VMX_INSTRUCTION: vmx_instructions.vmx_instruction,
+    K.SYSCALL: system_calls.syscall,
+    K.SYSRET: system_calls.sysret,
+    K.NESTED_FAULT: nested_fault,
+    K.NO_MEMORY: _no_memory,
+    K.MONITOR: plain.monitor,
+    K.MWAIT: plain.mwait,
+    K.XSETBV: plain.xsetbv,
+    **dict.fromkeys((K.XGETBV, K.RDRAND, K.RDSEED, K.INVPCID, K.GETSEC, K.RSM), plain.undefined),
+    K.SYSENTER: system_calls.sysenter,
+    K.SYSEXIT: system_calls.sysexit,
+}
+_INSTRUCTIONS = _HANDLERS.keys() - {K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.NESTED_FAULT, K.NO_MEMORY}
 """The kinds that are instructions which Python has executed when their handler returns None."""
-
-
-def _handlers() -> dict[object, _Handler]:
-    """The handler of each kind of exit; made at first use, with the engine."""
-    if _table:
-        return _table
-    from ntsim.hw.engine import ExitKind as K
-
-    _table.update(
-        {
-            K.HLT: plain.hlt,
-            K.CPUID: plain.cpuid,
-            K.IO: io.io,
-            K.RDMSR: msrs.rdmsr,
-            K.WRMSR: msrs.wrmsr,
-            K.CR_READ: control_registers.cr_read,
-            K.CR_WRITE: control_registers.cr_write,
-            K.DR_READ: control_registers.dr_access,
-            K.DR_WRITE: control_registers.dr_access,
-            K.EXCEPTION: _exception,
-            K.SOFTWARE_INTERRUPT: _software_interrupt,
-            K.RDTSC: msrs.rdtsc,
-            K.RDTSCP: msrs.rdtscp,
-            K.RDPMC: msrs.rdpmc,
-            K.PAUSE: plain.pause,
-            K.INVLPG: plain.invlpg,
-            K.INVD: plain.invd,
-            K.WBINVD: plain.wbinvd,
-            K.DESCRIPTOR_TABLE: tables.descriptor_table,
-            K.VMX_INSTRUCTION: vmx_instructions.vmx_instruction,
-            K.SYSCALL: system_calls.syscall,
-            K.SYSRET: system_calls.sysret,
-            K.NESTED_FAULT: nested_fault,
-            K.NO_MEMORY: _no_memory,
-            K.MONITOR: plain.monitor,
-            K.MWAIT: plain.mwait,
-            K.XSETBV: plain.xsetbv,
-            **dict.fromkeys(
-                (K.XGETBV, K.RDRAND, K.RDSEED, K.INVPCID, K.GETSEC, K.RSM), plain.undefined
-            ),
-            K.SYSENTER: system_calls.sysenter,
-            K.SYSEXIT: system_calls.sysexit,
-        }
-    )
-    events = {K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.NESTED_FAULT, K.NO_MEMORY}
-    _INSTRUCTIONS.update(_table.keys() - events)
-    return _table

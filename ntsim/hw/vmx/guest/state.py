@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.engine import Engine, Exit, Intercept, RegisterFile, World, WorldState
 from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.ept import Ept
 from ntsim.hw.vmx.guest.hidden import HiddenState
@@ -20,7 +21,6 @@ from ntsim.hw.vmx.guest.nested import NestedTables
 from ntsim.hw.vmx.transition import SegmentState, segment_state
 
 if TYPE_CHECKING:
-    from ntsim.hw.engine import Engine, Exit
     from ntsim.hw.vmx.state import VmxState
 
 RSP, RFLAGS, RIP, CS, SS = 4, 16, 17, 18, 19  # places in the engine's register file
@@ -33,8 +33,6 @@ class Guest:
     """The guest of one processor; made once and used for every VM entry there."""
 
     def __init__(self, vmx: VmxState, engine: Engine) -> None:
-        from ntsim.hw.engine import RegisterFile
-
         self.vmx, self.engine = vmx, engine
         self.processor = vmx.processor
         self.registers = RegisterFile()
@@ -122,8 +120,6 @@ class Guest:
             self._segments, self._rest = segment_state(p), rest
 
     def _load_world(self) -> None:
-        from ntsim.hw.engine import WorldState
-
         state = WorldState.of(self.processor)
         intercepts = self._intercepts()
         if self._world is None or self._world.intercepts != intercepts:
@@ -138,8 +134,6 @@ class Guest:
 
     def _intercepts(self) -> Intercept:
         """What need not stop the engine executes there."""
-        from ntsim.hw.engine import Intercept
-
         found = Intercept.CACHE | Intercept.PAUSE
         if self.primary & abi.CPU_BASED_INVLPG_EXITING:
             found |= Intercept.INVLPG
@@ -216,7 +210,3 @@ class Guest:
     def set_32(self, register: int, value: int) -> None:
         """Write a 32-bit register: the upper half of the 64-bit one becomes 0."""
         self.words[register] = value & 0xFFFF_FFFF
-
-
-if TYPE_CHECKING:
-    from ntsim.hw.engine import Intercept, World
