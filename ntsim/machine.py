@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -134,8 +134,19 @@ class Machine:
     def run(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
         """Run an app (path or callable) to its end: its Process."""
         process = self.start(target, name=name, args=args)
-        self._run(lambda: process.exit_code is not None)
+        self.run_to_exit([process])
         return process
+
+    def run_to_exit(self, processes: Sequence[Any]) -> None:
+        """Run until all these processes have ended; threads of drivers may go on."""
+        self._run(lambda: all(process.exit_code is not None for process in processes))
+
+    def run_for(self, duration_100ns: int) -> None:
+        """Run for so much virtual time, or until nothing can run any more."""
+        end = self.nt.il.now + duration_100ns
+        self._check_usable()
+        self._drive(lambda: self.nt.stopped or self.nt.clock.now >= end)
+        self._raise_outcome()
 
     def start(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
         """Start an app; it runs when the machine does."""

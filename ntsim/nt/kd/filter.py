@@ -44,11 +44,14 @@ class FilterMasks:
         host = nt.mmu.raw(self.va, size)
         assert host is not None, "nonpaged pool is raw"
         self._masks = (ctypes.c_uint32 * (COUNT + 1)).from_address(host)
-        self._masks[COUNT] = 1
+        self.load(nt)
+
+    def load(self, nt: Kernel) -> None:
+        """What a boot sets: the registry's values; without one 0, and 1 for WIN2000."""
         for name, component in {**COMPONENTS, "WIN2000": COUNT}.items():
             value = nt.cm.get(FILTER_KEY, name)
-            if isinstance(value, int):
-                self._masks[component] = value
+            without = 1 if component == COUNT else 0
+            self._masks[component] = value if isinstance(value, int) else without
 
     def __getitem__(self, component: int) -> int:
         return self._masks[component]
