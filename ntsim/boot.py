@@ -97,6 +97,7 @@ def start_processors(nt: Kernel) -> None:
     for processor in nt.processors:
         ki_initialize_processor(nt, processor)
         processor.vmx = VmxUnit(processor, directory, lambda event: record_vmx(nt, event))
+        processor.vmx.new_frame = nt.mm.frames.take
     ki_set_syscall_entry(nt)
     nt.il.clock_vector = CLOCK_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)

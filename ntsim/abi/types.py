@@ -289,6 +289,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
     _declared_size: ClassVar[int | None] = None
     _union: ClassVar[bool] = False
     _globals: ClassVar[dict[str, Any]] = {}
+    _setters: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, size: int | None = None, union: bool = False) -> None:
         declared: dict[str, tuple[Any, int | None]] = {}
@@ -303,6 +304,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
         cls._declared, cls._declared_size, cls._union = declared, size, union
         cls._item = cls
         cls._ready = False
+        cls._setters = {}
         cls._globals = sys._getframe(1).f_globals
         if size is not None:
             cls.size = size
@@ -320,9 +322,13 @@ class Structure(Pointer, metaclass=_StructureMeta):
         raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._fields and name != "_m":
+        put = self._setters.get(name)
+        if put is not None:
+            put(self, value)
+        elif name == "_m":
+            object.__setattr__(self, name, value)
+        else:
             raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
-        object.__setattr__(self, name, value)
 
     def __getitem__(self, index: int) -> Any:
         return self.at(self._m, (int(self) + index * self.size) & MASK64)
@@ -377,7 +383,9 @@ class Structure(Pointer, metaclass=_StructureMeta):
         cls._flat = dict(flatten(fields))
         cls._view = make_view(cls.__name__, cls.size, cls._flat)
         for name, (offset, kind) in fields.items():
-            setattr(cls, name, make_attribute(name, offset, kind))
+            attribute = make_attribute(name, offset, kind)
+            cls._setters[name] = attribute.fset
+            setattr(cls, name, attribute)
         cls._ready = True
 
 
@@ -433,11 +441,23 @@ def make_view(name: str, size: int, flat: dict[str, tuple[int, Any]]) -> Any:
         layers[layer].append((field, ctype))
         ends[layer] = offset + kind.size
     parts = [
-        (f"_layer{i}", type(f"{name}_{i}", (ctypes.Structure,), {"_pack_": 1, "_fields_": layer}))
+        (
+            f"_layer{i}",
+            type(
+                f"{name}_{i}",
+                (ctypes.Structure,),
+                {"__slots__": (), "_pack_": 1, "_fields_": layer},
+            ),
+        )
         for i, layer in enumerate(layers)
     ]
     parts.append(("_bytes", ctypes.c_uint8 * size))
-    body = {"_pack_": 1, "_anonymous_": [n for n, _ in parts[:-1]], "_fields_": parts}
+    body = {
+        "__slots__": (),  # or a misspelt field would be stored beside the bytes, unnoticed
+        "_pack_": 1,
+        "_anonymous_": [n for n, _ in parts[:-1]],
+        "_fields_": parts,
+    }
     return type(name, (ctypes.Union,), body)
 
 

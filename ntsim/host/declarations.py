@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntsim.abi import ex, io, ke, mm, ob, ps, rtl, scalars, types
+from ntsim.abi import cm, ex, io, ke, mm, ob, os_version, ps, rtl, scalars, time_fields, types
 from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
 
-MODULES = (ex, io, ke, mm, ob, ps, rtl, scalars)
+MODULES = (cm, ex, io, ke, mm, ob, os_version, ps, rtl, scalars, time_fields)
 NULL, TRUE, FALSE = 0, 1, 0
 MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1
 MAXLONG, MAXUSHORT, MAXUCHAR = 0x7FFF_FFFF, 0xFFFF, 0xFF
+
+ALIASES = {
+    "KMUTEX": "KMUTANT", "PKMUTEX": "KMUTANT", "PRKEVENT": "KEVENT",
+    "ANSI_STRING": "STRING", "PANSI_STRING": "STRING", "PCANSI_STRING": "STRING",
+    "PCUNICODE_STRING": "UNICODE_STRING",
+}  # fmt: skip
 
 
 def type_names() -> dict[str, object]:
@@ -27,7 +33,7 @@ def type_names() -> dict[str, object]:
     found["UNICODE_STRING"] = UnicodeStringType
     found["PHYSICAL_ADDRESS"] = rtl.LARGE_INTEGER
     found["KSPIN_LOCK"] = types.REGISTRY["KSPIN_LOCK"]
-    for alias, name in (("KMUTEX", "KMUTANT"), ("PRKEVENT", "KEVENT"), ("PKMUTEX", "KMUTANT")):
+    for alias, name in ALIASES.items():
         kind = types.REGISTRY[name]
         found[alias] = types.PointerType(kind) if alias.startswith("P") else kind
     return found

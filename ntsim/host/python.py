@@ -129,7 +129,7 @@ class PythonHost:
             va = base + page * PAGE_SIZE
             executable = 0 < page <= text_pages
             mm.system.map(va, [pa], executable=executable)
-            mm.mmu.map_raw(va, mm.ram.address + pa)
+            mm.mmu.map_raw(va, mm.ram.address + pa, [pa])
         mm.mmu.write(base, b"MZ")
         text = base + PAGE_SIZE
         data = text + text_pages * PAGE_SIZE

@@ -131,7 +131,6 @@ class Processor:
             | CR4_PGE
             | CR4_OSFXSR
             | CR4_OSXMMEXCPT
-            | CR4_OSXSAVE
         )
         self.dr = [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400]
         self.rflags = RFLAGS_FIXED

@@ -14,7 +14,7 @@ INVLPG, as on hardware.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntsim.hw.paging import (
@@ -57,6 +57,8 @@ class Mmu:
         self.ram, self.tables = ram, tables
         self.pointers: dict[Any, dict[int, Any]] = {}
         self.raw_pages: dict[int, int] = {}
+        self.raw_words: dict[int, int] = {}
+        self.words = ram.u64
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
         self.root: Callable[[], int] = lambda: 0
@@ -83,10 +85,27 @@ class Mmu:
         if host is None:
             return None
         offset = va & 0xFFF
+        if offset + size <= 0x1000:
+            return host + offset
         for ahead in range(1, (offset + size + 0xFFF) >> 12):
             if self.raw_pages.get(page + ahead) != host + (ahead << 12):
                 return None
         return host + offset
+
+    def read_word(self, va: int) -> int:
+        """The 64-bit value at `va`."""
+        base = self.raw_words.get(va >> 12)
+        if base is not None and not va & 7:
+            return self.words[base + ((va & 0xFFF) >> 3)]
+        return int.from_bytes(self.read(va, 8), "little")
+
+    def write_word(self, va: int, value: int) -> None:
+        """Store a 64-bit value at `va`."""
+        base = self.raw_words.get(va >> 12)
+        if base is not None and not va & 7:
+            self.words[base + ((va & 0xFFF) >> 3)] = value
+        else:
+            self.write(va, value.to_bytes(8, "little"))
 
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
@@ -167,17 +186,22 @@ class Mmu:
         """A write to CR3: forget the user translations of `root`."""
         self.user.pop(root, None)
 
-    def map_raw(self, va: int, host: int, pages: int = 1) -> None:
-        """Register `pages` consecutive host pages as the raw memory of `va` onwards."""
+    def map_raw(self, va: int, host: int, frames: Sequence[int]) -> None:
+        """Register consecutive host pages as the raw memory of `va` onwards.
+
+        `frames` are the physical addresses of the pages.
+        """
         first = va >> 12
-        for i in range(pages):
+        for i, pa in enumerate(frames):
             self.raw_pages[first + i] = host + (i << 12)
+            self.raw_words[first + i] = pa >> 3
 
     def unmap_raw(self, va: int, pages: int = 1) -> None:
         """Turn raw pages into guarded ones. Views taken earlier go on seeing the old bytes."""
         first = va >> 12
         for i in range(pages):
             self.raw_pages.pop(first + i, None)
+            self.raw_words.pop(first + i, None)
         self.pointers.clear()
 
     def _translations(self, page: int) -> Translations:

@@ -26,7 +26,6 @@ from ntsim.nt.mm.images import Image, Images
 from ntsim.nt.mm.mm import Mm
 from ntsim.nt.mm.resolve import mm_access_fault
 from ntsim.nt.recorder import Recorder
-from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 from ntsim.nt.vf.finding import vf_report
 
@@ -215,10 +214,10 @@ class Kernel:
         return address
 
     def read_pointer(self, va: int) -> int:
-        return lists.read_pointer(self.mmu, va)
+        return self.mmu.read_word(va)
 
     def write_pointer(self, va: int, value: int) -> None:
-        lists.write_pointer(self.mmu, va, value)
+        self.mmu.write_word(va, value)
 
     def quad_part(self, value: Any) -> int:
         """A LARGE_INTEGER passed by value: a Python int, or a variable of that type."""

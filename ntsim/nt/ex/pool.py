@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ntsim.abi import bugcodes
-from ntsim.abi.ex import POOL_HEADER
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import PoolAllocated, PoolFreed
 from ntsim.nt.mm.frames import POISON, OutOfFrames
@@ -46,11 +46,13 @@ class BigBlock:
     paged: bool
 
 
+@cache
 def tag_text(tag: int) -> str:
     """The four characters of a pool tag."""
     return tag.to_bytes(4, "little").decode("latin-1").rstrip("\0")
 
 
+@cache
 def tag_value(tag: str) -> int:
     return int.from_bytes(tag.encode("latin-1").ljust(4, b" ")[:4], "little")
 
@@ -104,9 +106,8 @@ class Pool:
         if not free:
             free = self._carve(kind)
         address = free.pop()
-        header = POOL_HEADER.at(self.nt.mmu, address)._v
-        header.Ulong1 = (TYPE_PAGED if paged else TYPE_NONPAGED) << 24 | (block >> 4) << 16
-        header.PoolTag = tag_value(tag)
+        word = (TYPE_PAGED if paged else TYPE_NONPAGED) << 24 | (block >> 4) << 16
+        self.nt.mmu.write_word(address, word | tag_value(tag) << 32)
         return address + HEADER
 
     def _carve(self, kind: tuple[bool, bool, int]) -> list[int]:
@@ -116,9 +117,7 @@ class Pool:
         self.kinds[page] = kind
         blocks = [page + offset for offset in range(0, PAGE_SIZE - block + 1, block)]
         for address in blocks:
-            header = POOL_HEADER.at(self.nt.mmu, address)._v
-            header.Ulong1 = (block >> 4) << 16
-            header.PoolTag = 0
+            self.nt.mmu.write_word(address, (block >> 4) << 16)
         free = self.free_blocks.setdefault(kind, [])
         free.extend(reversed(blocks))
         return free
@@ -182,8 +181,8 @@ class Pool:
             self.nt.bugcheck(code, 0x46, address, 0, 0)
         paged, _, block = kind
         va = address - HEADER
-        header = POOL_HEADER.at(self.nt.mmu, va)._v
-        word, pool_tag = header.Ulong1, header.PoolTag
+        both = self.nt.mmu.read_word(va)
+        word, pool_tag = both & 0xFFFF_FFFF, both >> 32
         if word >> 16 & 0xFF != block >> 4 or va % PAGE_SIZE % block:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
         if not word >> 24 & 2:
@@ -192,7 +191,7 @@ class Pool:
         text = tag_text(pool_tag)
         if tag is not None and tag and tag_value(tag) & 0x7FFFFFFF != pool_tag & 0x7FFFFFFF:
             self.nt.bugcheck(code, 0xA, address, pool_tag, tag_value(tag))
-        header.Ulong1 = (block >> 4) << 16
+        self.nt.mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
         self._count(text, paged, block - HEADER)
         return block - HEADER, text, paged
@@ -202,7 +201,7 @@ class Pool:
         following = va + block
         if following & ~0xFFF != va & ~0xFFF or (following & 0xFFF) + block > PAGE_SIZE:
             return
-        word = POOL_HEADER.at(self.nt.mmu, following)._v.Ulong1
+        word = self.nt.mmu.read_word(following) & 0xFFFF_FFFF
         if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, following, word)
 

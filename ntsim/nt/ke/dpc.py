@@ -19,7 +19,7 @@ from ntsim.abi.scalars import (
     ULONG,
 )
 from ntsim.hw.cpu import Processor
-from ntsim.nt.events import DpcQueued, DpcStarted
+from ntsim.nt.events import DpcEnded, DpcQueued, DpcStarted
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import DISPATCH_LEVEL, ke_set_irql
 
@@ -134,6 +134,7 @@ def ki_execute_dpc(nt: Kernel, processor: Processor, dpc: Any, data: Any) -> Non
     nt.emit(DpcStarted, int(dpc), nt.describe_address(routine))
     nt.call(routine, dpc, context, argument1, argument2)
     data._v.ActiveDpc = 0
+    nt.emit(DpcEnded, int(dpc))
     if processor.cr8 != DISPATCH_LEVEL:
         values = processor.cr8 << 16 | DISPATCH_LEVEL << 8 | 1
         nt.bugcheck(IRQL_UNEXPECTED_VALUE, values, 0, routine, 0)

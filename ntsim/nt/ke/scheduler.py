@@ -123,7 +123,6 @@ def ki_swap_thread(nt: Kernel) -> None:
 
 
 def _switch(nt: Kernel, processor: Processor, new: Thread) -> None:
-    prcb = nt.prcb[processor.number]._v
     old = nt.thread
     if new is old:
         old.v.State = RUNNING

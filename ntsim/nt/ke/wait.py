@@ -83,7 +83,9 @@ def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
     if v.Header_SignalState != 0:
         return 0
     v.OwnerThread = thread.va
-    thread.v.KernelApcDisable -= v.ApcDisable
+    if v.ApcDisable:
+        thread.v.KernelApcDisable -= v.ApcDisable
+        nt.emit_at(ApcsDisabled, "kernel", thread.v.KernelApcDisable, f"KMUTEX {int(mutant):#x}")
     lists.insert_tail(nt.mmu, int(thread.k.MutantListHead), int(mutant) + _MUTANT_ENTRY)
     if v.Abandoned:
         v.Abandoned = 0

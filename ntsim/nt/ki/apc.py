@@ -19,6 +19,7 @@ from ntsim.abi.scalars import (
     PVOID,
     ULONG,
 )
+from ntsim.nt.events import ApcsDisabled, ApcsEnabled
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL
 from ntsim.nt.ke.thread import RUNNING, WAITING, Thread
@@ -150,31 +151,39 @@ def KeRemoveQueueApc(nt: Kernel, Apc: PKAPC) -> BOOLEAN:
 @export(irql="<= APC")
 def KeEnterCriticalRegion(nt: Kernel) -> None:
     """Disable normal kernel APCs: KernelApcDisable counts down. Source: WDK; kmtests KeApc.c."""
-    nt.thread.v.KernelApcDisable -= 1
+    v = nt.thread.v
+    v.KernelApcDisable -= 1
+    nt.emit_at(ApcsDisabled, "kernel", v.KernelApcDisable, "KeEnterCriticalRegion")
 
 
 @export(irql="<= APC")
 def KeLeaveCriticalRegion(nt: Kernel) -> None:
     """Undo one KeEnterCriticalRegion. Source: WDK KeLeaveCriticalRegion."""
-    ki_enable_apcs(nt, nt.thread, 1)
+    ki_enable_apcs(nt, nt.thread, 1, "KeLeaveCriticalRegion")
 
 
 @export(irql="<= APC")
 def KeEnterGuardedRegion(nt: Kernel) -> None:
     """Disable all kernel APCs: SpecialApcDisable counts down. Source: WDK; kmtests KeApc.c."""
-    nt.thread.v.SpecialApcDisable -= 1
+    v = nt.thread.v
+    v.SpecialApcDisable -= 1
+    nt.emit_at(ApcsDisabled, "special", v.SpecialApcDisable, "KeEnterGuardedRegion")
 
 
 @export(irql="<= APC")
 def KeLeaveGuardedRegion(nt: Kernel) -> None:
     """Undo one KeEnterGuardedRegion. Source: WDK KeLeaveGuardedRegion."""
-    nt.thread.v.SpecialApcDisable += 1
+    v = nt.thread.v
+    v.SpecialApcDisable += 1
+    nt.emit_at(ApcsEnabled, "special", v.SpecialApcDisable, "KeLeaveGuardedRegion")
     ki_deliver_apcs(nt, nt.thread)
 
 
-def ki_enable_apcs(nt: Kernel, thread: Thread, count: int) -> None:
+def ki_enable_apcs(nt: Kernel, thread: Thread, count: int, routine: str) -> None:
     """KernelApcDisable goes up by `count`; pending APCs are delivered when it reaches 0."""
     thread.v.KernelApcDisable += count
+    if count:
+        nt.emit_at(ApcsEnabled, "kernel", thread.v.KernelApcDisable, routine)
     if thread is nt.thread:
         ki_deliver_apcs(nt, thread)
 

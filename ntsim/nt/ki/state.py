@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import bugcodes
 from ntsim.abi.rtl import CONTEXT, EXCEPTION_RECORD
 from ntsim.hw.exceptions import ProcessorException
+from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki.apc import STATUS_USER_APC, ki_deliver_apcs, ki_enable_apcs
 from ntsim.nt.ki.fault import ki_processor_exception
@@ -37,7 +38,7 @@ class Ki:
             ki_deliver_apcs(self.nt, thread)
 
     def enable_apcs(self, thread: Any, count: int) -> None:
-        ki_enable_apcs(self.nt, thread, count)
+        ki_enable_apcs(self.nt, thread, count, "KeReleaseMutex")
 
     def interrupted_wait(self, thread: Thread, mode: int, alertable: bool) -> int | None:
         """STATUS_USER_APC if a user-mode wait must not begin because user APCs are pending."""
@@ -56,6 +57,7 @@ class Ki:
         nt = self.nt
         error = StructuredException(0xC000_0409, (code,), 0, reason)
         context, record = self.write_exception(nt.thread, error)
+        nt.emit_at(ExceptionRaised, "STATUS_STACK_BUFFER_OVERRUN", reason)
         nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, nt.trap_frame(), record, 0)
 
     def write_exception(self, thread: Thread, error: StructuredException) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def mi_allocate_contiguous(
         return 0
     va = mm.system_ptes.reserve(pages)
     mm.system.map(va, range(pa, pa + pages * PAGE_SIZE, PAGE_SIZE), executable=executable)
-    mm.mmu.map_raw(va, mm.ram.address + pa, pages)
+    mm.mmu.map_raw(va, mm.ram.address + pa, range(pa, pa + pages * PAGE_SIZE, PAGE_SIZE))
     mm.contiguous[va] = pages
     return va
 
@@ -137,7 +137,8 @@ def MmMapIoSpace(
     for i in range(pages):
         entry = (first + i * PAGE_SIZE) | VALID | PTE_NX
         mm.mmu.write_entry(mm.system_root, va + i * PAGE_SIZE, entry)
-    mm.mmu.map_raw(va, mm.ram.address + first, pages)
+    frames = range(first, first + pages * PAGE_SIZE, PAGE_SIZE)
+    mm.mmu.map_raw(va, mm.ram.address + first, frames)
     return va | (pa & 0xFFF)
 
 

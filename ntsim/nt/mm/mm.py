@@ -53,7 +53,7 @@ class Mm:
         """KUSER_SHARED_DATA: one frame at its kernel address; returns its physical address."""
         pa = self.frames.take()
         self.system.map(layout.KUSER_SHARED_DATA_VA, [pa])
-        self.mmu.map_raw(layout.KUSER_SHARED_DATA_VA, self.ram.address + pa)
+        self.mmu.map_raw(layout.KUSER_SHARED_DATA_VA, self.ram.address + pa, [pa])
         return pa
 
     def next_slot(self) -> int:

@@ -100,13 +100,13 @@ class SystemSpace:
         """Let Python see mapped pages as one stretch of host memory."""
         ram = self.frames.ram
         if len(frames) == 1 or not ram.can_alias:
-            self.mmu.map_raw(va, ram.address + frames[0], len(frames))
+            self.mmu.map_raw(va, ram.address + frames[0], frames)
             return
         if region.window is None:
             region.window = AliasWindow(ram, region.size)
         offset = va - region.base
         region.window.map(offset, frames)
-        self.mmu.map_raw(va, region.window.host(offset), len(frames))
+        self.mmu.map_raw(va, region.window.host(offset), frames)
 
     def free(self, region: Region, va: int, pages: int, guard: int = 0) -> None:
         """Unmap what `allocate` mapped and return its frames and addresses."""

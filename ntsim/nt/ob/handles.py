@@ -7,8 +7,7 @@ System process's table and have the sign bit set.
 
 from __future__ import annotations
 
-import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
 from ntsim.abi.ex import HANDLE_TABLE
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 ENTRIES = PAGE_SIZE // 16
 KERNEL_HANDLE_BITS = 0xFFFF_FFFF_8000_0000
 CURRENT_PROCESS, CURRENT_THREAD = (1 << 64) - 1, (1 << 64) - 2
-_Entry = ctypes.c_uint64 * 2
 OBJ_INHERIT = 2
 
 
@@ -55,19 +53,19 @@ class HandleTable:
             self.nt.write_pointer((table.TableCode & ~7) + 8 * (len(self.pages) - 1), page)
         table.NextHandleNeedingPool = len(self.pages) * ENTRIES * 4
 
-    def _entry(self, index: int) -> Any:
-        host = self.nt.mmu.raw(self.pages[index // ENTRIES] + index % ENTRIES * 16, 16)
-        assert host is not None
-        return _Entry.from_address(host)
+    def _entry(self, index: int) -> int:
+        """Address of an entry: two words."""
+        return self.pages[index // ENTRIES] + index % ENTRIES * 16
 
     def insert(self, body: int, access: int, attributes: int = 0) -> int:
         """A new handle; the object's handle and pointer counts go up."""
         if not self.free:
             self._grow()
         index = self.free.pop()
-        entry = self._entry(index)
-        entry[0] = ((body - BODY) >> 4 & (1 << 44) - 1) << 20 | attributes << 17 | 1
-        entry[1] = access & 0x1FF_FFFF
+        entry, mmu = self._entry(index), self.nt.mmu
+        low = ((body - BODY) >> 4 & (1 << 44) - 1) << 20 | attributes << 17 | 1
+        mmu.write_word(entry, low)
+        mmu.write_word(entry + 8, access & 0x1FF_FFFF)
         header = self.nt.ob.header(body)._v
         header.HandleCount += 1
         header.PointerCount += 1
@@ -79,10 +77,11 @@ class HandleTable:
         index, low_bits = divmod(handle, 4)
         if low_bits > 3 or not 0 < index < len(self.pages) * ENTRIES:
             return None
-        entry = self._entry(index)
-        if not entry[0] & 1 or not entry[0] >> 20:
+        entry, mmu = self._entry(index), self.nt.mmu
+        low = mmu.read_word(entry)
+        if not low & 1 or not low >> 20:
             return None
-        return (0xFFFF_0000_0000_0000 | entry[0] >> 20 << 4) + BODY, entry[1]
+        return (0xFFFF_0000_0000_0000 | low >> 20 << 4) + BODY, mmu.read_word(entry + 8)
 
     def close(self, handle: int) -> bool:
         """Close a handle; False if it is not one."""
@@ -92,7 +91,8 @@ class HandleTable:
         body = found[0]
         index = handle // 4
         entry = self._entry(index)
-        entry[0] = entry[1] = 0
+        self.nt.mmu.write_word(entry, 0)
+        self.nt.mmu.write_word(entry + 8, 0)
         self.free.append(index)
         self.count -= 1
         ob = self.nt.ob
@@ -107,7 +107,7 @@ class HandleTable:
     def handles(self) -> list[int]:
         """Every open handle, in order."""
         size = len(self.pages) * ENTRIES
-        return [i * 4 for i in range(1, size) if self._entry(i)[0] & 1]
+        return [i * 4 for i in range(1, size) if self.nt.mmu.read_word(self._entry(i)) & 1]
 
 
 def ob_table_of(nt: Kernel, handle: int) -> tuple[HandleTable, int]:

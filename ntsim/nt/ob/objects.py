@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 BODY = OBJECT_HEADER.offset_of("Body")
+TYPE_INDEX = OBJECT_HEADER.offset_of("TypeIndex")
 NAME_INFO = OBJECT_HEADER_NAME_INFO.size
 INFO_NAME = 2
 REFERENCE_BY_POINTER = 0x18
@@ -90,27 +91,27 @@ class Ob:
         return OBJECT_HEADER.at(self.nt.mmu, body - BODY)
 
     def type_of(self, body: int) -> ObjectType:
-        return self.by_index[self.header(body)._v.TypeIndex]
+        return self.by_index[self.nt.mmu.read_word(body - BODY + TYPE_INDEX) & 0xFF]
 
     def is_object(self, body: int) -> bool:
         return body in self.bodies
 
     def reference(self, body: int, count: int = 1) -> int:
         """Add references; the new count."""
-        v = self.header(body)._v
-        v.PointerCount += count
-        return int(v.PointerCount)
+        mmu = self.nt.mmu
+        made = mmu.read_word(body - BODY) + count
+        mmu.write_word(body - BODY, made)
+        return made
 
     def dereference(self, body: int) -> int:
         """Drop one reference; the object goes with the last. The new count; below zero is 0x18."""
-        v = self.header(body)._v
-        count = int(v.PointerCount) - 1
+        mmu = self.nt.mmu
+        count = mmu.read_word(body - BODY) - 1
         if count < 0 or body not in self.bodies:
-            kind = self.by_index.get(v.TypeIndex)
-            self.nt.bugcheck(
-                REFERENCE_BY_POINTER, kind.va if kind else 0, body, 2, count & (1 << 64) - 1
-            )
-        v.PointerCount = count
+            kind = self.by_index.get(mmu.read_word(body - BODY + TYPE_INDEX) & 0xFF)
+            address = kind.va if kind else 0
+            self.nt.bugcheck(REFERENCE_BY_POINTER, address, body, 2, count & (1 << 64) - 1)
+        mmu.write_word(body - BODY, count)
         if count == 0:
             self._delete(body)
         return count

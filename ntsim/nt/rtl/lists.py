@@ -6,19 +6,15 @@ check 0x139 with parameter 1 = 3 (FAST_FAIL_CORRUPT_LIST_ENTRY).
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN
-from ntsim.abi.types import Memory
+from ntsim.hw.mmu import Mmu
 from ntsim.nt.exports import export
 
 if TYPE_CHECKING:
     from ntsim.abi.rtl import PLIST_ENTRY
     from ntsim.nt.kernel import Kernel
-
-_Links = ctypes.c_uint64 * 2
-
 
 class CorruptList(Exception):
     """The links around an entry do not point back at it."""
@@ -28,86 +24,76 @@ class CorruptList(Exception):
         self.entry = entry
 
 
-def _links(memory: Memory, va: int) -> ctypes.Array[ctypes.c_uint64] | None:
-    host = memory.raw(va, 16)
-    return None if host is None else _Links.from_address(host)
-
-
-def read_pointer(memory: Memory, va: int) -> int:
+def read_pointer(memory: Mmu, va: int) -> int:
     """The 64-bit value at `va`."""
-    host = memory.raw(va, 8)
-    if host is not None:
-        return ctypes.c_uint64.from_address(host).value
-    return int.from_bytes(memory.read(va, 8), "little")
+    return memory.read_word(va)
 
 
-def write_pointer(memory: Memory, va: int, value: int) -> None:
+def write_pointer(memory: Mmu, va: int, value: int) -> None:
     """Store a 64-bit value at `va`."""
-    host = memory.raw(va, 8)
-    if host is not None:
-        ctypes.c_uint64.from_address(host).value = value
-    else:
-        memory.write(va, value.to_bytes(8, "little"))
+    memory.write_word(va, value)
 
 
-def initialize(memory: Memory, head: int) -> None:
+def initialize(memory: Mmu, head: int) -> None:
     """Make `head` an empty list."""
-    write_pointer(memory, head, head)
-    write_pointer(memory, head + 8, head)
+    memory.write_word(head, head)
+    memory.write_word(head + 8, head)
 
 
-def is_empty(memory: Memory, head: int) -> bool:
-    return read_pointer(memory, head) == head
+def is_empty(memory: Mmu, head: int) -> bool:
+    return memory.read_word(head) == head
 
 
-def insert_tail(memory: Memory, head: int, entry: int) -> None:
+def insert_tail(memory: Mmu, head: int, entry: int) -> None:
     """Link `entry` before `head`; CorruptList if the tail does not point back."""
-    tail = read_pointer(memory, head + 8)
-    if read_pointer(memory, tail) != head:
+    tail = memory.read_word(head + 8)
+    if memory.read_word(tail) != head:
         raise CorruptList(head)
-    write_pointer(memory, entry, head)
-    write_pointer(memory, entry + 8, tail)
-    write_pointer(memory, tail, entry)
-    write_pointer(memory, head + 8, entry)
+    write = memory.write_word
+    write(entry, head)
+    write(entry + 8, tail)
+    write(tail, entry)
+    write(head + 8, entry)
 
 
-def insert_head(memory: Memory, head: int, entry: int) -> None:
+def insert_head(memory: Mmu, head: int, entry: int) -> None:
     """Link `entry` after `head`; CorruptList if the first entry does not point back."""
-    first = read_pointer(memory, head)
-    if read_pointer(memory, first + 8) != head:
+    first = memory.read_word(head)
+    if memory.read_word(first + 8) != head:
         raise CorruptList(head)
-    write_pointer(memory, entry, first)
-    write_pointer(memory, entry + 8, head)
-    write_pointer(memory, first + 8, entry)
-    write_pointer(memory, head, entry)
+    write = memory.write_word
+    write(entry, first)
+    write(entry + 8, head)
+    write(first + 8, entry)
+    write(head, entry)
 
 
-def remove(memory: Memory, entry: int) -> bool:
+def remove(memory: Mmu, entry: int) -> bool:
     """Unlink `entry`; True if its list is empty now. CorruptList if a neighbour disagrees."""
-    following = read_pointer(memory, entry)
-    previous = read_pointer(memory, entry + 8)
-    if read_pointer(memory, following + 8) != entry or read_pointer(memory, previous) != entry:
+    read = memory.read_word
+    following, previous = read(entry), read(entry + 8)
+    if read(following + 8) != entry or read(previous) != entry:
         raise CorruptList(entry)
-    write_pointer(memory, previous, following)
-    write_pointer(memory, following + 8, previous)
+    memory.write_word(previous, following)
+    memory.write_word(following + 8, previous)
     return following == previous
 
 
-def remove_head(memory: Memory, head: int) -> int:
+def remove_head(memory: Mmu, head: int) -> int:
     """Unlink and return the first entry; of an empty list, `head` itself."""
-    first = read_pointer(memory, head)
+    first = memory.read_word(head)
     if first != head:
         remove(memory, first)
     return first
 
 
-def entries(memory: Memory, head: int) -> list[int]:
+def entries(memory: Mmu, head: int) -> list[int]:
     """Addresses of the entries, first to last."""
     found = []
-    at = read_pointer(memory, head)
+    at = memory.read_word(head)
     while at != head:
         found.append(at)
-        at = read_pointer(memory, at)
+        at = memory.read_word(at)
     return found
 
 
