@@ -151,6 +151,20 @@ class InterruptsHeldOff(Event):
     reason: str
 
 
+@event("{kind} APCs disabled by {routine}, count {count}")
+class ApcsDisabled(Event):
+    """`kind` is "kernel" (KernelApcDisable) or "special"; `count` the thread's count afterwards."""
+
+    kind: str
+    count: int
+    routine: str
+
+
+@event("{kind} APCs enabled by {routine}, count {count}")
+class ApcsEnabled(ApcsDisabled):
+    """One disable undone."""
+
+
 @event("IRP {irp} for {major} sent to {driver}")
 class IrpSent(Event):
     irp: int
@@ -190,6 +204,11 @@ class DpcQueued(Event):
 class DpcStarted(Event):
     dpc: int
     routine: str
+
+
+@event("DPC {dpc} has returned")
+class DpcEnded(Event):
+    dpc: int
 
 
 @event("timer {timer} expired")

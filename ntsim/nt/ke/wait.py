@@ -20,7 +20,7 @@ from ntsim.abi.scalars import (
     ULONG,
     WAIT_TYPE,
 )
-from ntsim.nt.events import WaitEnded, WaitStarted
+from ntsim.nt.events import ApcsDisabled, WaitEnded, WaitStarted
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.ke.scheduler import ki_ready_thread, ki_swap_thread
@@ -85,7 +85,9 @@ def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
     v.OwnerThread = thread.va
     if v.ApcDisable:
         thread.v.KernelApcDisable -= v.ApcDisable
-        nt.emit_at(ApcsDisabled, "kernel", thread.v.KernelApcDisable, f"KMUTEX {int(mutant):#x}")
+        if thread is nt.thread:
+            count = thread.v.KernelApcDisable
+            nt.emit_at(ApcsDisabled, "kernel", count, f"acquiring mutex {int(mutant):#x}")
     lists.insert_tail(nt.mmu, int(thread.k.MutantListHead), int(mutant) + _MUTANT_ENTRY)
     if v.Abandoned:
         v.Abandoned = 0
