@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi.ke import KMUTANT
 from ntsim.abi.scalars import BOOLEAN, EVENT_TYPE, KPRIORITY, LONG, ULONG
 from ntsim.nt.exports import export
-from ntsim.nt.ke.wait import MUTANT, SEMAPHORE, ki_signal
+from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_signal
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -127,7 +127,7 @@ def ke_initialize_mutant(nt: Kernel, mutant: PKMUTANT, owned: bool, apc_disable:
     v.Header_Size = 0xE
     v.Header_SignalState = 1
     v.OwnerThread = 0
-    v.Abandoned = 0
+    v.MutantFlags = 0
     v.ApcDisable = apc_disable
     lists.initialize(nt.mmu, int(mutant.Header.WaitListHead))
     if owned:
@@ -146,7 +146,7 @@ def KeReleaseMutex(nt: Kernel, Mutex: PKMUTANT, Wait: BOOLEAN) -> LONG:
     v = Mutex._v
     thread = nt.thread
     if v.OwnerThread != thread.va:
-        code = STATUS_ABANDONED if v.Abandoned else STATUS_MUTANT_NOT_OWNED
+        code = STATUS_ABANDONED if v.MutantFlags & MUTANT_ABANDONED else STATUS_MUTANT_NOT_OWNED
         raise StructuredException(code, reason="KeReleaseMutex by a thread that does not own it")
     old: int = v.Header_SignalState
     v.Header_SignalState = old + 1
@@ -172,7 +172,8 @@ def ke_abandon_mutants(nt: Kernel, thread: object, head: int) -> None:
         mutant = KMUTANT.at(nt.mmu, entry - _MUTANT_ENTRY)
         lists.remove(nt.mmu, entry)
         v = mutant._v
-        v.Abandoned, v.OwnerThread, v.Header_SignalState = 1, 0, 1
+        v.MutantFlags |= MUTANT_ABANDONED
+        v.OwnerThread, v.Header_SignalState = 0, 1
         ki_signal(nt, mutant.Header, 1)
 
 

@@ -40,6 +40,12 @@ OBJECT_NAMES = {
 }  # fmt: skip
 WAIT_ALL, WAIT_ANY = 0, 1
 DELAY_EXECUTION = 4
+MUTANT_ABANDONED = 1
+"""KMUTANT.MutantFlags: the owner ended without releasing it."""
+
+THREAD_ALERTABLE = 1 << 4
+"""KTHREAD.MiscFlags: the current wait is alertable."""
+
 THREAD_WAIT_OBJECTS, MAXIMUM_WAIT_OBJECTS = 3, 64
 ATTEMPTED_SWITCH_FROM_DPC = 0xB8
 MAXIMUM_WAIT_OBJECTS_EXCEEDED = 0xC
@@ -89,8 +95,8 @@ def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
             count = thread.v.KernelApcDisable
             nt.emit_at(ApcsDisabled, "kernel", count, f"acquiring mutex {int(mutant):#x}")
     lists.insert_tail(nt.mmu, int(thread.k.MutantListHead), int(mutant) + _MUTANT_ENTRY)
-    if v.Abandoned:
-        v.Abandoned = 0
+    if v.MutantFlags & MUTANT_ABANDONED:
+        v.MutantFlags &= ~MUTANT_ABANDONED
         return ntstatus.STATUS_ABANDONED
     return 0
 
@@ -162,7 +168,8 @@ def ki_wait(
             return early
         _link(nt, thread, objects, wait_type, blocks)
         v = thread.v
-        v.WaitMode, v.WaitReason, v.Alertable = mode, reason, alertable
+        v.WaitMode, v.WaitReason = mode, reason
+        v.MiscFlags = v.MiscFlags & ~THREAD_ALERTABLE | (THREAD_ALERTABLE if alertable else 0)
         status = _block(nt, thread, due, objects)
         if status != STATUS_KERNEL_APC:
             nt.emit(WaitEnded, ntstatus.status_name(status))

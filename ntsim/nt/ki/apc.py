@@ -23,7 +23,7 @@ from ntsim.nt.events import ApcsDisabled, ApcsEnabled
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL
 from ntsim.nt.ke.thread import RUNNING, WAITING, Thread
-from ntsim.nt.ke.wait import ki_unwait
+from ntsim.nt.ke.wait import THREAD_ALERTABLE, ki_unwait
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def ki_insert_apc(nt: Kernel, apc: Any, argument1: int, argument2: int, boost: i
     if v.ApcMode == 0:
         thread.v.ApcState_KernelApcPending = 1
         _notify_kernel(nt, thread, boost)
-    elif thread.v.State == WAITING and thread.v.WaitMode and thread.v.Alertable:
+    elif thread.v.State == WAITING and thread.v.WaitMode and thread.v.MiscFlags & THREAD_ALERTABLE:
         thread.v.ApcState_UserApcPendingAll |= 2
         ki_unwait(nt, thread, STATUS_USER_APC, boost)
     return True
