@@ -42,9 +42,9 @@ __all__ = ["CpuModel", "Machine"]
 class Machine:
     """A simulated multi-processor machine with an NT kernel on it; a context manager.
 
-    `processors` 1 to 64, `memory_mb` of RAM, `seed` chooses memory layout and, with `strategy` None,
-    the schedule (round robin for 0, seeded random otherwise). `schedule` replays a recorded run.
-    `cpu` is a model's name or a CpuModel. `record` keeps events. ConfigurationError and
+    `processors` 1 to 64, `memory_mb` of RAM, `seed` chooses memory layout and, with `strategy`
+    None, the schedule (round robin for 0, seeded random otherwise). `schedule` replays a recorded
+    run. `cpu` is a model's name or a CpuModel. `record` keeps events. ConfigurationError and
     ScheduleError say what to change.
     """
 
@@ -221,10 +221,8 @@ class Machine:
         for stack in list(self.nt.greenlets):
             if stack and not stack.dead:
                 stack.parent = _current_greenlet()
-                try:
+                with contextlib.suppress(MachineClosed):
                     stack.throw(MachineClosed)
-                except MachineClosed:
-                    pass
         self.nt.greenlets.clear()
 
     # What happened

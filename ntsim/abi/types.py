@@ -420,7 +420,8 @@ def flatten(
     """Every leaf field as (path joined by underscores, (offset, type))."""
     for name, (offset, kind) in fields.items():
         if isinstance(kind, _StructureMeta):
-            yield from flatten(typing_cast("type[Structure]", kind)._fields, f"{prefix}{name}_", base + offset)
+            inner = typing_cast("type[Structure]", kind)._fields
+            yield from flatten(inner, f"{prefix}{name}_", base + offset)
         else:
             yield prefix + name, (base + offset, kind)
 

@@ -70,7 +70,8 @@ def helpers() -> dict[str, object]:
         "CONTAINING_RECORD": types.CONTAINING_RECORD, "StructuredException": StructuredException,
         "read_bytes": read_bytes, "write_bytes": write_bytes, "ExRaiseStatus": ExRaiseStatus,
         "PAGED_CODE": PAGED_CODE, "UNREFERENCED_PARAMETER": UNREFERENCED_PARAMETER,
-        "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None, "ADDRESS_AND_SIZE_TO_SPAN_PAGES": span,
+        "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None,
+        "ADDRESS_AND_SIZE_TO_SPAN_PAGES": span,
         "BYTE_OFFSET": lambda va: int(va) & 0xFFF, "PAGE_ALIGN": lambda va: int(va) & ~0xFFF,
         "ROUND_TO_PAGES": lambda size: (int(size) + 0xFFF) & ~0xFFF,
     }  # fmt: skip

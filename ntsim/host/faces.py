@@ -42,7 +42,7 @@ MISSING = object()
 
 
 def coerce_pointer(nt: Any, value: Any, cls: type[Pointer], where: str) -> Any:
-    """An argument of pointer type `cls`: typed pointers pass, addresses get the type, None is NULL."""
+    """An argument of pointer type `cls`: addresses get the type, None is NULL."""
     if isinstance(value, cls):
         return value
     if isinstance(value, int):
@@ -95,7 +95,7 @@ def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict
     inner = re.match(r"^(Out|OutOpt)\[(.*)\]$", kind)
     text = "P" + inner[2] if inner else kind
     found = resolve(text, None)
-    if isinstance(found, PointerType) or isinstance(found, type):
+    if isinstance(found, PointerType | type):
         target = found.target if isinstance(found, PointerType) else found
         prepare(target)
         cls = pointer_class(target)
@@ -275,8 +275,8 @@ def _trampoline(*arguments, **named):  # type: ignore[no-untyped-def]
 def lazy_face(name: str, build: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
     """A function that becomes what `build` makes when it is first called.
 
-    Most of two thousand routines are never called, and compiling a face costs 150 us. A face without
-    closure takes over the function itself; others stay behind it.
+    Most of two thousand routines are never called, and compiling a face costs 150 us. A face
+    without closure takes over the function itself; others stay behind it.
     """
     space: dict[str, Any] = {}
     face = FunctionType(_trampoline.__code__, space, name)

@@ -1,7 +1,8 @@
 """Scheduling points inserted into a driver's or an app's source.
 
-At function entry, at the start of every loop iteration, and between load and store of `x.f op= v`, so
-that a Python driver can be interrupted where a compiled one could. Line numbers stay as they are.
+At function entry, at the start of every loop iteration, and between load and store of `x.f op= v`,
+so that a Python driver can be interrupted where a compiled one could. Line numbers stay as they
+are.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class _Inserter(ast.NodeTransformer):
 
 
 def insert_points(tree: ast.Module) -> ast.Module:
-    """The module with its points; `__ntsim_point__` and `__ntsim_split__` must be in its builtins."""
+    """The module with its points; its builtins must hold the two functions they call."""
     made = _Inserter().visit(tree)
     assert isinstance(made, ast.Module)
     return made

@@ -1,4 +1,4 @@
-"""The guest's general registers as an exit handler sees them: `regs.Rax` ... `regs.R15`, writable."""
+"""A guest's general registers as an exit handler sees them: `regs.Rax` ... `regs.R15`."""
 
 from __future__ import annotations
 

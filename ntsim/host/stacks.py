@@ -1,11 +1,11 @@
 """Stacks that never come back: save_stack and restore_stack, VM entry, VM-exit host stacks.
 
-A Python function cannot return twice, so `save_stack(slot, f)` runs `f` on a new host stack and waits
-under the old one; `restore_stack(slot, value)` goes back there and abandons every frame between. The
-slot holds the saved stack pointer, as the driver's assembly would store it. VMLAUNCH and VMRESUME
-abandon their frames as well when they succeed: the processor goes on on its VM-exit host stack, where
-an exit stub calls the routine in HOST_RIP with the guest's registers and resumes the guest when that
-returns. Abandoned stacks are kept, suspended, until the machine closes.
+A Python function cannot return twice, so `save_stack(slot, f)` runs `f` on a new host stack and
+waits under the old one; `restore_stack(slot, value)` goes back there and abandons every frame
+between. The slot holds the saved stack pointer, as the driver's assembly would store it. VMLAUNCH
+and VMRESUME abandon their frames as well when they succeed: the processor goes on on its VM-exit
+host stack, where an exit stub calls the routine in HOST_RIP with the guest's registers and resumes
+the guest when that returns. Abandoned stacks are kept, suspended, until the machine closes.
 """
 
 from __future__ import annotations

@@ -123,15 +123,7 @@ class Processor:
         self.apic = Apic()
         self.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG
         self.cr2 = self.cr3 = self.cr8 = 0
-        self.cr4 = (
-            CR4_DE
-            | CR4_PSE
-            | CR4_PAE
-            | CR4_MCE
-            | CR4_PGE
-            | CR4_OSFXSR
-            | CR4_OSXMMEXCPT
-        )
+        self.cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
         self.dr = [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400]
         self.rflags = RFLAGS_FIXED
         self.rip = self.rsp = 0
@@ -276,7 +268,7 @@ class Processor:
             raise general_protection(f"MOV to CR8: bits 63:4 of {value:#x} are reserved")
 
     def _check_fixed(self, name: str, value: int, fixed0_msr: int) -> None:
-        """In VMX operation some bits of CR0 and CR4 are fixed (SDM 3, "Restrictions on VMX Operation")."""
+        """Bits that VMX operation fixes (SDM 3, "Restrictions on VMX Operation")."""
         if self.vmx is None or not self.vmx.in_operation:
             return
         zeros = self.model.msrs[fixed0_msr] & ~value

@@ -1,10 +1,10 @@
 """Many processors on one host thread: who runs next, and for how long.
 
-Code on a processor runs in a greenlet, one for each kernel stack in use. At every *step* it may lose
-the processor's turn: `step` counts the quantum down and, when it is used up, switches to the hub,
-the greenlet that called `run`. The hub advances virtual time, makes clock ticks pending, asks the
-strategy for the next processor and switches to whatever greenlet is executing there. A processor
-that was switched in looks for deliverable interrupts first.
+Code on a processor runs in a greenlet, one for each kernel stack in use. At every *step* it may
+lose the processor's turn: `step` counts the quantum down and, when it is used up, switches to the
+hub, the greenlet that called `run`. The hub advances virtual time, makes clock ticks pending, asks
+the strategy for the next processor and switches to whatever greenlet is executing there. A
+processor that was switched in looks for deliverable interrupts first.
 
 Rejected: one host thread per processor (33 us a switch against 0.7, and the host's scheduler would
 decide); generators (every driver routine would have to be `yield from`).
@@ -49,7 +49,8 @@ class Interleaver:
     """The processors of one machine taking turns.
 
     `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer()` the earliest
-    timer's (interrupt time, processor) or None, `clock_vector` what a tick requests. `progress` counts what happened; the kernel increments it.
+    timer's (interrupt time, processor) or None, `clock_vector` what a tick requests. `progress`
+    counts what happened; the kernel increments it.
     """
 
     def __init__(self, processors: list[Processor], clock: Clock, strategy: Strategy) -> None:

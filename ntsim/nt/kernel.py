@@ -1,7 +1,8 @@
 """One machine's kernel: the rooms, and the few things every room asks for.
 
-Rooms hold the state; routines are functions whose first parameter is this object. What is not Windows'
-business (how driver code is executed) comes in through the `Host` protocol, plugged in by boot.
+Rooms hold the state; routines are functions whose first parameter is this object. What is not
+Windows' business (how driver code is executed) comes in through the `Host` protocol, plugged in by
+boot.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class Kernel:
         self._leave()
 
     def fail(self, error: BaseException) -> NoReturn:
-        """End the run with an error for the caller of ntsim (unmodelled routine, internal error)."""
+        """End the run with an error for the caller of ntsim."""
         self.failure = error
         self._leave()
 

@@ -1,8 +1,8 @@
 """A schedule as text: `1.random.7.4` or `1.rr.0.2.19@1x40,…`.
 
 Version, strategy, seed, processors, then the departures from what that strategy would have chosen:
-choice number @ processor x quantum. Without departures the strategy itself is the schedule. Version 1
-means these strategies and SplitMix64; it changes when one of them does.
+choice number @ processor x quantum. Without departures the strategy itself is the schedule. Version
+1 means these strategies and SplitMix64; it changes when one of them does.
 """
 
 from __future__ import annotations

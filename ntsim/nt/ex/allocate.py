@@ -35,7 +35,10 @@ def ex_allocate(
 def ExAllocatePoolWithTag(
     nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG
 ) -> PVOID:
-    """Pool memory, not zeroed; NULL if there is none. NonPagedPool (0) is executable. Source: WDK."""
+    """Pool memory, not zeroed; NULL if there is none.
+
+    NonPagedPool (0) is executable. Source: WDK.
+    """
     paged = bool(PoolType & PAGED_POOL)
     return ex_allocate(
         nt, NumberOfBytes, tag_text(Tag), paged, not paged and not PoolType & NX, False,
@@ -60,7 +63,10 @@ def ExAllocatePoolZero(nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, T
 
 @export(irql="<= DISPATCH, or <= APC for paged pool")
 def ExAllocatePool2(nt: Kernel, Flags: POOL_FLAGS, NumberOfBytes: SIZE_T, Tag: ULONG) -> PVOID:
-    """Pool memory by POOL_FLAGS, zeroed unless POOL_FLAG_UNINITIALIZED. Source: WDK ExAllocatePool2."""
+    """Pool memory by POOL_FLAGS, zeroed unless POOL_FLAG_UNINITIALIZED.
+
+    Source: WDK ExAllocatePool2.
+    """
     paged = bool(Flags & FLAG_PAGED)
     if not Flags & (FLAG_PAGED | FLAG_NON_PAGED | FLAG_NON_PAGED_EXECUTE) or not NumberOfBytes:
         return 0

@@ -1,8 +1,8 @@
 """Nonpaged and paged pool.
 
 A block smaller than a page has a POOL_HEADER before it and never crosses a page; pages are carved
-into blocks of one size. A larger one gets pages of its own, without header, in scattered frames, and
-its tag in the big-page table. Fresh memory is not zeroed. Nonpaged memory is raw, paged memory
+into blocks of one size. A larger one gets pages of its own, without header, in scattered frames,
+and its tag in the big-page table. Fresh memory is not zeroed. Nonpaged memory is raw, paged memory
 guarded: its pages come into being, and may leave, one by one.
 
 What a free build notices is noticed when a block is freed, from the bytes of its header: 0xC2 for a

@@ -1,8 +1,8 @@
 """Sending IRPs down and completing them upwards.
 
 IofCallDriver counts CurrentLocation down before anything else: at zero the stack locations are used
-up, 0x35. IofCompleteRequest of an IRP whose location is past the top is 0x44; of one that still has a
-cancel routine 0x48. Source: WDK IoCallDriver, IoCompleteRequest; Wine ntoskrnl tests
+up, 0x35. IofCompleteRequest of an IRP whose location is past the top is 0x44; of one that still has
+a cancel routine 0x48. Source: WDK IoCallDriver, IoCompleteRequest; Wine ntoskrnl tests
 test_completion; ReactOS iomgr irp.c for the conditions.
 """
 

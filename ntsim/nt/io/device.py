@@ -133,7 +133,10 @@ def iop_top_of(nt: Kernel, device: Any) -> Any:
 def IoAttachDeviceToDeviceStack(
     nt: Kernel, SourceDevice: PDEVICE_OBJECT, TargetDevice: PDEVICE_OBJECT
 ) -> PDEVICE_OBJECT:
-    """Attach on top of TargetDevice's stack; the device below, NULL if it cannot be. Source: WDK."""
+    """Attach on top of TargetDevice's stack; the device below, NULL if it cannot be.
+
+    Source: WDK.
+    """
     top = iop_top_of(nt, TargetDevice)
     if top._v.Flags & c.DO_DEVICE_INITIALIZING or iop_is_being_deleted(nt, top):
         return DEVICE_OBJECT.at(nt.mmu, 0)  # type: ignore[no-any-return]

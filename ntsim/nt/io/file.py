@@ -1,8 +1,8 @@
 """File objects: opening a device by name, closing handles, the last reference.
 
-IRP_MJ_CREATE when a handle is asked for, IRP_MJ_CLEANUP when the last handle goes, IRP_MJ_CLOSE when
-the last reference goes. Source: WDK IRP_MJ_CREATE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE; Windows Internals
-7, part 1, chapter 6.
+IRP_MJ_CREATE when a handle is asked for, IRP_MJ_CLEANUP when the last handle goes, IRP_MJ_CLOSE
+when the last reference goes. Source: WDK IRP_MJ_CREATE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE; Windows
+Internals 7, part 1, chapter 6.
 """
 
 from __future__ import annotations

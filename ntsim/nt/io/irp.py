@@ -37,10 +37,11 @@ LOOKASIDE_DEPTH = 256
 THREAD_LIST_ENTRY = IRP.offset_of("ThreadListEntry")
 ALL_INVOKE = c.SL_INVOKE_ON_SUCCESS | c.SL_INVOKE_ON_ERROR | c.SL_INVOKE_ON_CANCEL
 
+_SYNONYMS = ("IRP_MJ_SCSI", "IRP_MJ_PNP_POWER", "IRP_MJ_MAXIMUM_FUNCTION")
 MAJOR_NAMES = {
     value: name
     for name, value in vars(c).items()
-    if name.startswith("IRP_MJ_") and name not in ("IRP_MJ_SCSI", "IRP_MJ_PNP_POWER", "IRP_MJ_MAXIMUM_FUNCTION")
+    if name.startswith("IRP_MJ_") and name not in _SYNONYMS
 }  # fmt: skip
 
 

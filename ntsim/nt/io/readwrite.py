@@ -68,7 +68,8 @@ def NtWriteFile(
 
 
 def iop_transfer(
-    nt: Kernel, handle: int, event_handle: int, block: int, buffer: int, length: int, offset: int, major: int
+    nt: Kernel, handle: int, event_handle: int, block: int, buffer: int, length: int,
+    offset: int, major: int,
 ) -> int:  # fmt: skip
     """The common part of a read and a write."""
     reading = major == c.IRP_MJ_READ

@@ -1,7 +1,8 @@
 """Processor numbers and thread affinity.
 
 Setting the affinity of the running thread to processors other than the current one moves it before
-the call returns, unless the IRQL holds the dispatcher off. Source: WDK KeSetSystemAffinityThread(Ex).
+the call returns, unless the IRQL holds the dispatcher off. Source: WDK
+KeSetSystemAffinityThread(Ex).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from ntsim.abi.scalars import KAFFINITY, KPRIORITY, NTSTATUS, ULONG, USHORT
 from ntsim.nt.events import AffinityChanged
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_set_priority
+from ntsim.nt.ke.thread import SYSTEM_AFFINITY_ACTIVE
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKTHREAD
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 INVALID_AFFINITY_SET = 0x3
 ALL_PROCESSOR_GROUPS = 0xFFFF
-SYSTEM_AFFINITY_ACTIVE = 1 << 3
-"""KTHREAD.MiscFlags2-style marker kept in ThreadControlFlags: UserAffinity is not in force."""
 
 
 def ki_set_affinity(nt: Kernel, mask: int) -> int:
@@ -43,7 +43,7 @@ def ki_set_affinity(nt: Kernel, mask: int) -> int:
 def KeSetSystemAffinityThread(nt: Kernel, Affinity: KAFFINITY) -> None:
     """Run the current thread only on the processors of the mask. Source: WDK."""
     ki_set_affinity(nt, Affinity)
-    nt.thread.v.Header_ThreadControlFlags |= SYSTEM_AFFINITY_ACTIVE
+    nt.thread.v.MiscFlags |= SYSTEM_AFFINITY_ACTIVE
 
 
 @export(irql="<= DISPATCH")
@@ -52,9 +52,9 @@ def KeSetSystemAffinityThreadEx(nt: Kernel, Affinity: KAFFINITY) -> KAFFINITY:
 
     Source: WDK KeSetSystemAffinityThreadEx.
     """
-    active = nt.thread.v.Header_ThreadControlFlags & SYSTEM_AFFINITY_ACTIVE
+    active = nt.thread.v.MiscFlags & SYSTEM_AFFINITY_ACTIVE
     old = ki_set_affinity(nt, Affinity)
-    nt.thread.v.Header_ThreadControlFlags |= SYSTEM_AFFINITY_ACTIVE
+    nt.thread.v.MiscFlags |= SYSTEM_AFFINITY_ACTIVE
     return old if active else 0
 
 
@@ -62,7 +62,7 @@ def KeSetSystemAffinityThreadEx(nt: Kernel, Affinity: KAFFINITY) -> KAFFINITY:
 def KeRevertToUserAffinityThread(nt: Kernel) -> None:
     """Back to the affinity before the first KeSetSystemAffinityThread. Source: WDK."""
     thread = nt.thread
-    thread.v.Header_ThreadControlFlags &= ~SYSTEM_AFFINITY_ACTIVE
+    thread.v.MiscFlags &= ~SYSTEM_AFFINITY_ACTIVE
     ki_set_affinity(nt, thread.v.UserAffinity_Mask)
 
 

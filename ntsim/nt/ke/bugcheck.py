@@ -1,7 +1,7 @@
 """KeBugCheckEx: freeze every processor and keep what a debugger would find.
 
-Nothing is unwound: every stack stays as it is until the machine is closed. Source: WDK KeBugCheckEx;
-the order of frames follows real dumps (KeBugCheckEx, KeBugCheck2).
+Nothing is unwound: every stack stays as it is until the machine is closed. Source: WDK
+KeBugCheckEx; the order of frames follows real dumps (KeBugCheckEx, KeBugCheck2).
 """
 
 from __future__ import annotations

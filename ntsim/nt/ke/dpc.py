@@ -184,7 +184,10 @@ def KeSetTargetProcessorDpc(nt: Kernel, Dpc: PKDPC, Number: CCHAR) -> None:
 
 @export(irql="any")
 def KeSetTargetProcessorDpcEx(nt: Kernel, Dpc: PKDPC, ProcNumber: PPROCESSOR_NUMBER) -> ULONG:
-    """As KeSetTargetProcessorDpc, checked: STATUS_INVALID_PARAMETER if there is none. Source: WDK."""
+    """As KeSetTargetProcessorDpc, checked: STATUS_INVALID_PARAMETER if there is none.
+
+    Source: WDK.
+    """
     number: int = ProcNumber.Number
     if ProcNumber.Group or number >= len(nt.processors):
         return 0xC000_000D

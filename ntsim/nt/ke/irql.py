@@ -1,8 +1,8 @@
 """IRQL: the current processor's CR8.
 
 On x64 these routines only move CR8. A free build checks nothing: raising to a lower level silently
-lowers, and the damage shows later (at system-call exit, in a wait, in a watchdog). Source: WDK "Managing
-Hardware Priorities"; ReactOS kmtests KeIrql.c for the free build's behaviour.
+lowers, and the damage shows later (at system-call exit, in a wait, in a watchdog). Source: WDK
+"Managing Hardware Priorities"; ReactOS kmtests KeIrql.c for the free build's behaviour.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The dispatcher: ready queues per processor and priority, and the switch from thread to thread.
 
-A thread becomes ready on one processor (its ideal one if idle, else an idle one its affinity allows,
-else the ideal one, else the first allowed) and a dispatch interrupt makes that processor look. An
-idle processor with an empty queue takes ready threads of others that it may run. Ready queues are
-the lists of the KPRCB; a switch is a greenlet switch.
+A thread becomes ready on one processor (its ideal one if idle, else an idle one its affinity
+allows, else the ideal one, else the first allowed) and a dispatch interrupt makes that processor
+look. An idle processor with an empty queue takes ready threads of others that it may run. Ready
+queues are the lists of the KPRCB; a switch is a greenlet switch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Threads as the scheduler sees them: KTHREAD bytes, and the host stack that Windows does not have."""
+"""Threads as the scheduler sees them: KTHREAD bytes and the host stack behind them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 INITIALIZED, READY, RUNNING, STANDBY, TERMINATED, WAITING = range(6)
 THREAD_OBJECT = 6
+SYSTEM_AFFINITY_ACTIVE = 1 << 3
+"""Bit of KTHREAD.MiscFlags: UserAffinity is not in force."""
+
 QUANTUM_TICKS = 2
 KERNEL_STACK_PAGES = 6
 
@@ -81,7 +84,7 @@ def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int) -> None:
     """Fill the KTHREAD of a new thread and give it a kernel stack with a guard page below."""
     k, v = thread.k, thread.v
     v.Header_Type = THREAD_OBJECT
-    v.Header_Size = KTHREAD.size // 4 & 0xFF
+    v.Header_ThreadControlFlags = 0
     lists.initialize(nt.mmu, int(k.Header.WaitListHead))
     lists.initialize(nt.mmu, int(k.MutantListHead))
     for i in range(2):

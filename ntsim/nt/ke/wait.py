@@ -152,8 +152,8 @@ def ki_wait(
 ) -> int:
     """Wait for `objects` (addresses of dispatcher headers); the status of the wait.
 
-    `timeout` is a PLARGE_INTEGER in 100 ns units, NULL for ever; `blocks` is the caller's wait-block
-    array, 0 for the thread's own.
+    `timeout` is a PLARGE_INTEGER in 100 ns units, NULL for ever; `blocks` is the caller's
+    wait-block array, 0 for the thread's own.
     """
     thread = nt.thread
     nt.ki.deliver_apcs(thread)
@@ -289,10 +289,10 @@ def KeWaitForMultipleObjects(
 def KeDelayExecutionThread(
     nt: Kernel, WaitMode: KPROCESSOR_MODE, Alertable: BOOLEAN, Interval: PLARGE_INTEGER
 ) -> NTSTATUS:
-    """Put the current thread into a wait until Interval (100 ns units, negative = relative) is over.
+    """Wait until Interval (100 ns units, negative = relative) is over.
 
-    Waiting needs the dispatcher, which DISPATCH_LEVEL holds off: inside a DPC a free build stops with
-    0xB8, elsewhere the thread blocks with the level raised (inferred). Source: WDK
+    Waiting needs the dispatcher, which DISPATCH_LEVEL holds off: inside a DPC a free build stops
+    with 0xB8, elsewhere the thread blocks with the level raised (inferred). Source: WDK
     KeDelayExecutionThread; Windows Internals 7, part 2, chapter 8.
     """
     status = ki_wait(nt, [], WAIT_ANY, DELAY_EXECUTION, WaitMode, bool(Alertable), Interval)

@@ -118,7 +118,10 @@ def KeInitializeApc(
     ApcMode: KPROCESSOR_MODE,
     NormalContext: PVOID,
 ) -> None:
-    """Prepare an APC; without NormalRoutine it is a special kernel APC. Source: ntifs.h, kmtests."""
+    """Prepare an APC; without NormalRoutine it is a special kernel APC.
+
+    Source: ntifs.h, kmtests.
+    """
     v = Apc._v
     v.Type, v.Size, v.Thread = APC_OBJECT, KAPC.size, int(Thread)
     v.KernelRoutine, v.RundownRoutine, v.NormalRoutine = (

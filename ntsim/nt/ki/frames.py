@@ -37,8 +37,8 @@ class StackFrame:
     """One frame: where it is executing, and what the debugger prints for it.
 
     `address` is the instruction pointer in the frame, `arguments` its first four arguments, `user`
-    whether it is user-mode code; `child_sp` and `return_address` are filled in when a whole stack is
-    laid out.
+    whether it is user-mode code; `child_sp` and `return_address` are filled in when a whole stack
+    is laid out.
     """
 
     image: Image
@@ -138,7 +138,7 @@ def capture(
 
 
 def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[StackFrame]:
-    """The stack at the place where an exception was raised: traceback frames, then their callers."""
+    """The stack where an exception was raised: traceback frames, then their callers."""
     steps = []
     step = traceback
     while step is not None:

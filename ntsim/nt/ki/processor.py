@@ -40,7 +40,8 @@ _GATES = {
     0x09: "KiNpxSegmentOverrunAbort", 0x0A: "KiInvalidTssFault", 0x0B: "KiSegmentNotPresentFault",
     0x0C: "KiStackFault", 0x0D: "KiGeneralProtectionFault", 0x0E: "KiPageFault",
     0x10: "KiFloatingErrorFault", 0x11: "KiAlignmentFault", 0x12: "KiMcheckAbort",
-    0x13: "KiXmmException", 0x1F: "KiApcInterrupt", 0x20: "KiSwInterrupt", 0x29: "KiRaiseSecurityCheckFailure",
+    0x13: "KiXmmException", 0x1F: "KiApcInterrupt", 0x20: "KiSwInterrupt",
+    0x29: "KiRaiseSecurityCheckFailure",
     0x2C: "KiRaiseAssertion", 0x2D: "KiDebugServiceTrap", 0x2F: "KiDpcInterrupt",
     0xD1: "KiClockInterrupt", 0xE1: "KiIpiInterrupt",
 }  # fmt: skip

@@ -7,6 +7,7 @@ written when somebody may look: at a bug check.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ntsim.abi.ke import KTRAP_FRAME
@@ -27,7 +28,7 @@ def lay_out(nt: Kernel, stack: list[StackFrame], thread: Thread) -> None:
     _place(kernel, top)
     if user:
         _place(user, thread.user_rsp + sum(frame.size for frame in user))
-    for frame, caller in zip(stack, stack[1:], strict=False):
+    for frame, caller in pairwise(stack):
         frame.return_address = caller.address
         if not frame.user and frame.child_sp > thread.stack_limit:
             nt.mmu.write(frame.child_sp + frame.size - 8, caller.address.to_bytes(8, "little"))

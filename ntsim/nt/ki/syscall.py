@@ -1,9 +1,9 @@
 """System calls: entry with a trap frame, the service, exit with its checks.
 
 The frame is bytes at the top of the thread's kernel stack. At exit Windows insists that the thread
-is back at PASSIVE_LEVEL (0x4A), with its APC counts as they were and not attached to another process
-(0x1). SYSRET then loads the caller's RFLAGS, which turns interrupts on again whatever the kernel
-side left: how long they had been off is recorded.
+is back at PASSIVE_LEVEL (0x4A), with its APC counts as they were and not attached to another
+process (0x1). SYSRET then loads the caller's RFLAGS, which turns interrupts on again whatever the
+kernel side left: how long they had been off is recorded.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ MAXIMUM = (1 << 64) - 1
 def mi_allocate_contiguous(
     nt: Kernel, size: int, lowest: int, highest: int, boundary: int, executable: bool = False
 ) -> int:
-    """Address of `size` bytes in consecutive frames, page aligned, not zeroed; 0 if there are none."""
+    """Address of `size` bytes in consecutive frames, not zeroed; 0 if there are none."""
     mm = nt.mm
     pages = max(1, -(-size // PAGE_SIZE))
     pa = mm.frames.take_run(pages, lowest, highest, boundary)

@@ -60,7 +60,7 @@ class Frames:
         self.free.append(pa)
 
     def take_run(self, pages: int, lowest: int, highest: int, boundary: int = 0) -> int | None:
-        """`pages` consecutive frames with addresses in [lowest, highest], poisoned; None if none fit.
+        """`pages` consecutive frames within [lowest, highest], poisoned; None if none fit.
 
         `boundary` in bytes, if not 0, is a multiple that the run must not cross.
         """

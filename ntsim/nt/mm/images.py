@@ -1,10 +1,10 @@
 """Loaded images: nt, hal, drivers and user modules, with addresses for every routine.
 
-A Python routine has an address like any other: its code object gets a slot in its image's .text, four
-bytes for each of its source lines, and an instruction pointer in it is the slot plus four times the
-line. (Not the bytecode's offset: it changes with Python's version and with how warm the code is.) So stacks, `MajorFunction` tables
-and dumps name Python code as module!symbol+offset. Kernel images are KLDR_DATA_TABLE_ENTRY bytes on
-PsLoadedModuleList.
+A Python routine has an address like any other: its code object gets a slot in its image's .text,
+four bytes for each of its source lines, and an instruction pointer in it is the slot plus four
+times the line. (Not the bytecode's offset: it changes with Python's version and with how warm the
+code is.) So stacks, `MajorFunction` tables and dumps name Python code as module!symbol+offset.
+Kernel images are KLDR_DATA_TABLE_ENTRY bytes on PsLoadedModuleList.
 """
 
 from __future__ import annotations

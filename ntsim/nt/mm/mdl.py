@@ -67,9 +67,13 @@ def mm_allocate_mdl(nt: Kernel, va: int, length: int) -> int:
 
 @export(irql="<= DISPATCH")
 def IoAllocateMdl(
-    nt: Kernel, VirtualAddress: PVOID, Length: ULONG, SecondaryBuffer: BOOLEAN, ChargeQuota: BOOLEAN,
+    nt: Kernel,
+    VirtualAddress: PVOID,
+    Length: ULONG,
+    SecondaryBuffer: BOOLEAN,
+    ChargeQuota: BOOLEAN,
     Irp: PIRP,
-) -> PMDL:  # fmt: skip
+) -> PMDL:
     """An MDL for a range; with Irp it becomes, or is chained to, Irp->MdlAddress. Source: WDK."""
     if Length >= TWO_GIB:
         return MDL.at(nt.mmu, 0)  # type: ignore[no-any-return]

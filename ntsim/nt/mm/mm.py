@@ -41,7 +41,7 @@ class Mm:
             words[(self.system_root >> 3) + index] = entry | _TABLE
 
     def new_root(self) -> int:
-        """A PML4 for a new process: the shared kernel half, its own self-map, an empty user half."""
+        """A PML4 for a new process: shared kernel half, own self-map, empty user half."""
         root = self.frames.take()
         words = self.ram.u64
         first, source = (root >> 3) + 256, (self.system_root >> 3) + 256

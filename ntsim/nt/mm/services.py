@@ -1,7 +1,7 @@
 """System services of virtual memory, and their Zw twins for drivers.
 
-Source: WDK ZwAllocateVirtualMemory, ZwFreeVirtualMemory, ZwQueryVirtualMemory; Win32 VirtualProtect,
-ReadProcessMemory.
+Source: WDK ZwAllocateVirtualMemory, ZwFreeVirtualMemory, ZwQueryVirtualMemory; Win32
+VirtualProtect, ReadProcessMemory.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class Region:
 class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
-    `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN database.
+    `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN
+    database.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:

@@ -6,6 +6,7 @@ VirtualProtect for what user mode relies on.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -168,12 +169,11 @@ def page_state(space: UserSpace, page: int) -> tuple[int, int]:
 
 
 def basic_information(
-    base: int, allocation: int, allocation_protect: int, size: int, state: int, protect: int, kind: int
+    base: int, allocation: int, allocation_protect: int, size: int, state: int, protect: int,
+    kind: int,
 ) -> bytes:  # fmt: skip
     """The 48 bytes of MEMORY_BASIC_INFORMATION."""
-    parts = ((base, 8), (allocation, 8), (allocation_protect, 8), (size, 8))
-    parts += ((state, 4), (protect, 4), (kind, 8))
-    return b"".join(value.to_bytes(width, "little") for value, width in parts)
+    return struct.pack("<QQQQIIQ", base, allocation, allocation_protect, size, state, protect, kind)
 
 
 @contextmanager

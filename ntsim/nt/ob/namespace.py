@@ -1,6 +1,7 @@
 """Names: directories, symbolic links and the lookup that follows them.
 
-`\\??` is the DOS devices directory of the global session, the same as `\\GLOBAL??` and `\\DosDevices`.
+`\\??` is the DOS devices directory of the global session, the same as `\\GLOBAL??` and
+`\\DosDevices`.
 """
 
 from __future__ import annotations

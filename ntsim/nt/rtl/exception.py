@@ -12,8 +12,8 @@ class StructuredException(Exception):
     """An exception record in flight; `except StructuredException as e: e.ExceptionCode`.
 
     `ExceptionInformation` are the record's parameters (for an access violation: 0 read, 1 write or
-    8 execute; then the address). `ExceptionAddress` is where it was raised. `stack` holds the frames
-    of that moment for the report, `error` the Python error behind code 0xE0507945.
+    8 execute; then the address). `ExceptionAddress` is where it was raised. `stack` holds the
+    frames of that moment for the report, `error` the Python error behind code 0xE0507945.
     """
 
     def __init__(

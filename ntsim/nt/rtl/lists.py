@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ntsim.abi.rtl import PLIST_ENTRY
     from ntsim.nt.kernel import Kernel
 
+
 class CorruptList(Exception):
     """The links around an entry do not point back at it."""
 
