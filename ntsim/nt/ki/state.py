@@ -56,7 +56,7 @@ class Ki:
         """int 29h: 0x139 with the code, the trap frame and the exception record."""
         nt = self.nt
         error = StructuredException(0xC000_0409, (code,), 0, reason)
-        context, record = self.write_exception(nt.thread, error)
+        record = self.write_exception(nt.thread, error)[1]
         nt.emit_at(ExceptionRaised, "STATUS_STACK_BUFFER_OVERRUN", reason)
         nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, nt.trap_frame(), record, 0)
 

@@ -18,7 +18,7 @@ POISON = 0xBA
 
 
 class OutOfFrames(Exception):
-    """No physical memory is left for a request; the caller reports STATUS_INSUFFICIENT_RESOURCES."""
+    """No physical memory is left; the caller reports STATUS_INSUFFICIENT_RESOURCES."""
 
 
 class Frames:
