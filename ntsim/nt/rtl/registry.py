@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from ntsim.nt.cm.registry import Key
     from ntsim.nt.kernel import Kernel
 
-_CONTROL_SET = "\\Registry\\Machine\\System\\CurrentControlSet"
+_MACHINE = "\\Registry\\Machine"
+_CONTROL_SET = f"{_MACHINE}\\System\\CurrentControlSet"
 PLACES = {
     c.RTL_REGISTRY_ABSOLUTE: "",
     c.RTL_REGISTRY_SERVICES: f"{_CONTROL_SET}\\Services",
     c.RTL_REGISTRY_CONTROL: f"{_CONTROL_SET}\\Control",
-    c.RTL_REGISTRY_WINDOWS_NT: "\\Registry\\Machine\\Software\\Microsoft\\Windows NT\\CurrentVersion",
-    c.RTL_REGISTRY_DEVICEMAP: "\\Registry\\Machine\\Hardware\\DeviceMap",
+    c.RTL_REGISTRY_WINDOWS_NT: f"{_MACHINE}\\Software\\Microsoft\\Windows NT\\CurrentVersion",
+    c.RTL_REGISTRY_DEVICEMAP: f"{_MACHINE}\\Hardware\\DeviceMap",
     c.RTL_REGISTRY_USER: "\\Registry\\User\\.Default",
 }
 PLACE_MASK = 0xFF
