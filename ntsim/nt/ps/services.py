@@ -229,7 +229,7 @@ def ZwOpenProcess(
 
 @export(irql="== PASSIVE")
 def ZwTerminateProcess(nt: Kernel, ProcessHandle: HANDLE, ExitStatus: NTSTATUS) -> NTSTATUS:
-    """End a process and its threads; NULL is the current process. Source: WDK ZwTerminateProcess."""
+    """End a process and its threads; NULL is the current process. Source: WDK."""
     v = nt.thread.v
     before, v.PreviousMode = v.PreviousMode, 0
     status = NtTerminateProcess(nt, ProcessHandle or (1 << 64) - 1, ExitStatus)
