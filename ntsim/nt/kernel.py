@@ -28,6 +28,7 @@ from ntsim.nt.mm.mm import Mm
 from ntsim.nt.mm.resolve import mm_access_fault
 from ntsim.nt.recorder import Recorder
 from ntsim.nt.rtl.exception import StructuredException
+from ntsim.nt.rtl.lists import rtl_fail_fast
 from ntsim.nt.vf.finding import vf_report
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ class Host(Protocol):
 
 
 class Kernel:
-    """See the module docstring. `prcb[n]` is the KPRCB of processor n."""
+    """See the module docstring. `prcb[n]` is the KPRCB of processor n.
+
+    `said(source, text)` hears output as it is made: source "DbgPrint" with a line, or "stdout" or
+    "stderr" with what an app wrote. It must not raise.
+    """
 
     mm: Mm
     ki: Ki
@@ -109,9 +114,11 @@ class Kernel:
         self.engine: Any = None
         self.stubs: dict[str, int] = {}
         self.saved_stacks: dict[int, Any] = {}
+        self.said: Callable[[str, str], None] = lambda source, text: None
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
         self.mmu.root = lambda: self.il.current.cr3
         self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
+        self.mmu.corrupt_list = lambda entry: rtl_fail_fast(self, entry)
 
     @property
     def thread(self) -> Thread:

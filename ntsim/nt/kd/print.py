@@ -42,6 +42,7 @@ class Kd:
         for line in text.removesuffix("\n").split("\n"):
             shown = line.rstrip("\r")
             self.lines.append(shown)
+            self.nt.said("DbgPrint", shown)
             self.nt.emit_at(DebugPrinted, shown)
 
 
