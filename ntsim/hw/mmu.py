@@ -49,8 +49,9 @@ class Mmu:
     """The virtual memory of one machine; see the module docstring.
 
     Implements `ntsim.abi.types.Memory`. `root` tells the page-table root of the running processor,
-    `fault(va, error_code)` handles a page fault of supervisor code, `allocate` and `address_of` are
-    filled in by the room that knows about images and stacks.
+    `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
+    list whose links disagree. `allocate` and `address_of` are filled in by the room that knows
+    about images and stacks.
     """
 
     def __init__(self, ram: Ram, tables: PageTables) -> None:
@@ -63,12 +64,17 @@ class Mmu:
         self.user: dict[int, Translations] = {}
         self.root: Callable[[], int] = lambda: 0
         self.fault: Callable[[int, int], None] = self._no_fault_handler
+        self.corrupt_list: Callable[[int], None] = self._no_list_check
         self.allocate: Callable[[int, int], int] = self._no_storage
         self.address_of: Callable[[Callable[..., Any]], int] = self._no_images
 
     @staticmethod
     def _no_fault_handler(va: int, error_code: int) -> None:
         raise AssertionError(f"page fault at {va:#x} ({error_code:#x}) before the kernel runs")
+
+    @staticmethod
+    def _no_list_check(entry: int) -> None:
+        raise AssertionError(f"list entry {entry:#x} is corrupt before the kernel runs")
 
     @staticmethod
     def _no_storage(size: int, alignment: int) -> int:
@@ -150,6 +156,15 @@ class Mmu:
                 return (cached.writable if access == WRITE else cached.readable)[page] + (
                     va & 0xFFF
                 )
+            self.fault(va, error)
+
+    def fetch(self, va: int) -> None:
+        """Translate `va` for an instruction fetch; page faults go to the kernel."""
+        while True:
+            page = va >> 12
+            error = self._fill(va, page, EXECUTE, False, self._translations(page))
+            if error is None:
+                return
             self.fault(va, error)
 
     def probe(self, va: int, access: int = READ, user: bool = False) -> int | None:

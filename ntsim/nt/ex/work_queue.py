@@ -65,10 +65,7 @@ class WorkQueue:
 
     def insert(self, item: Any, priority: int) -> None:
         """Queue an item and see that a worker takes it."""
-        try:
-            lists.insert_tail(self.nt.mmu, self.head(priority), int(item))
-        except lists.CorruptList as error:
-            lists.rtl_fail_fast(self.nt, error.entry)
+        lists.insert_tail(self.nt.mmu, self.head(priority), int(item))
         self.header._v.SignalState += 1
         ki_signal(self.nt, self.header)
         self.add_worker(priority)
@@ -83,10 +80,7 @@ class WorkQueue:
         if not v.List_Flink or not v.List_Blink:
             code = bugcodes.INVALID_WORK_QUEUE_ITEM
             nt.bugcheck(code, int(item), self.va, self.va, v.WorkerRoutine)
-        try:
-            lists.remove(nt.mmu, int(item))
-        except lists.CorruptList as error:
-            lists.rtl_fail_fast(nt, error.entry)
+        lists.remove(nt.mmu, int(item))
         v.List_Flink = 0
         return item, priority
 

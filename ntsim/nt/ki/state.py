@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import bugcodes
+from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.abi.rtl import CONTEXT, EXCEPTION_RECORD
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.thread import Thread
+from ntsim.nt.ki import frames
 from ntsim.nt.ki.apc import STATUS_USER_APC, ki_deliver_apcs, ki_enable_apcs
 from ntsim.nt.ki.fault import ki_processor_exception
 from ntsim.nt.rtl.exception import StructuredException
@@ -55,10 +57,22 @@ class Ki:
     def fast_fail(self, code: int, reason: str) -> None:
         """int 29h: 0x139 with the code, the trap frame and the exception record."""
         nt = self.nt
-        error = StructuredException(0xC000_0409, (code,), 0, reason)
+        frame = frames.instruction_pointer(nt)
+        address = frame.address if frame else 0
+        error = StructuredException(0xC000_0409, (code,), address, reason)
         record = self.write_exception(nt.thread, error)[1]
+        trap = self.write_trap_frame(nt.thread, record + EXCEPTION_RECORD.size, address, code)
         nt.emit_at(ExceptionRaised, "STATUS_STACK_BUFFER_OVERRUN", reason)
-        nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, nt.trap_frame(), record, 0)
+        nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, trap, record, 0)
+
+    def write_trap_frame(self, thread: Thread, below: int, rip: int, rcx: int) -> int:
+        """KTRAP_FRAME bytes of a trap in kernel mode, at the first aligned address from `below`."""
+        address = -(-below // 16) * 16
+        v = KTRAP_FRAME.at(self.nt.mmu, address)._v
+        v.Rip, v.Rcx, v.Rsp = rip, rcx, thread.storage
+        v.EFlags = self.nt.il.current.rflags
+        v.SegCs, v.SegSs = 0x10, 0x18
+        return address
 
     def write_exception(self, thread: Thread, error: StructuredException) -> tuple[int, int]:
         """CONTEXT and EXCEPTION_RECORD bytes on the kernel stack: their addresses."""

@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
-class CorruptList(Exception):
-    """The links around an entry do not point back at it."""
-
-    def __init__(self, entry: int) -> None:
-        super().__init__(f"list entry {entry:#x} is corrupt")
-        self.entry = entry
-
-
 def read_pointer(memory: Mmu, va: int) -> int:
     """The 64-bit value at `va`."""
     return memory.read_word(va)
@@ -46,10 +38,10 @@ def is_empty(memory: Mmu, head: int) -> bool:
 
 
 def insert_tail(memory: Mmu, head: int, entry: int) -> None:
-    """Link `entry` before `head`; CorruptList if the tail does not point back."""
+    """Link `entry` before `head`; fast fail if the tail does not point back."""
     tail = memory.read_word(head + 8)
     if memory.read_word(tail) != head:
-        raise CorruptList(head)
+        memory.corrupt_list(head)
     write = memory.write_word
     write(entry, head)
     write(entry + 8, tail)
@@ -58,10 +50,10 @@ def insert_tail(memory: Mmu, head: int, entry: int) -> None:
 
 
 def insert_head(memory: Mmu, head: int, entry: int) -> None:
-    """Link `entry` after `head`; CorruptList if the first entry does not point back."""
+    """Link `entry` after `head`; fast fail if the first entry does not point back."""
     first = memory.read_word(head)
     if memory.read_word(first + 8) != head:
-        raise CorruptList(head)
+        memory.corrupt_list(head)
     write = memory.write_word
     write(entry, first)
     write(entry + 8, head)
@@ -70,11 +62,11 @@ def insert_head(memory: Mmu, head: int, entry: int) -> None:
 
 
 def remove(memory: Mmu, entry: int) -> bool:
-    """Unlink `entry`; True if its list is empty now. CorruptList if a neighbour disagrees."""
+    """Unlink `entry`; True if its list is empty now. fast fail if a neighbour disagrees."""
     read = memory.read_word
     following, previous = read(entry), read(entry + 8)
     if read(following + 8) != entry or read(previous) != entry:
-        raise CorruptList(entry)
+        memory.corrupt_list(entry)
     memory.write_word(previous, following)
     memory.write_word(following + 8, previous)
     return following == previous
@@ -99,7 +91,7 @@ def entries(memory: Mmu, head: int) -> list[int]:
 
 
 def rtl_fail_fast(nt: Kernel, entry: int) -> None:
-    """int 29h with code 3."""
+    """int 29h with code 3, wherever links do not point back; does not return."""
     nt.ki.fast_fail(3, f"list entry {entry:#x} is corrupt")
 
 
@@ -118,48 +110,31 @@ def IsListEmpty(nt: Kernel, ListHead: PLIST_ENTRY) -> BOOLEAN:
 @export(irql="any", inline=True)
 def InsertTailList(nt: Kernel, ListHead: PLIST_ENTRY, Entry: PLIST_ENTRY) -> None:
     """Link Entry at the end. Source: WDK InsertTailList; wdm.h's link check."""
-    try:
-        insert_tail(nt.mmu, ListHead, Entry)
-    except CorruptList as error:
-        rtl_fail_fast(nt, error.entry)
+    insert_tail(nt.mmu, ListHead, Entry)
 
 
 @export(irql="any", inline=True)
 def InsertHeadList(nt: Kernel, ListHead: PLIST_ENTRY, Entry: PLIST_ENTRY) -> None:
     """Link Entry at the front. Source: WDK InsertHeadList; wdm.h's link check."""
-    try:
-        insert_head(nt.mmu, ListHead, Entry)
-    except CorruptList as error:
-        rtl_fail_fast(nt, error.entry)
+    insert_head(nt.mmu, ListHead, Entry)
 
 
 @export(irql="any", inline=True)
 def RemoveHeadList(nt: Kernel, ListHead: PLIST_ENTRY) -> PLIST_ENTRY:
     """Unlink and return the first entry; ListHead itself if empty. Source: WDK RemoveHeadList."""
-    try:
-        return ListHead.at(nt.mmu, remove_head(nt.mmu, ListHead))  # type: ignore[no-any-return]
-    except CorruptList as error:
-        rtl_fail_fast(nt, error.entry)
-        raise AssertionError("unreachable") from error
+    return ListHead.at(nt.mmu, remove_head(nt.mmu, ListHead))  # type: ignore[no-any-return]
 
 
 @export(irql="any", inline=True)
 def RemoveTailList(nt: Kernel, ListHead: PLIST_ENTRY) -> PLIST_ENTRY:
     """Unlink and return the last entry; ListHead itself if empty. Source: WDK RemoveTailList."""
     last = read_pointer(nt.mmu, ListHead + 8)
-    try:
-        if last != ListHead:
-            remove(nt.mmu, last)
-    except CorruptList as error:
-        rtl_fail_fast(nt, error.entry)
+    if last != ListHead:
+        remove(nt.mmu, last)
     return ListHead.at(nt.mmu, last)  # type: ignore[no-any-return]
 
 
 @export(irql="any", inline=True)
 def RemoveEntryList(nt: Kernel, Entry: PLIST_ENTRY) -> BOOLEAN:
     """Unlink Entry; TRUE if its list is empty now. Source: WDK RemoveEntryList."""
-    try:
-        return remove(nt.mmu, Entry)
-    except CorruptList as error:
-        rtl_fail_fast(nt, error.entry)
-        return False
+    return remove(nt.mmu, Entry)
