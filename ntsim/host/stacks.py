@@ -144,7 +144,7 @@ def handle_exit(nt: Kernel, processor: Processor, happened: GuestExit) -> Any:
     try:
         nt.call(processor.rip, GuestRegisters(unit))
     except StructuredException as error:
-        ki_unhandled(nt, error)
+        ki_unhandled(nt, error, interrupt=True)
     processor = nt.il.current
     processor.mov_ss_blocking = False
     outcome = nt.ki.processor_operation(processor.vmx.vmresume)
@@ -154,7 +154,7 @@ def handle_exit(nt: Kernel, processor: Processor, happened: GuestExit) -> Any:
         STATUS_BREAKPOINT, (), processor.rip, f"VMRESUME in the exit stub failed: {outcome.reason}"
     )
     failed.stack = frames.capture(nt)
-    ki_unhandled(nt, failed)
+    ki_unhandled(nt, failed, interrupt=True)
 
 
 def enter_from_intrinsic(nt: Kernel, instruction: str) -> Any:

@@ -156,6 +156,13 @@ class Kernel:
         """Call a routine by address, compiled or Python; what it returns, 0 for VOID."""
         return self.host.call(address, arguments)
 
+    def call_for_no_thread(self, address: int, *arguments: Any) -> int:
+        """Call a DPC or interrupt routine: nothing below it handles its exceptions."""
+        try:
+            return self.host.call(address, arguments)
+        except StructuredException as error:
+            ki_unhandled(self, error, interrupt=True)
+
     def describe_address(self, address: int) -> str:
         """module!symbol+offset of a routine."""
         return self.images.describe(address)

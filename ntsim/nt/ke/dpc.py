@@ -132,7 +132,7 @@ def ki_execute_dpc(nt: Kernel, processor: Processor, dpc: Any, data: Any) -> Non
     data._v.ActiveDpc = int(dpc)
     nt.prcb[processor.number]._v.DpcTimeCount = 0
     nt.emit(DpcStarted, int(dpc), nt.describe_address(routine))
-    nt.call(routine, dpc, context, argument1, argument2)
+    nt.call_for_no_thread(routine, dpc, context, argument1, argument2)
     data._v.ActiveDpc = 0
     nt.emit(DpcEnded, int(dpc))
     if processor.cr8 != DISPATCH_LEVEL:

@@ -62,6 +62,6 @@ def ki_ipi_interrupt(nt: Kernel, number: int) -> None:
     nt.il.progress += 1
     while call.waiting:
         nt.il.spin()
-    nt.call(call.routine, call.argument)
+    nt.call_for_no_thread(call.routine, call.argument)
     call.running.discard(number)
     nt.il.progress += 1

@@ -91,21 +91,20 @@ def ki_bug_check_dispatch(
     nt.bugcheck(code, one, two, three, four)
 
 
-def ki_unhandled(nt: Kernel, error: StructuredException) -> NoReturn:
-    """An exception nobody caught: 0x3B in a system call, 0x7E in a system thread, else 0x1E."""
+def ki_unhandled(nt: Kernel, error: StructuredException, *, interrupt: bool = False) -> NoReturn:
+    """An exception nobody caught: 0x3B in a system call, 0x7E in a system thread.
+
+    It is the handler at the bottom of the thread's stack that reports it, whatever the IRQL. With
+    `interrupt` the code ran for no thread (a DPC, an interrupt, a VM-exit handler): 0x1E.
+    """
     thread = nt.thread
-    processor = nt.il.current
     if error.stack is None:
         error.stack = frames.capture_traceback(nt, error.__traceback__)
     if not error.ExceptionAddress and error.stack:
         error.ExceptionAddress = error.stack[0].address
     context, record = nt.ki.write_exception(thread, error)
     code, address = error.ExceptionCode, error.ExceptionAddress
-    if (
-        nt.prcb[processor.number]._v.DpcRoutineActive
-        or processor.cr8 >= 2
-        or not processor.interrupts_enabled
-    ):
+    if interrupt:
         info = (*error.ExceptionInformation, 0, 0)
         nt.stop_for(error, bugcodes.KMODE_EXCEPTION_NOT_HANDLED, code, address, info[0], info[1])
     if thread.user is not None:
