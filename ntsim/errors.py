@@ -76,6 +76,13 @@ class UnmodelledRoutine(Error):
         return f"{self.routine} is known to Windows but not modelled by ntsim{prototype}"
 
 
+class UnmodelledCode(UnmodelledRoutine):
+    """The driver called machine code: `routine` says where it is."""
+
+    def __str__(self) -> str:
+        return f"{self.routine} is machine code: ntsim runs drivers written in Python only"
+
+
 class ScheduleError(Error):
     """A schedule string is malformed, or contradicts the machine it is given to."""
 

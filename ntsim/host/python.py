@@ -14,9 +14,8 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from ntsim.abi import ntstatus
-from ntsim.errors import DriverLoadError, Error
+from ntsim.errors import DriverLoadError, Error, UnmodelledCode
 from ntsim.host.modules import PrivateModules, SourceError, all_codes
-from ntsim.hw.mmu import EXECUTE
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.kernel import Kernel
@@ -127,10 +126,12 @@ class PythonHost:
         for page in range(pages):
             pa = mm.frames.take()
             va = base + page * PAGE_SIZE
-            executable = 0 < page <= text_pages
-            mm.system.map(va, [pa], executable=executable)
-            mm.mmu.map_raw(va, mm.ram.address + pa, [pa])
-        mm.mmu.write(base, b"MZ")
+            executable, writable = 0 < page <= text_pages, page > text_pages
+            mm.system.map(va, [pa], executable=executable, writable=writable)
+            if writable:
+                mm.mmu.map_raw(va, mm.ram.address + pa, [pa])
+            elif page == 0:
+                mm.ram.write(pa, b"MZ")
         text = base + PAGE_SIZE
         data = text + text_pages * PAGE_SIZE
         image = Image(file_name, base, pages * PAGE_SIZE, text, data)
@@ -239,8 +240,8 @@ class PythonHost:
         """Run the routine at `address` on the current kernel stack."""
         found = self.routines.get(address)
         if found is None:
-            self.nt.mmu.fault(address, EXECUTE)
-            raise AssertionError(f"nothing is executable at {address:#x}")
+            self.nt.mmu.fetch(address)
+            self.nt.fail(UnmodelledCode(self.nt.describe_address(address)))
         function, image = found
         thread = self.nt.thread
         storage = thread.storage

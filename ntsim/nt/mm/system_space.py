@@ -13,7 +13,8 @@ from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRES
 from ntsim.hw.ram import PAGE_SIZE, AliasWindow
 from ntsim.nt.mm.frames import Frames, OutOfFrames
 
-VALID = PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | PTE_DIRTY
+READABLE = PTE_PRESENT | PTE_ACCESSED
+VALID = READABLE | PTE_WRITE | PTE_DIRTY
 MM_READWRITE, MM_EXECUTE_READWRITE = 4, 6
 """Protection codes of a software PTE (bits 9:5)."""
 
@@ -89,9 +90,11 @@ class SystemSpace:
             self.frames.ram.write(first, bytes(pages * PAGE_SIZE))
         return [first + i * PAGE_SIZE for i in range(pages)]
 
-    def map(self, va: int, frames: Sequence[int], *, executable: bool = False) -> None:
-        """Write valid, writable entries for `frames` from `va` on."""
-        bits = VALID | (0 if executable else PTE_NX)
+    def map(
+        self, va: int, frames: Sequence[int], *, executable: bool = False, writable: bool = True
+    ) -> None:
+        """Write valid entries for `frames` from `va` on."""
+        bits = (VALID if writable else READABLE) | (0 if executable else PTE_NX)
         for i, pa in enumerate(frames):
             page = va + i * PAGE_SIZE
             self.mmu.write_entry(self.root, page, pa | bits)
