@@ -28,7 +28,7 @@ def test_init_describes_and_does_not_copy(value_of) -> None:
         RtlInitUnicodeString(string, source)
         first = [string.Length, string.MaximumLength, string.Buffer == source]
         RtlInitUnicodeString(string, NULL)
-        return first + [string.Length, string.MaximumLength, string.Buffer]
+        return [*first, string.Length, string.MaximumLength, string.Buffer]
 
     assert value_of(work) == [6, 8, True, 0, 0, 0]
 
@@ -37,7 +37,7 @@ def test_a_string_of_32767_characters_is_too_long_for_init_ex(value_of) -> None:
     def work() -> list[int]:
         string = UNICODE_STRING()
         source = ExAllocatePoolWithTag(PagedPool, 0x10000, TAG)
-        write_bytes(source, "a\0".encode() * 32767 + b"\0\0")
+        write_bytes(source, b"a\0" * 32767 + b"\0\0")
         status = RtlInitUnicodeStringEx(string, source)
         RtlInitUnicodeString(string, source)
         return [status, string.Length, string.MaximumLength]
