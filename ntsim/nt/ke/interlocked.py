@@ -9,10 +9,15 @@ InterlockedIncrement and its neighbours.
 from __future__ import annotations
 
 import ctypes
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi import ntstatus
 from ntsim.abi.scalars import BOOLEAN, CHAR, LONG, LONGLONG, PVOID, SHORT, UCHAR
+from ntsim.hw.mmu import WRITE
 from ntsim.nt.exports import export
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -26,99 +31,114 @@ I8, I16, I32, I64, U64 = (
 )
 
 
-def exchange(nt: Kernel, address: int, kind: Any, value: int) -> int:
-    """Store `value` in the variable of ctypes class `kind`; the old value."""
-    host = nt.mmu.raw(address, ctypes.sizeof(kind))
-    if host is not None:
-        variable = kind.from_address(host)
-        old: int = variable.value
-        variable.value = value
-        return old
+def cell(nt: Kernel, address: int, kind: Any) -> Any:
+    """The variable of ctypes class `kind` at `address`; if it is not there, a write has faulted.
+
+    One that lies across two guarded pages raises STATUS_DATATYPE_MISALIGNMENT, which silicon, with
+    a split lock, does not.
+    """
     size = ctypes.sizeof(kind)
-    data = nt.mmu.read(address, size)
-    nt.mmu.write(address, (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little"))
-    return int(kind(int.from_bytes(data, "little")).value)
+    host = nt.mmu.raw(address, size)
+    if host is None:
+        if (address & 0xFFF) + size > 0x1000:
+            raise StructuredException(ntstatus.STATUS_DATATYPE_MISALIGNMENT, reason="split lock")
+        host = nt.mmu.host(address, WRITE)
+    return kind.from_address(host)
 
 
-def load(nt: Kernel, address: int, kind: Any) -> int:
-    """The value of the variable."""
-    host = nt.mmu.raw(address, ctypes.sizeof(kind))
-    if host is not None:
-        return int(kind.from_address(host).value)
-    data = nt.mmu.read(address, ctypes.sizeof(kind))
-    return int(kind(int.from_bytes(data, "little")).value)
+def exchange(nt: Kernel, address: int, kind: Any, value: int) -> int:
+    """Store `value`; the old value."""
+    variable = cell(nt, address, kind)
+    old: int = variable.value
+    variable.value = value
+    return old
 
 
 def add(nt: Kernel, address: int, kind: Any, value: int) -> int:
-    """Add with wrap-around; the old value."""
-    return exchange(nt, address, kind, load(nt, address, kind) + value)
+    """Add with wrap-around; the new value."""
+    variable = cell(nt, address, kind)
+    variable.value += value
+    result: int = variable.value
+    return result
 
 
 def compare_exchange(nt: Kernel, address: int, kind: Any, new: int, expected: int) -> int:
-    """Store `new` if the variable is `expected`; the old value. The page is written either way."""
-    old = load(nt, address, kind)
-    exchange(nt, address, kind, new if old == kind(expected).value else old)
+    """Store `new` if the variable is `expected`; the old value."""
+    variable = cell(nt, address, kind)
+    old: int = variable.value
+    if old == kind(expected).value:
+        variable.value = new
+    return old
+
+
+def combine(
+    nt: Kernel, address: int, kind: Any, operation: Callable[[int, int], int], value: int
+) -> int:
+    """Store operation(old, value); the old value."""
+    variable = cell(nt, address, kind)
+    old: int = variable.value
+    variable.value = operation(old, value)
     return old
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedIncrement",))
 def InterlockedIncrement(nt: Kernel, Addend: PVOID) -> LONG:
     """Add 1 to a LONG; the new value."""
-    return I32(add(nt, int(Addend), I32, 1) + 1).value
+    return add(nt, int(Addend), I32, 1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedIncrement16",))
 def InterlockedIncrement16(nt: Kernel, Addend: PVOID) -> SHORT:
     """Add 1 to a SHORT; the new value."""
-    return I16(add(nt, int(Addend), I16, 1) + 1).value
+    return add(nt, int(Addend), I16, 1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedIncrement64",))
 def InterlockedIncrement64(nt: Kernel, Addend: PVOID) -> LONGLONG:
     """Add 1 to a LONG64; the new value."""
-    return I64(add(nt, int(Addend), I64, 1) + 1).value
+    return add(nt, int(Addend), I64, 1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedDecrement",))
 def InterlockedDecrement(nt: Kernel, Addend: PVOID) -> LONG:
     """Subtract 1 from a LONG; the new value."""
-    return I32(add(nt, int(Addend), I32, -1) - 1).value
+    return add(nt, int(Addend), I32, -1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedDecrement16",))
 def InterlockedDecrement16(nt: Kernel, Addend: PVOID) -> SHORT:
     """Subtract 1 from a SHORT; the new value."""
-    return I16(add(nt, int(Addend), I16, -1) - 1).value
+    return add(nt, int(Addend), I16, -1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedDecrement64",))
 def InterlockedDecrement64(nt: Kernel, Addend: PVOID) -> LONGLONG:
     """Subtract 1 from a LONG64; the new value."""
-    return I64(add(nt, int(Addend), I64, -1) - 1).value
+    return add(nt, int(Addend), I64, -1)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedAdd",))
 def InterlockedAdd(nt: Kernel, Addend: PVOID, Value: LONG) -> LONG:
     """Add Value to a LONG; the new value."""
-    return I32(add(nt, int(Addend), I32, Value) + Value).value
+    return add(nt, int(Addend), I32, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedAdd64",))
 def InterlockedAdd64(nt: Kernel, Addend: PVOID, Value: LONGLONG) -> LONGLONG:
     """Add Value to a LONG64; the new value."""
-    return I64(add(nt, int(Addend), I64, Value) + Value).value
+    return add(nt, int(Addend), I64, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedExchangeAdd",))
 def InterlockedExchangeAdd(nt: Kernel, Addend: PVOID, Value: LONG) -> LONG:
     """Add Value to a LONG; the old value."""
-    return add(nt, int(Addend), I32, Value)
+    return combine(nt, int(Addend), I32, operator.add, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedExchangeAdd64",))
 def InterlockedExchangeAdd64(nt: Kernel, Addend: PVOID, Value: LONGLONG) -> LONGLONG:
     """Add Value to a LONG64; the old value."""
-    return add(nt, int(Addend), I64, Value)
+    return combine(nt, int(Addend), I64, operator.add, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedExchange8",))
@@ -203,48 +223,48 @@ def InterlockedCompareExchange128(
 @export(irql="any", inline=True, aliases=("_InterlockedAnd",))
 def InterlockedAnd(nt: Kernel, Destination: PVOID, Value: LONG) -> LONG:
     """AND a LONG with Value; the old value."""
-    return exchange(nt, int(Destination), I32, load(nt, int(Destination), I32) & Value)
+    return combine(nt, int(Destination), I32, operator.and_, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedAnd64",))
 def InterlockedAnd64(nt: Kernel, Destination: PVOID, Value: LONGLONG) -> LONGLONG:
     """AND a LONG64 with Value; the old value."""
-    return exchange(nt, int(Destination), I64, load(nt, int(Destination), I64) & Value)
+    return combine(nt, int(Destination), I64, operator.and_, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedOr",))
 def InterlockedOr(nt: Kernel, Destination: PVOID, Value: LONG) -> LONG:
     """OR a LONG with Value; the old value."""
-    return exchange(nt, int(Destination), I32, load(nt, int(Destination), I32) | Value)
+    return combine(nt, int(Destination), I32, operator.or_, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedOr64",))
 def InterlockedOr64(nt: Kernel, Destination: PVOID, Value: LONGLONG) -> LONGLONG:
     """OR a LONG64 with Value; the old value."""
-    return exchange(nt, int(Destination), I64, load(nt, int(Destination), I64) | Value)
+    return combine(nt, int(Destination), I64, operator.or_, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedXor",))
 def InterlockedXor(nt: Kernel, Destination: PVOID, Value: LONG) -> LONG:
     """XOR a LONG with Value; the old value."""
-    return exchange(nt, int(Destination), I32, load(nt, int(Destination), I32) ^ Value)
+    return combine(nt, int(Destination), I32, operator.xor, Value)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedXor64",))
 def InterlockedXor64(nt: Kernel, Destination: PVOID, Value: LONGLONG) -> LONGLONG:
     """XOR a LONG64 with Value; the old value."""
-    return exchange(nt, int(Destination), I64, load(nt, int(Destination), I64) ^ Value)
+    return combine(nt, int(Destination), I64, operator.xor, Value)
 
 
 @export(irql="any", inline=True, aliases=("_interlockedbittestandset",))
 def InterlockedBitTestAndSet(nt: Kernel, Base: PVOID, Offset: LONG) -> BOOLEAN:
     """Set bit Offset of the LONGs from Base on; what it was."""
     address, bit = int(Base) + (Offset >> 5) * 4, 1 << (Offset & 31)
-    return bool(exchange(nt, address, I32, load(nt, address, I32) | bit) & bit)
+    return bool(combine(nt, address, I32, operator.or_, bit) & bit)
 
 
 @export(irql="any", inline=True, aliases=("_interlockedbittestandreset",))
 def InterlockedBitTestAndReset(nt: Kernel, Base: PVOID, Offset: LONG) -> BOOLEAN:
     """Clear bit Offset of the LONGs from Base on; what it was."""
     address, bit = int(Base) + (Offset >> 5) * 4, 1 << (Offset & 31)
-    return bool(exchange(nt, address, I32, load(nt, address, I32) & ~bit) & bit)
+    return bool(combine(nt, address, I32, operator.and_, ~bit) & bit)

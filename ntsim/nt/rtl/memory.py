@@ -1,6 +1,6 @@
 """Copying, filling and comparing memory.
 
-The fast path works on host memory directly; where a byte is guarded or not mapped, the work is done
+Within a page of raw memory the work is done on RAM directly; where a byte is guarded or not mapped,
 page by page through checked accesses, so that a fault comes at the byte where the processor would
 have met it and everything before it is done. RtlXxxMemory are macros over memxxx, which a driver's
 linker takes from the kernel or from its own library. Source: wdm.h; WDK RtlCopyMemory and its page.
@@ -24,7 +24,11 @@ PAGE = 0x1000
 
 
 def rtl_copy(mmu: Mmu, to: int, source: int, length: int) -> None:
-    """Copy checked; an overlap is handled as memmove does, which on x64 is what memcpy is."""
+    """Copy; an overlap is handled as memmove does, which on x64 is what memcpy is."""
+    host_to, host_source = mmu.raw(to, length), mmu.raw(source, length)
+    if host_to is not None and host_source is not None:
+        ctypes.memmove(host_to, host_source, length)
+        return
     if source < to < source + length:
         mmu.write(to, mmu.read(source, length))
         return
@@ -34,6 +38,12 @@ def rtl_copy(mmu: Mmu, to: int, source: int, length: int) -> None:
 
 def rtl_fill(mmu: Mmu, to: int, value: int, length: int) -> None:
     """Store the low byte of `value` `length` times."""
+    offset = to & 0xFFF
+    words = mmu.raw_words.get(to >> 12)
+    if words is not None and offset + length <= PAGE:
+        at = (words << 3) + offset
+        mmu.ram.map[at : at + length] = bytes([value & 0xFF]) * length
+        return
     host = mmu.raw(to, length)
     if host is not None:
         ctypes.memset(host, value & 0xFF, length)
@@ -74,11 +84,15 @@ def repeat(nt: Kernel, to: int, pattern: bytes, length: int) -> None:
 def RtlCopyMemory(nt: Kernel, Destination: PVOID, Source: PVOID, Length: SIZE_T) -> None:
     """Copy Length bytes. Source: WDK RtlCopyMemory."""
     mmu = nt.mmu
-    to, source = mmu.raw(Destination, Length), mmu.raw(Source, Length)
-    if to is None or source is None:
-        rtl_copy(mmu, int(Destination), int(Source), Length)
-    else:
-        ctypes.memmove(to, source, Length)
+    to, at = Destination & 0xFFF, Source & 0xFFF
+    if to + Length <= PAGE and at + Length <= PAGE:
+        words = mmu.raw_words
+        target, origin = words.get(Destination >> 12), words.get(Source >> 12)
+        if target is not None and origin is not None:
+            to, at, ram = (target << 3) + to, (origin << 3) + at, mmu.ram.map
+            ram[to : to + Length] = ram[at : at + Length]
+            return
+    rtl_copy(mmu, int(Destination), int(Source), Length)
 
 
 @export(irql="any", inline=True)

@@ -64,13 +64,15 @@ def test_sixteen_bytes(value_of) -> None:
     assert value_of(work) == [1, 0, 1, 2, 1, 2]
 
 
-def test_paged_memory_faults_at_dispatch_level(bugcheck_of) -> None:
+def test_paged_memory_at_dispatch_level_faults_as_a_write(bugcheck_of) -> None:
     def work() -> None:
         paged = ExAllocatePoolWithTag(PagedPool, 0x2000, 0x74736554)
         KeRaiseIrqlToDpcLevel()
         InterlockedIncrement(paged)
 
-    assert bugcheck_of(work).code in (0xA, 0xD1)
+    stop = bugcheck_of(work)
+    assert stop.code in (0xA, 0xD1)
+    assert stop.parameters[1:3] == (2, 1)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
