@@ -21,6 +21,7 @@ from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
 from ntsim.nt.mm.images import Image, code_size
+from ntsim.nt.rtl.codepage import ansi_encode, wide_encode
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 
 DATA_PAGES = 16
@@ -219,18 +220,21 @@ class PythonHost:
         return address
 
     def text(self, text: str, wide: bool) -> int:
-        """A string literal: NUL-terminated in the image's .rdata (kept with .data here)."""
-        data = (
-            text.encode("utf-16-le") + b"\0\0"
-            if wide
-            else text.encode("latin-1", "replace") + b"\0"
-        )
+        """A string literal: NUL-terminated in the image's .rdata (kept with .data here).
+
+        Equal literals of an image are one, as a compiler pools them; when the section is full they
+        go on the kernel stack.
+        """
         image = self.current_image()
+        if image is not None and (found := image.literals.get((text, wide))) is not None:
+            return found
+        data = wide_encode(text) + b"\0\0" if wide else ansi_encode(text) + b"\0"
         if image is None or image.data + len(data) + 8 > image.data_end:
             address = self.allocate(len(data), 8)
         else:
             address = -(-image.data // 8) * 8
             image.data = address + len(data)
+            image.literals[text, wide] = address
         self.nt.mmu.write(address, data)
         return address
 

@@ -45,7 +45,10 @@ class Symbol:
 
 @dataclass(eq=False, slots=True)
 class Image:
-    """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys."""
+    """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys.
+
+    `literals` are the string literals placed so far, by text and whether they are wide.
+    """
 
     file_name: str
     base: int
@@ -63,6 +66,7 @@ class Image:
     slots: dict[CodeType, Symbol] = field(default_factory=dict)
     routines: dict[int, Callable[..., Any]] = field(default_factory=dict)
     addresses: dict[Any, int] = field(default_factory=dict)
+    literals: dict[tuple[str, bool], int] = field(default_factory=dict)
     owner: Any = None
 
     def __post_init__(self) -> None:

@@ -151,3 +151,16 @@ def test_safe_length_wants_a_terminator_in_range(value_of) -> None:
         return [*statuses, RtlStringCchLengthA("abc", 4, NULL)]
 
     assert value_of(work) == [0, 6, STATUS_INVALID_PARAMETER, 0, 0]
+
+
+def test_a_literal_is_placed_once(value_of) -> None:
+    """A thousand calls with the same text use no more of the image than one."""
+
+    def work() -> list[bool]:
+        strings = [UNICODE_STRING(), UNICODE_STRING()]
+        for string in strings:
+            RtlInitUnicodeString(string, "the same literal")
+        total = sum(strlen("another literal, for a change of length") for _ in range(5000))
+        return [strings[0].Buffer == strings[1].Buffer, total == 5000 * 39]
+
+    assert value_of(work) == [True, True]
