@@ -1,6 +1,6 @@
 """pytest: machines that live as long as a test, and failures that say how to replay them."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,30 @@ def ntsim_machine(request: pytest.FixtureRequest) -> Generator[Build, None, None
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End a failure with one line for each machine that runs it again."""
+    """Show what each machine of a failed test said and ended in; last, the line that replays it."""
     report = yield
     machines = item.stash.get(MACHINES, [])
     if report.failed and machines:
+        for _, machine in machines:
+            report.sections += list(sections(machine))
         report.sections.append(("replay", "\n".join(replay_line(*each) for each in machines)))
     return report
+
+
+def sections(machine: "Machine") -> Iterator[tuple[str, str]]:
+    """Title and text of what a person wants to see of a machine."""
+    if machine.debug_output:
+        yield "DbgPrint", "\n".join(machine.debug_output)
+    if machine.bugcheck is not None:
+        yield "bug check", bug_check_text(machine)
+
+
+def bug_check_text(machine: "Machine") -> str:
+    """The report; the bare bug check if ntsim fails to write one, for the test's failure counts."""
+    try:
+        return str(machine.report().to_text())
+    except Exception as error:
+        return f"{machine.bugcheck}\n(no report: {type(error).__name__}: {error})"
 
 
 def replay_line(options: dict[str, Any], machine: "Machine") -> str:

@@ -1,4 +1,4 @@
-"""The pytest plugin, seen from a project that uses it, with a machine that only keeps a diary."""
+"""The pytest plugin, seen from a project that uses it."""
 
 from pathlib import Path
 
@@ -6,23 +6,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-FAKE_MACHINE = """
-import sys, types
-
-class Machine:
-    closed = []
-    def __init__(self, **options):
-        self.options = options
-        self.schedule = f"1-rr-{options.get('seed', 0)}"
-    def __enter__(self):
-        return self
-    def __exit__(self, *error):
-        Machine.closed.append(self.schedule)
-
-module = types.ModuleType("ntsim.machine")
-module.Machine = Machine
-sys.modules["ntsim.machine"] = module
-
+CONFTEST = """
 import ntsim.pytest_plugin
 
 def pytest_configure(config):
@@ -30,56 +14,102 @@ def pytest_configure(config):
         config.pluginmanager.register(ntsim.pytest_plugin)
 """
 
+DRIVER = """
+from ntsim.wdm import *
+
+def DriverEntry(DriverObject, RegistryPath):
+    DbgPrint("the driver speaks\\n")
+    KeRaiseIrqlToDpcLevel()
+    KeBugCheckEx(0xDEADBEEF, 1, 2, 3, 4)
+"""
+
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A project whose conftest puts the fake machine in place."""
+    """A project with a driver that stops the machine."""
     repository = Path(__file__).resolve().parents[1]
     pytester.makeini(f"[pytest]\npythonpath = {repository}\n")
-    pytester.makeconftest(FAKE_MACHINE)
+    pytester.makeconftest(CONFTEST)
+    pytester.path.joinpath("crashing.py").write_text(DRIVER)
     return pytester
+
+
+def run(project: pytest.Pytester) -> pytest.RunResult:
+    return project.runpytest_subprocess("-p", "no:benchmark", "-p", "no:xdist")
 
 
 def test_machines_take_options_and_are_closed_after_the_test(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
-        def test_one(ntsim_machine):
-            first, second = ntsim_machine(processors=4), ntsim_machine(seed=7)
-            assert first.options == {"processors": 4}
-            assert type(first).closed == []
+        import ntsim, pytest
+        built = []
 
-        def test_after(ntsim_machine):
-            assert type(ntsim_machine()).closed == ["1-rr-7", "1-rr-0"]
+        def test_one(ntsim_machine):
+            built.append(ntsim_machine(processors=2, memory_mb=32))
+            built.append(ntsim_machine(processors=1, seed=7, memory_mb=32))
+            assert [m.schedule for m in built] == ["1.rr.0.2", "1.random.7.1"]
+
+        def test_after():
+            for machine in built:
+                with pytest.raises(ntsim.ConfigurationError, match="closed"):
+                    machine.run_until_idle()
         """
     )
-    project.runpytest_subprocess("-p", "no:benchmark").assert_outcomes(passed=2)
+    run(project).assert_outcomes(passed=2)
 
 
 def test_a_failure_ends_with_the_line_that_replays_it(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         def test_fails(ntsim_machine):
-            ntsim_machine(processors=2, seed=7)
+            ntsim_machine(processors=2, seed=7, memory_mb=32)
             assert False
         """
     )
-    result = project.runpytest_subprocess("-p", "no:benchmark")
+    result = run(project)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*- replay -*", "ntsim_machine(processors=2, schedule='1-rr-7')"], consecutive=True
+        [
+            "*- replay -*",
+            "ntsim_machine(processors=2, memory_mb=32, schedule='1.random.7.2')",
+            "*short test summary*",
+        ],
+        consecutive=True,
     )
 
 
-def test_a_bug_check_is_shown_whole_in_the_failure(project: pytest.Pytester) -> None:
+def test_an_expected_bug_check_is_shown_whole_when_something_else_fails(
+    project: pytest.Pytester,
+) -> None:
     project.makepyfile(
         """
-        import ntsim
+        import ntsim, pytest
 
         def test_crashes(ntsim_machine):
-            raise ntsim.BugCheck(0x4A, [0x7FFFA6AEBEA4, 2, 0, 0xFFFFF10F9E5E2B80], 1, 2)
+            machine = ntsim_machine(processors=2, memory_mb=32)
+            with pytest.raises(ntsim.BugCheck) as caught:
+                machine.load_driver("crashing.py")
+            assert caught.value.code == 0xA
         """
     )
-    result = project.runpytest_subprocess("-p", "no:benchmark")
+    result = run(project)
     result.stdout.fnmatch_lines(
-        ["E *IRQL_GT_ZERO_AT_SYSTEM_SERVICE (4a): 00007fffa6aebea4, 2, 0, fffff10f9e5e2b80 *"]
+        [
+            "*- DbgPrint -*",
+            "the driver speaks",
+            "*- bug check -*",
+            "*deadbeef*",
+            "*- replay -*",
+            "ntsim_machine(processors=2, memory_mb=32, schedule='1.rr.0.2')",
+        ]
     )
+
+
+def test_an_uncaught_bug_check_is_the_error_of_the_test(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        def test_crashes(ntsim_machine):
+            ntsim_machine(memory_mb=32).load_driver("crashing.py")
+        """
+    )
+    run(project).stdout.fnmatch_lines(["E *deadbeef*: 1, 2, 3, 4 (processor *, IRQL 2)"])

@@ -20,6 +20,12 @@ NTSIM_FAILED = 3
 INTERRUPTED = 130
 
 COMMANDS = {
+    "run": "Run a scenario, or a driver and its apps.",
+    "scenarios": "List the scenarios, or tell the story of one.",
+    "replay": "Run a recorded run again, and compare.",
+    "new": "Write a driver, an app and a test that run at once.",
+    "samples": "Copy the sample drivers and apps to a folder.",
+    "doctor": "Try whether ntsim works on this computer.",
     "bugcheck": "Explain a bug check, and what its parameters mean.",
     "doc": "Show a kernel routine's prototype, IRQL contract and Python form.",
     "ioctl": "Take an I/O control code apart, or put one together.",

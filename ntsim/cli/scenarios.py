@@ -1,0 +1,59 @@
+"""`ntsim scenarios`: the stories that come with ntsim, and the whole of one."""
+
+import textwrap
+
+import rich_click as click
+
+
+@click.command(name="scenarios")
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """List the scenarios, or tell the story of one.
+
+    A scenario is a driver with an app, a story, and how it should end: `ntsim run NAME`.
+    """
+    click.echo("\n".join(overview() if name is None else details(name)))
+
+
+def overview() -> list[str]:
+    from ntsim.lab.scenarios import all_scenarios
+
+    found = all_scenarios()
+    width = max(len(each.name) for each in found)
+    lines = [f"{each.name:<{width}}  {each.summary}" for each in found]
+    fixed = ", ".join(each.name for each in found if each.fixed is not None)
+    return [
+        *lines,
+        "",
+        "ntsim run NAME          runs one; with --fixed the version put right, for",
+        *textwrap.wrap(fixed, 74, initial_indent=" " * 24, subsequent_indent=" " * 24),
+        "ntsim scenarios NAME    tells its story",
+    ]
+
+
+def details(name: str) -> list[str]:
+    from ntsim.lab.scenario import Case
+    from ntsim.lab.scenarios import find
+
+    scenario = find(name)
+
+    def files(case: Case) -> str:
+        return ", ".join((*case.drivers, *case.apps))
+
+    rows = [
+        ("Story", scenario.story),
+        ("Files", files(scenario.case)),
+        ("Ends", scenario.case.ends),
+        ("Look at", scenario.look_at),
+        ("Source", scenario.source),
+        ("Run", f"ntsim run {name}"),
+    ]
+    if scenario.fixed is not None:
+        rows += [
+            ("Fixed", f"ntsim run {name} --fixed ({files(scenario.fixed)})"),
+            ("", scenario.fixed.ends),
+        ]
+    lines = [f"{scenario.name}: {scenario.summary}", ""]
+    for title, text in rows:
+        lines += textwrap.wrap(text, 96, initial_indent=f"{title:<9}", subsequent_indent=" " * 9)
+    return lines

@@ -1,0 +1,68 @@
+"""What a scenario is: a story about a driver, and the data that runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ntsim.errors import ConfigurationError
+from ntsim.lab.expectation import COMPLETED, Expectation
+from ntsim.lab.samples import samples_root
+from ntsim.lab.target import Target
+from ntsim.nt.cm.registry import Content
+
+
+class Case(BaseModel):
+    """One way to run a scenario. `drivers` and `apps` are paths below the samples' folder.
+
+    `registry` maps (key, value name) to content, None for a value that is to be absent; `unload`
+    stops the drivers when the apps have ended.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    drivers: tuple[str, ...]
+    apps: tuple[str, ...] = ()
+    registry: dict[tuple[str, str], Content | None] = {}
+    processors: int = Field(default=4, ge=1, le=64)
+    seed: int = Field(default=0, ge=0)
+    unload: bool = False
+    expected: Expectation = COMPLETED
+    ends: str
+    """How it ends, in a line."""
+
+
+class Scenario(BaseModel):
+    """`case` shows what the story is about; `fixed`, where there is one, the same put right."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    summary: str
+    story: str
+    look_at: str
+    source: str
+    case: Case
+    fixed: Case | None = None
+
+    def target(self, fixed: bool = False) -> Target:
+        """What to run; ConfigurationError if there is no fixed variant."""
+        if fixed and self.fixed is None:
+            raise ConfigurationError(f"scenario {self.name} has no fixed variant")
+        case = self.fixed if fixed and self.fixed is not None else self.case
+        return Target(
+            drivers=_below_samples(case.drivers),
+            apps=_below_samples(case.apps),
+            registry=case.registry,
+            unload=case.unload,
+            processors=case.processors,
+            seed=case.seed,
+            expected=case.expected,
+            command=(self.name, "--fixed") if fixed else (self.name,),
+        )
+
+
+def _below_samples(paths: tuple[str, ...]) -> tuple[Path, ...]:
+    root = samples_root()
+    return tuple(root / path for path in paths)

@@ -1,0 +1,42 @@
+"""Scenarios: a file each, with the story, what is run, and how it should end.
+
+`find(name)` and `all_scenarios()` are the way in. A new scenario is a module here with a
+`SCENARIO`, its name in `NAMES`.
+"""
+
+import difflib
+from importlib import import_module
+
+from ntsim.errors import ConfigurationError
+from ntsim.lab.scenario import Scenario
+
+NAMES = (
+    "hello",
+    "dbgprint",
+    "dbgprint-ihvdriver",
+    "hfs-part2",
+    "hfs-part3",
+    "hfs-part3-no-affinity",
+    "osr-vtx-0x4a",
+    "vmexit-irql",
+)
+"""In the order in which to read them."""
+
+
+def find(name: str) -> Scenario:
+    """The scenario of this name; ConfigurationError lists what there is."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise ConfigurationError(
+            f"no scenario is called {name!r}. {hint}There are {', '.join(NAMES)}. (A driver of "
+            f"your own is given by its path: ./{name}.py)"
+        )
+    module = import_module(f"ntsim.lab.scenarios.{name.replace('-', '_')}")
+    scenario: Scenario = module.SCENARIO
+    return scenario
+
+
+def all_scenarios() -> list[Scenario]:
+    """Every scenario, in reading order."""
+    return [find(name) for name in NAMES]
