@@ -21,7 +21,7 @@ from ntsim.abi.scalars import (
 from ntsim.hw.cpu import Processor
 from ntsim.nt.events import DpcEnded, DpcQueued, DpcStarted
 from ntsim.nt.exports import export
-from ntsim.nt.ke.irql import DISPATCH_LEVEL, ke_set_irql
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, HIGH_LEVEL, ke_set_irql
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKDPC
@@ -50,6 +50,8 @@ def ki_insert_dpc(nt: Kernel, dpc: Any, argument1: int, argument2: int) -> bool:
     if v.DpcData:
         return False
     number = v.Number - TARGETED if v.Number >= TARGETED else nt.il.current.number
+    if number >= len(nt.processors):
+        ki_touch_missing_processor(nt)
     data = ki_dpc_data(nt, number)
     v.SystemArgument1, v.SystemArgument2, v.DpcData = int(argument1), int(argument2), int(data)
     _link(nt, data, int(dpc) + _ENTRY, v.Importance == HIGH_IMPORTANCE)
@@ -58,6 +60,12 @@ def ki_insert_dpc(nt: Kernel, dpc: Any, argument1: int, argument2: int) -> bool:
     target.apic.request(DISPATCH_VECTOR)
     nt.il.take_interrupts()
     return True
+
+
+def ki_touch_missing_processor(nt: Kernel) -> None:
+    """There is no KPRCB of that number: the kernel follows NULL, at HIGH_LEVEL (inferred)."""
+    nt.il.current.cr8 = HIGH_LEVEL
+    nt.mmu.read(_DATA, 8)
 
 
 def _link(nt: Kernel, data: Any, entry: int, first: bool) -> None:

@@ -218,7 +218,8 @@ def _block(nt: Kernel, thread: Thread, due: int | None, objects: list[int]) -> i
     processor = nt.il.current
     v = thread.v
     if nt.prcb[processor.number]._v.DpcRoutineActive:
-        nt.bugcheck(ATTEMPTED_SWITCH_FROM_DPC, thread.va, nt.ke.idle_threads[processor.number].va)
+        idle = nt.ke.idle_threads[processor.number].va
+        nt.bugcheck(ATTEMPTED_SWITCH_FROM_DPC, thread.va, idle, v.InitialStack)
     nt.emit_at(WaitStarted, ki_describe_objects(nt, objects) or "a timeout")
     v.WaitIrql = processor.cr8
     v.State = WAITING

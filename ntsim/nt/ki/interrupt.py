@@ -82,8 +82,9 @@ def ki_clock_interrupt(nt: Kernel, processor: Processor, interrupted: int) -> No
 def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
     """Count ticks spent at or above DISPATCH_LEVEL; 0x133 when a limit is passed.
 
-    Parameter 1 is 0 for a single DPC over DpcTimeout, 1 for the cumulative limit; parameter 2 the
-    ticks counted, parameter 3 the limit. Source: bug check 0x133 reference.
+    Parameter 1 is 0 for a single DPC over its time (parameter 2: ticks counted, 3: the limit), 1
+    for the cumulative limit (2: the limit; 3, a triage block, is not modelled). Source: bug check
+    0x133 reference.
     """
     number = processor.number
     prcb = nt.prcb[number]._v
@@ -94,8 +95,7 @@ def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
             code = bugcodes.DPC_WATCHDOG_VIOLATION
             nt.bugcheck(code, 0, prcb.DpcTimeCount, DPC_WATCHDOG_TICKS, 0)
     if nt.ke.dispatch_ticks[number] > DISPATCH_WATCHDOG_TICKS:
-        count = nt.ke.dispatch_ticks[number]
-        nt.bugcheck(bugcodes.DPC_WATCHDOG_VIOLATION, 1, count, DISPATCH_WATCHDOG_TICKS, 0)
+        nt.bugcheck(bugcodes.DPC_WATCHDOG_VIOLATION, 1, DISPATCH_WATCHDOG_TICKS, 0, 0)
 
 
 CLOCK_WATCHDOG_100NS = 10 * 10_000_000
@@ -106,7 +106,7 @@ def ki_clock_watchdog(nt: Kernel) -> None:
 
     Parameter 1 is the time-out in nominal ticks, parameter 3 the silent processor's PRCB, parameter
     4 its number. On a machine with one processor there is nobody to notice. Source: bug check 0x101
-    reference.
+    0x133 reference.
     """
     now = nt.il.clock.now
     for processor in nt.processors:
