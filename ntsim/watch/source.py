@@ -1,0 +1,73 @@
+"""Source lines of driver and app code, by the places that events and frames name."""
+
+from __future__ import annotations
+
+import dis
+import linecache
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import CodeType
+
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.frames import StackFrame
+
+
+class Sources:
+    """Places are `eh.py:120 run_vcpu`, as in the events of one machine."""
+
+    def __init__(self, nt: Kernel) -> None:
+        self.nt = nt
+        self.paths = {name: path for path, name in reversed(nt.host.files.items())}
+
+    def line(self, place: str) -> str:
+        """The stripped text of a place's line; empty if the file cannot be read."""
+        name, number, _ = split_place(place)
+        path = self.paths.get(name)
+        return linecache.getline(path, number).strip() if path else ""
+
+    def place(self, stack: list[StackFrame]) -> str:
+        """The place of the innermost driver frame, else app frame; empty if there is neither."""
+        frame = innermost(stack, user=False) or innermost(stack, user=True)
+        return frame_place(frame) if frame else ""
+
+    def calls(self, place: str, names: Collection[str]) -> list[int]:
+        """Lines of the function at a place that refer to one of the global `names`."""
+        name, _, function = split_place(place)
+        path = self.paths.get(name)
+        found = {
+            line
+            for code in self._codes()
+            if code.co_filename == path and code.co_name == function
+            for line in global_references(code, names)
+        }
+        return sorted(found)
+
+    def _codes(self) -> Iterator[CodeType]:
+        for image in self.nt.images.loaded:
+            yield from image.slots
+
+
+def split_place(place: str) -> tuple[str, int, str]:
+    """(file, line, function) of `eh.py:120 run_vcpu`; ("", 0, "") for an empty place."""
+    left, _, function = place.partition(" ")
+    name, _, line = left.rpartition(":")
+    return name, int(line or 0), function
+
+
+def innermost(stack: list[StackFrame], *, user: bool) -> StackFrame | None:
+    """The innermost frame with a source file: of a driver, or of an app."""
+    return next((f for f in stack if f.file and f.user is user), None)
+
+
+def frame_place(frame: StackFrame) -> str:
+    """`eh.py:120 run_vcpu` of a frame."""
+    return f"{Path(frame.file).name}:{frame.line} {frame.symbol}"
+
+
+def global_references(code: CodeType, names: Collection[str]) -> Iterator[int]:
+    """Line numbers at which code loads one of the global names."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in names:
+            line = instruction.positions.lineno if instruction.positions else None
+            if line:
+                yield line

@@ -1,0 +1,48 @@
+"""WHY a machine stopped: the chain of recorded events that led to its bug check.
+
+Each family of bug checks has an explainer in a file of its own. It selects events, says in a plain
+sentence what each of them means here, and ends with what made the kernel stop. It knows the rules
+of Windows, the recorder and the frozen machine; it knows nothing about the driver.
+"""
+
+from __future__ import annotations
+
+from ntsim.nt.ke.bugcheck import BugCheckState
+from ntsim.nt.kernel import Kernel
+from ntsim.watch.why import (
+    apc_counts,
+    corrupt_pool,
+    dpc_level,
+    exceptions,
+    fast_fail,
+    general,
+    irp_life,
+    page_fault,
+    silent_processor,
+    system_call_irql,
+    wait_in_dpc,
+    watchdog,
+)
+from ntsim.watch.why.case import Case, Explainer, Story
+
+EXPLAINERS: dict[int, Explainer] = {
+    **apc_counts.EXPLAINS,
+    **corrupt_pool.EXPLAINS,
+    **dpc_level.EXPLAINS,
+    **exceptions.EXPLAINS,
+    **fast_fail.EXPLAINS,
+    **irp_life.EXPLAINS,
+    **page_fault.EXPLAINS,
+    **silent_processor.EXPLAINS,
+    **system_call_irql.EXPLAINS,
+    **wait_in_dpc.EXPLAINS,
+    **watchdog.EXPLAINS,
+}
+"""Bug-check code -> who explains it; every other code goes to `general`."""
+
+
+def explain(nt: Kernel, state: BugCheckState) -> Story:
+    """The story of a bug check; one that only names the bug check if nothing was recorded."""
+    case = Case(nt, state)
+    EXPLAINERS.get(state.code, general.explain)(case)
+    return case.story()

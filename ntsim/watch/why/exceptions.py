@@ -1,0 +1,77 @@
+"""0x1E, 0x3B, 0x7E: an exception that nobody handled, Python errors among them."""
+
+from __future__ import annotations
+
+from ntsim.abi import ntstatus
+from ntsim.nt.events import Event, ExceptionRaised, VmxOccurred
+from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
+from ntsim.watch.why.case import Case, Explainer
+from ntsim.watch.why.journey import FAILED_OR_RISKY
+from ntsim.watch.why.level import tell_level
+from ntsim.watch.why.memory import tell_memory
+
+WHERE = {
+    0x1E: "at raised IRQL, or with interrupts off",
+    0x3B: "in a system call",
+    0x7E: "in a system thread",
+}
+MOST_STEPS = 3
+UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
+"""What an access violation gives for an address that is not canonical."""
+
+
+def explain(case: Case) -> None:
+    """What was raised and where; nobody between there and the kernel's edge handled it."""
+    state = case.state
+    fault = state.fault
+    where = WHERE[state.code]
+    place = case.sources.place(state.stack)
+    what = exception_text(fault) if fault else f"exception {case.parameters[0]:#x}"
+    _tell_vmx(case)
+    if state.code == 0x1E:
+        tell_level(case)
+    address = _touched(fault)
+    raised = case.last(ExceptionRaised, processor=state.processor)
+    text = f"{what}."
+    if address is not None:
+        text += f" That address is {tell_memory(case, address)}."
+    if fault is not None and fault.ExceptionCode == PYTHON_ERROR:
+        text += f" In a driver that is exception {PYTHON_ERROR:#x}."
+    if raised is not None and raised.where:
+        case.tell(raised, text)
+    else:
+        case.tell_at_end(text, state.stack)
+    case.tell_at_end(f"No handler took the exception, which was raised {where}.")
+    case.summary = f"{what}, unhandled {where}, in {place or 'kernel code'}."
+
+
+def _touched(fault: StructuredException | None) -> int | None:
+    """The address of an access violation; None for other exceptions and addresses unknown."""
+    if fault is None or fault.ExceptionCode != ntstatus.STATUS_ACCESS_VIOLATION:
+        return None
+    if len(fault.ExceptionInformation) < 2 or fault.ExceptionInformation[1] == UNKNOWN:
+        return None
+    return fault.ExceptionInformation[1]
+
+
+def exception_text(fault: StructuredException) -> str:
+    """`IndexError: list index out of range` or `STATUS_ACCESS_VIOLATION (read of 0x28)`."""
+    if fault.ExceptionCode == PYTHON_ERROR:
+        return fault.reason
+    name = ntstatus.status_name(fault.ExceptionCode)
+    return f"{name} ({fault.reason})" if fault.reason else name
+
+
+def _tell_vmx(case: Case) -> None:
+    """What VT-x refused on this processor lately."""
+    events: list[Event] = [
+        event
+        for event in case.newest_first(VmxOccurred, processor=case.state.processor)
+        if event.name in FAILED_OR_RISKY
+    ]
+    for event in events[:MOST_STEPS]:
+        assert isinstance(event, VmxOccurred)
+        case.tell(event, f"VT-x: {event.text_}.")
+
+
+EXPLAINS: dict[int, Explainer] = dict.fromkeys(WHERE, explain)
