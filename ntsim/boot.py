@@ -119,6 +119,7 @@ def phase_0(nt: Kernel) -> None:
     nt.ke = Ke(nt)
     nt.ke.timers.initialize_tables()
     nt.il.next_timer = nt.ke.timers.next_due
+    nt.il.timers_due = nt.ke.timers.processors_due
     nt.ob = Ob(nt)
     ob_initialize_namespace(nt)
     nt.ps = Ps(nt)

@@ -110,7 +110,7 @@ def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) ->
         nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
     )
     processor.greenlet = stack
-    stack.switch()
+    nt.il.enter(stack)
     _never_again(nt)
 
 

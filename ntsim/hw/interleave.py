@@ -17,7 +17,7 @@ of a host second, and any progress puts the cost back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from greenlet import getcurrent, greenlet
@@ -30,6 +30,10 @@ PATIENCE = 2_000_000
 PATIENCE_SPINNING = 20_000
 DILATION_LIMIT = 14
 HANG_AFTER_100NS = 600 * 10_000_000
+
+
+NextTimer = Callable[[Callable[[int], bool]], tuple[int, int] | None]
+"""The earliest timer's (interrupt time, processor) among the processors that a test accepts."""
 
 
 class Strategy(Protocol):
@@ -48,8 +52,9 @@ class MachineGreenlet(greenlet):  # type: ignore[misc]
 class Interleaver:
     """The processors of one machine taking turns.
 
-    `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer()` the earliest
-    timer's (interrupt time, processor) or None, `clock_vector` what a tick requests. `progress`
+    `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer` finds the earliest
+    timer, `timers_due(now)` the processors with expired ones, `clock_vector` is what a tick
+    requests. `begin` is a host stack that the hub shall begin before anything else. `progress`
     counts what happened; the kernel increments it.
     """
 
@@ -58,12 +63,14 @@ class Interleaver:
         self.current = processors[0]
         self.hub: greenlet | None = None
         self.interrupt: Callable[[Processor, int], None] = lambda processor, vector: None
-        self.next_timer: Callable[[], tuple[int, int] | None] = lambda: None
+        self.next_timer: NextTimer = lambda able: None
+        self.timers_due: Callable[[int], Iterable[int]] = lambda now: ()
         self.watch: Callable[[], None] = lambda: None
         self.poll: Callable[[], None] = lambda: None
         self.clock_vector = 0xD1
         self.progress = 0
         self.closed = False
+        self.begin: greenlet | None = None
         self._quantum = 0
         self._seen_progress = 0
         self._idle_steps = 0
@@ -112,6 +119,19 @@ class Interleaver:
         self.check_closed()
         self.current.halted = False
         self.take_interrupts()
+
+    def enter(self, stack: greenlet) -> None:
+        """Go on on another host stack; returns when somebody switches back to this one.
+
+        A stack that has not begun is begun by the hub: begun here, it would lie as deep in the
+        interpreter as this one, and a chain of them would run into the recursion limit.
+        """
+        if stack:
+            stack.switch()
+        else:
+            assert self.hub is not None
+            self.begin = stack
+            self.hub.switch()
 
     def give_way_in_guest(self) -> None:
         """As `give_way`, for a processor in a VT-x guest: the guest's controls decide about
@@ -168,7 +188,7 @@ class Interleaver:
         """One quantum of one processor; False if no processor can ever run again."""
         runnable = self._runnable()
         while not runnable:
-            due = self.next_timer()
+            due = self.next_timer(self._takes_ticks)
             if due is None:
                 return False
             self._jump(*due)
@@ -178,6 +198,9 @@ class Interleaver:
         processor.budget = self._quantum = quantum
         processor.spinning = False
         processor.greenlet.switch()
+        while (stack := self.begin) is not None:
+            self.begin = None
+            stack.switch()
         processor = self.current
         self._account(processor, max(1, min(self._quantum - processor.budget, self._quantum)))
         return True
@@ -189,6 +212,11 @@ class Interleaver:
             if not p.halted
             or (p.apic.requested and p.rflags & 0x200 and p.apic.deliverable(p.cr8) >= 0)
         ]
+
+    def _takes_ticks(self, number: int) -> bool:
+        """Whether a halted processor would take a clock interrupt."""
+        processor = self.processors[number]
+        return bool(processor.rflags & 0x200) and self.clock_vector >> 4 > processor.cr8
 
     def _account(self, processor: Processor, steps: int) -> None:
         """Advance time by `steps` and see whether anything happened in them."""
@@ -221,9 +249,8 @@ class Interleaver:
                 if not processor.halted:
                     processor.apic.request(self.clock_vector)
         if due:
-            timer = self.next_timer()
-            if timer is not None and timer[0] <= now:
-                self.processors[timer[1]].apic.request(self.clock_vector)
+            for number in self.timers_due(now):
+                self.processors[number].apic.request(self.clock_vector)
             self.watch()
 
     def _jump(self, due: int, number: int) -> None:

@@ -132,7 +132,7 @@ def _switch(nt: Kernel, processor: Processor, new: Thread) -> None:
     old.interrupts = True
     _make_current(nt, processor, new)
     assert new.greenlet is not None
-    new.greenlet.switch()
+    nt.il.enter(new.greenlet)
     nt.il.current.rflags |= RFLAGS_IF
 
 
@@ -183,7 +183,10 @@ def ki_terminate_current(nt: Kernel) -> None:
     nt.ke.threads.pop(old.va, None)
     nt.ke.reap.append(old)
     assert new.greenlet is not None
-    here.parent = new.greenlet
+    if new.greenlet:
+        here.parent = new.greenlet
+    else:
+        here.parent, nt.il.begin = nt.il.hub, new.greenlet
 
 
 def ki_dispatch(nt: Kernel, processor: Processor) -> None:

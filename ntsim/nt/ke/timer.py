@@ -9,6 +9,7 @@ processing".
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
@@ -83,21 +84,34 @@ class Timers:
             self.heap = sorted(self.live.values())
         return True
 
-    def next_due(self) -> tuple[int, int] | None:
-        """(interrupt time, processor) of the earliest pending timer."""
+    def _first(self) -> tuple[int, int, int, int] | None:
+        """The earliest pending timer: (due, sequence, address, processor)."""
         heap = self.heap
         while heap and self.live.get(heap[0][2]) is not heap[0]:
             heapq.heappop(heap)
-        return (heap[0][0], heap[0][3]) if heap else None
+        return heap[0] if heap else None
+
+    def next_due(self, able: Callable[[int], bool]) -> tuple[int, int] | None:
+        """(interrupt time, processor) of the earliest timer of an `able` processor."""
+        item = self._first()
+        if item is not None and not able(item[3]):
+            item = min((each for each in self.live.values() if able(each[3])), default=None)
+        return None if item is None else (item[0], item[3])
+
+    def processors_due(self, now: int) -> list[int]:
+        """Processors with a timer that should have expired."""
+        first = self._first()
+        if first is None or first[0] > now:
+            return []
+        return sorted({item[3] for item in self.live.values() if item[0] <= now})
 
     def expire(self, processor: int, now: int) -> None:
         """The clock interrupt of a processor: everything of its own that is due."""
         late = []
-        while (due := self.next_due()) is not None and due[0] <= now:
-            item = heapq.heappop(self.heap)
+        while (item := self._first()) is not None and item[0] <= now:
+            heapq.heappop(self.heap)
             if item[3] != processor:
                 late.append(item)
-                self.live[item[2]] = item
                 continue
             self._expire_one(KTIMER.at(self.nt.mmu, item[2]), item[0], processor)
         for item in late:

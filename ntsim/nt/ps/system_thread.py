@@ -73,7 +73,7 @@ def psp_exit_thread(nt: Kernel, status: int) -> NoReturn:
     following = here.parent
     here.parent = nt.il.hub
     nt.greenlets[here] = f"stack of ended thread {thread.text}"
-    following.switch()
+    nt.il.enter(following)
     nt.il.check_closed()
     raise AssertionError(f"{thread} went on after its end")
 
