@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import KAFFINITY, KPRIORITY, NTSTATUS, ULONG, USHORT
 from ntsim.nt.events import AffinityChanged
-from ntsim.nt.exports import Out, export
+from ntsim.nt.exports import OutOpt, export
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_set_priority
 from ntsim.nt.ke.thread import SYSTEM_AFFINITY_ACTIVE
 
@@ -98,7 +98,7 @@ def KeQueryActiveProcessors(nt: Kernel) -> KAFFINITY:
 
 
 @export(irql="any")
-def KeQueryActiveProcessorCount(nt: Kernel, ActiveProcessors: Out[KAFFINITY]) -> ULONG:
+def KeQueryActiveProcessorCount(nt: Kernel, ActiveProcessors: OutOpt[KAFFINITY]) -> ULONG:
     """How many processors are active, and their mask. Source: WDK KeQueryActiveProcessorCount."""
     if ActiveProcessors:
         ActiveProcessors[0] = nt.ke.active_mask

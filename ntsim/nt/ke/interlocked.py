@@ -148,9 +148,9 @@ def InterlockedExchange8(nt: Kernel, Target: PVOID, Value: CHAR) -> CHAR:
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedExchange16",))
-def InterlockedExchange16(nt: Kernel, Target: PVOID, Value: SHORT) -> SHORT:
+def InterlockedExchange16(nt: Kernel, Destination: PVOID, ExChange: SHORT) -> SHORT:
     """Store a SHORT; the old value."""
-    return exchange(nt, int(Target), I16, Value)
+    return exchange(nt, int(Destination), I16, ExChange)
 
 
 @export(irql="any", inline=True, aliases=("_InterlockedExchange",))

@@ -115,7 +115,7 @@ def KeInitializeApc(
     KernelRoutine: PKKERNEL_ROUTINE,
     RundownRoutine: PKRUNDOWN_ROUTINE,
     NormalRoutine: PKNORMAL_ROUTINE,
-    ApcMode: KPROCESSOR_MODE,
+    ProcessorMode: KPROCESSOR_MODE,
     NormalContext: PVOID,
 ) -> None:
     """Prepare an APC; without NormalRoutine it is a special kernel APC.
@@ -129,7 +129,7 @@ def KeInitializeApc(
         RundownRoutine,
         NormalRoutine,
     )
-    v.ApcMode, v.NormalContext = (ApcMode, NormalContext) if NormalRoutine else (0, 0)
+    v.ApcMode, v.NormalContext = (ProcessorMode, NormalContext) if NormalRoutine else (0, 0)
     v.ApcStateIndex, v.Inserted = Environment, 0
 
 
