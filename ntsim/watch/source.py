@@ -33,11 +33,14 @@ class Sources:
     def calls(self, place: str, names: Collection[str]) -> list[int]:
         """Lines of the function at a place that refer to one of the global `names`."""
         name, _, function = split_place(place)
-        path = self.paths.get(name)
+        return self.calls_by(function, names, self.paths.get(name))
+
+    def calls_by(self, function: str, names: Collection[str], path: str | None = None) -> list[int]:
+        """The same for a function by name, in one file or in any."""
         found = {
             line
             for code in self._codes()
-            if code.co_filename == path and code.co_name == function
+            if code.co_name == function and path in (None, code.co_filename)
             for line in global_references(code, names)
         }
         return sorted(found)

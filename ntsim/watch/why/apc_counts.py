@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ntsim.nt.events import ApcsDisabled, ApcsEnabled, SystemCallReturned
 from ntsim.watch.why.case import Case, Explainer
+from ntsim.watch.why.journey import tell_journey
 from ntsim.watch.why.level import standing_raises, tell_missing_lower
 
 
@@ -46,6 +47,8 @@ def explain_thread_exit(case: Case) -> None:
     raises = standing_raises(case, case.state.thread)
     for raised in raises:
         tell_missing_lower(case, raised)
+    if raises:
+        tell_journey(case, case.since(raises[0], thread=case.state.thread))
     case.tell_at_end("The thread ended.", case.state.stack)
     if raises:
         cause = f"{raises[-1].routine} at {raises[-1].where} had raised the IRQL"

@@ -6,7 +6,7 @@ from ntsim.abi import ntstatus
 from ntsim.nt.events import Event, ExceptionRaised, VmxOccurred
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 from ntsim.watch.why.case import Case, Explainer
-from ntsim.watch.why.journey import FAILED_OR_RISKY
+from ntsim.watch.why.journey import FAILED, RISKY
 from ntsim.watch.why.level import tell_level
 from ntsim.watch.why.memory import tell_memory
 
@@ -67,7 +67,7 @@ def _tell_vmx(case: Case) -> None:
     events: list[Event] = [
         event
         for event in case.newest_first(VmxOccurred, processor=case.state.processor)
-        if event.name in FAILED_OR_RISKY
+        if event.name in FAILED or event.name in RISKY
     ]
     for event in events[:MOST_STEPS]:
         assert isinstance(event, VmxOccurred)

@@ -14,67 +14,73 @@ from ntsim.nt.events import (
     WaitStarted,
 )
 from ntsim.watch.why.case import Case
+from ntsim.watch.why.level import LOWERING
 
 MOST_STEPS = 12
-FAILED_OR_RISKY = (
-    "VmxInstructionFailed", "VmxAborted", "VmcsActiveElsewhere", "VmcsLeftActive",
-    "VmcsRegionWritten", "VmcsNeverCleared", "VmEntryUsedUnwritten",
+FAILED = ("VmxInstructionFailed", "VmxAborted")
+RISKY = (
+    "VmcsActiveElsewhere", "VmcsLeftActive", "VmcsRegionWritten", "VmcsNeverCleared",
+    "VmEntryUsedUnwritten",
 )  # fmt: skip
+"""No errors on silicon, and the cause of some: for stories in which VT-x itself is in question."""
 
 
 def tell_journey(case: Case, events: Sequence[Event]) -> None:
     """Steps for what is notable among `events` of one thread, `MOST_STEPS` at most."""
-    chosen = _without_handled_exits([event for event in events if _notable(event)])
-    for event in chosen[-MOST_STEPS:]:
-        case.tell(event, _text(event))
+    notable = [event for event in events if _is_notable(event)]
+    texts: list[tuple[Event, str]] = []
+    handled: VmExited | None = None
+    for event, following in zip(notable, [*notable[1:], None], strict=True):
+        if isinstance(event, VmExited) and following is not None and _is_resume(following):
+            if handled is None or handled.reason != event.reason:
+                texts.append((event, f"{_exit(event)}. The handler resumed the guest."))
+            handled = event
+        elif not _is_resume(event):
+            texts.append((event, _text(case, event)))
+    for event, text in texts[-MOST_STEPS:]:
+        case.tell(event, text)
 
 
-def _notable(event: Event) -> bool:
+def _is_notable(event: Event) -> bool:
     if isinstance(event, VmxOccurred):
-        names = ("VmxOperationEntered", "VmxOperationLeft", "VmEntered", *FAILED_OR_RISKY)
-        return event.name in names
+        return event.name in ("VmxOperationEntered", "VmxOperationLeft", "VmEntered", *FAILED)
     kinds = (VmExited, StackSaved, StackRestored, InterruptsDisabled, WaitStarted)
     return isinstance(event, kinds)
 
 
-def _without_handled_exits(events: list[Event]) -> list[Event]:
-    """Leave out VM entries that only resumed the guest after an exit was dealt with, and that exit
-    if one for the same reason went before it."""
-    kept: list[Event] = []
-    for event in events:
-        before = kept[-1] if kept else None
-        if isinstance(before, VmExited) and _is_resume(event):
-            same = len(kept) > 1 and isinstance(kept[-2], VmExited)
-            if same and kept[-2].reason == before.reason:  # type: ignore[attr-defined]
-                kept.pop()
-            continue
-        kept.append(event)
-    return kept
-
-
 def _is_resume(event: Event) -> bool:
-    return isinstance(event, VmxOccurred) and event.text_.startswith("VMRESUME: guest")
+    """Whether it is the exit stub's VM entry, which no line of the driver asked for."""
+    return isinstance(event, VmxOccurred) and event.name == "VmEntered" and not event.where
 
 
-def _text(event: Event) -> str:
+def _exit(event: VmExited) -> str:
+    return f"VM exit ({event.reason}) at guest RIP {event.rip:#x}"
+
+
+def _text(case: Case, event: Event) -> str:
     if isinstance(event, StackSaved):
         return "The stack pointer was saved here."
     if isinstance(event, StackRestored):
-        return _restored(event)
+        return _restored(case, event)
     if isinstance(event, VmExited):
-        return f"VM exit ({event.reason}) at guest RIP {event.rip:#x}; interrupts are off now."
+        return f"{_exit(event)}. The processor loaded RFLAGS with 2: interrupts are off now."
     if isinstance(event, InterruptsDisabled):
         return f"{event.reason} turned interrupts off."
     if isinstance(event, WaitStarted):
         return f"The thread waited for {event.objects}."
     assert isinstance(event, VmxOccurred)
     if event.name == "VmEntered":
-        return f"VM entry ({event.text_}). A VM entry does not return here; an exit comes later."
+        return f"VM entry ({event.text_}). It does not return here; a VM exit goes elsewhere."
     return f"VT-x: {event.text_}."
 
 
-def _restored(event: StackRestored) -> str:
-    return (
-        f"The saved stack was restored: {event.abandoned} frames were abandoned ({event.frames}). "
-        "A saved stack brings back general registers; it does not bring back the IRQL or RFLAGS."
-    )
+def _restored(case: Case, event: StackRestored) -> str:
+    saved = (e for e in case.newest_first(StackSaved, before=event) if e.slot == event.slot)
+    text = f"The saved stack was restored: {event.abandoned} frames were abandoned ({event.frames})"
+    place = next((each.where for each in saved), "")
+    text += f", and {place} went on. " if place else ". "
+    for function in event.frames.split(", "):
+        lines = case.sources.calls_by(function, LOWERING)
+        if lines:
+            text += f"{function}, which would lower the IRQL at line {lines[0]}, never will. "
+    return text + "General registers come back with a saved stack; the IRQL and RFLAGS do not."

@@ -31,7 +31,7 @@ def explain(case: Case) -> None:
 def _tell_exit(case: Case, level: str) -> None:
     text = f"The way back to user mode found the IRQL at {level}; it must be PASSIVE_LEVEL (0)."
     if tell_interrupts_off(case, case.state.processor):
-        text += " Interrupts were off as well."
+        text += " Interrupts were off, too."
     case.tell_at_end(text)
 
 
