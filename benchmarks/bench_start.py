@@ -1,4 +1,4 @@
-"""How long it takes until something can happen: imports, help, the table of routines."""
+"""How long it takes until something can happen: imports, boot, a driver's DriverEntry."""
 
 import subprocess
 import sys
@@ -7,22 +7,31 @@ from collections.abc import Iterator
 from benchmarks.row import Row
 
 ROUNDS = 5
+BOOT = """
+import ntsim
+with ntsim.Machine() as machine:
+    machine.load_driver("driver/hello.py")
+"""
 
 
 def measure() -> Iterator[Row]:
-    yield Row("import ntsim", milliseconds("import ntsim"), "ms", aim=100)
+    imported = milliseconds("import ntsim")
+    yield Row("import ntsim", imported, "ms", 100, at_most=True)
+    yield Row("import ntsim.machine", milliseconds("import ntsim.machine"), "ms")
+    all_in = milliseconds(BOOT)
+    before = milliseconds("import ntsim.machine, ntsim.wdm, ntsim.win32")
+    yield Row("fresh interpreter to DriverEntry done", all_in, "ms", 200, at_most=True)
+    yield Row("of that, boot and load without imports", all_in - before, "ms", 100, at_most=True)
     yield Row("import the command line", milliseconds("import ntsim.cli"), "ms")
-    table = "from ntsim.abi.routines import lookup; lookup('KeSetEvent')"
-    yield Row("first look-up of a kernel routine", milliseconds(table), "ms")
 
 
-def milliseconds(statement: str) -> float:
+def milliseconds(program: str) -> float:
     """The best of several fresh interpreters, timed from within, so without Python's own start."""
-    program = (
-        f"import time; start = time.perf_counter(); {statement};"
+    timed = (
+        f"import time; start = time.perf_counter()\n{program}\n"
         "print((time.perf_counter() - start) * 1000)"
     )
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", timed]
     rounds = range(ROUNDS)
     runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in rounds]
     return min(float(run.stdout) for run in runs)

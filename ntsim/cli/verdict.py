@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from ntsim.abi.ntstatus import status_name
 from ntsim.cli import INTERRUPTED, NTSIM_FAILED, report_own_failure
 from ntsim.errors import Hang
 
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 
 def print_run(made: Run, judgement: list[str], target: Target, options: Options) -> None:
     """The whole story on stdout; what was said while it ran has been printed before."""
-    lines = [*ending(made), *findings(made)]
+    again = replay_line(made, target, options)
+    lines = [""]
+    if made.result.outcome == "bugcheck":
+        lines += [made.machine.report().to_text(again)]
+    else:
+        lines += [*ending(made), *findings(made)]
     if judgement:
         lines += ["", *judgement]
-    if made.result.outcome != "load_failed":
-        lines += ["", f"Replay: {replay_line(made, target, options)}"]
+    if made.result.outcome not in ("bugcheck", "load_failed"):
+        lines += ["", f"REPLAY:  {again}"]
     click.echo("\n".join(lines))
 
 
@@ -36,30 +42,43 @@ def print_own_failure(made: Run) -> None:
 
 
 def ending(made: Run) -> Iterator[str]:
-    """How it ended."""
+    """How a run without a bug check ended."""
     result = made.result
-    if result.outcome == "bugcheck":
-        yield made.machine.report().to_text()
-        return
-    yield ""
-    if result.outcome == "interrupted":
-        yield f"{'Interrupted' if made.result.error is None else 'Broken off'}. What was going on:"
-    elif result.error is not None:
-        text = made.failure.reason if isinstance(made.failure, Hang) else result.error.message
-        yield f"{TITLES[result.outcome]}: {text}"
+    if result.outcome == "load_failed":
+        yield f"The driver did not load: {made.failure}"
+    elif result.outcome == "unmodelled":
+        yield f"Not modelled: {made.failure}"
+    elif result.outcome != "completed":
+        yield from standstill(made)
     for app in result.apps:
-        code = "is still running" if app.exit_code is None else f"exited with {app.exit_code:#x}"
-        yield f"{app.name} {code}" if app.exit_code != 0 else f"{app.name} exited with 0"
-    for line in made.activity:
-        yield f"  {line}"
+        yield f"{app.name} {ended(app.exit_code)}"
     yield summary(made)
 
 
-TITLES = {
-    "hang": "Hang",
-    "load_failed": "The driver did not load",
-    "unmodelled": "Not modelled",
-}
+def ended(exit_code: int | None) -> str:
+    """Small exit codes as numbers, others as the NTSTATUS they are."""
+    if exit_code is None:
+        return "has not ended"
+    if exit_code < 0x1_0000:
+        return f"exited with {exit_code}"
+    return f"exited with {exit_code:#x}, {status_name(exit_code)}"
+
+
+def standstill(made: Run) -> Iterator[str]:
+    """What everybody was doing when a run was broken off."""
+    from ntsim.watch.hang import hang_text
+
+    failure = made.failure
+    if isinstance(failure, Hang):
+        yield hang_text(made.machine.nt, failure)
+    else:
+        reason = "ntsim failed" if made.result.error is not None else "Ctrl-C"
+        text = hang_text(made.machine.nt, Hang((), reason))
+        yield text.replace("HANG", "BROKEN OFF", 1)
+    if made.interrupted_at is not None:
+        file, line = made.interrupted_at
+        yield f"\nThe code of {file}:{line} did not give its turn up and was broken off there."
+    yield ""
 
 
 def summary(made: Run) -> str:

@@ -18,7 +18,6 @@ from ntsim.errors import (
 )
 from ntsim.host.modules import SourceError
 from ntsim.hw.strategy import schedule as schedules
-from ntsim.lab.activity import activity
 from ntsim.lab.expectation import Expectation
 from ntsim.lab.facts import Facts
 from ntsim.lab.registry import apply
@@ -55,17 +54,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run. `failure` is the exception that ended it, if it was not a bug check.
-
-    `activity` says, for a run that did not end by itself, what everybody was doing then.
-    """
+    """A finished run. `failure` is the exception that ended it, if it was not a bug check."""
 
     machine: Machine
     result: RunResult
     expectation: Expectation
     verdicts: Verdicts
     failure: BaseException | None = None
-    activity: tuple[str, ...] = ()
+
+    @property
+    def interrupted_at(self) -> tuple[str, int] | None:
+        """(file, line) of driver or app code that Ctrl-C broke off because it held its turn."""
+        if not isinstance(self.failure, KeyboardInterrupt):
+            return None
+        return _source_line(self.failure, self.machine)
 
     def __enter__(self) -> Run:
         return self
@@ -141,9 +143,6 @@ def _execute(machine: Machine, target: Target, arguments: tuple[str, ...]) -> No
 def _finished(machine: Machine, expectation: Expectation, failure: BaseException | None) -> Run:
     outcome = _outcome(machine, failure)
     verdicts = tuple(expectation.verdicts(outcome, Facts(machine)))
-    doings = tuple(activity(machine)) if outcome in ("hang", "interrupted") else ()
-    if isinstance(failure, KeyboardInterrupt) and (place := _source_line(failure, machine)):
-        doings = (f"the code of {place[0]}:{place[1]} did not give its turn up", *doings)
     result = RunResult(
         schema=1,
         ntsim=ntsim.__version__,
@@ -163,7 +162,7 @@ def _finished(machine: Machine, expectation: Expectation, failure: BaseException
         processors=machine.processors,
         schedule=machine.schedule,
     )
-    return Run(machine, result, expectation, verdicts, failure, doings)
+    return Run(machine, result, expectation, verdicts, failure)
 
 
 def not_run(target: Target, options: Options, error: BaseException) -> RunResult:

@@ -45,7 +45,7 @@ def test_a_driver_that_loads_completes_as_expected(
     out = capsys.readouterr().out
     assert out.startswith("DbgPrint: loaded\n")
     assert "As expected" in out
-    assert f"Replay: ntsim run {path} --schedule 1.rr.0.4" in out
+    assert f"REPLAY:  ntsim run {path} --schedule 1.rr.0.4" in out
 
 
 def test_the_json_object_has_every_field_of_the_surface(

@@ -19,7 +19,7 @@ def a_VMXON_in_VMX_operation_fails(facts: Facts) -> bool:
 
 SCENARIO = Scenario(
     name="hfs-part3-no-affinity",
-    summary="Without KeSetSystemAffinityThread VMXON fails, and some processor is left out.",
+    summary="Without setting affinity: VMXON fails, and some processor is left out.",
     story=(
         "The driver counts the processors without going to them, so VMXON executes wherever the "
         "thread happens to be. On a processor that is in VMX operation already it fails, some "
