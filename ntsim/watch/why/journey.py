@@ -30,8 +30,9 @@ def tell_journey(case: Case, events: Sequence[Event]) -> None:
     notable = [event for event in events if _is_notable(event)]
     texts: list[tuple[Event, str]] = []
     handled: VmExited | None = None
-    for event, following in zip(notable, [*notable[1:], None], strict=True):
-        if isinstance(event, VmExited) and following is not None and _is_resume(following):
+    for number, event in enumerate(notable):
+        following = notable[number + 1 : number + 2]
+        if isinstance(event, VmExited) and any(map(_is_resume, following)):
             if handled is None or handled.reason != event.reason:
                 texts.append((event, f"{_exit(event)}. The handler resumed the guest."))
             handled = event
