@@ -1,0 +1,78 @@
+"""What an app prints: a stream per process, and the host's own streams while a machine runs.
+
+An app file prints through its own `sys`. A callable, and library code, uses the host's
+`sys.stdout`: while processors run, that is a switch that passes text of user-mode code to its
+process and everything else on.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from greenlet import getcurrent
+
+
+class Capture(io.BytesIO):
+    """Bytes that survive closing."""
+
+    def close(self) -> None:
+        """An app may close its streams; what it printed stays."""
+
+
+class ProcessStream(io.TextIOWrapper):
+    """A process's stdout or stderr: UTF-8, lines end in `\\n`, unbuffered."""
+
+    def __init__(self, name: str) -> None:
+        self.captured = Capture()
+        super().__init__(
+            self.captured, "utf-8", "backslashreplace", newline="\n", write_through=True
+        )
+        self.label = name
+
+    def close(self) -> None:
+        """Kept open: a later print of the process still arrives."""
+
+    def text(self) -> str:
+        """Everything written so far."""
+        return self.captured.getvalue().decode("utf-8", "replace")
+
+
+class Switch(io.TextIOBase):
+    """Stands in for a stream of the host while a machine runs."""
+
+    def __init__(self, original: Any, name: str) -> None:
+        self.original, self.stream_name = original, name
+
+    def _target(self) -> Any:
+        user = getattr(getcurrent(), "user", None)
+        if user is None or user.thread.in_kernel:
+            return self.original
+        return getattr(user.process, self.stream_name)
+
+    def write(self, text: str) -> int:
+        return int(self._target().write(text))
+
+    def flush(self) -> None:
+        self._target().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target(), name)
+
+
+@contextmanager
+def switched_streams() -> Iterator[None]:
+    """Let user-mode code print to its process's streams; for the time that processors run."""
+    out, err = sys.stdout, sys.stderr
+    switches = Switch(out, "out"), Switch(err, "err")
+    sys.stdout, sys.stderr = switches
+    try:
+        yield
+    finally:
+        if sys.stdout is switches[0]:
+            sys.stdout = out
+        if sys.stderr is switches[1]:
+            sys.stderr = err
