@@ -21,6 +21,9 @@ from ntsim.nt.rtl.codepage import ansi_decode, ansi_encode, wide_decode
 from ntsim.nt.rtl.cstring import narrow_bytes, wide_bytes
 
 NULL_TEXT = "(null)"
+WIDEST = 0x1_0000
+"""The most characters that a width or precision is good for here."""
+
 _SPECIFICATION = re.compile(
     r"%(?P<flags>[-+ #0]*)(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d*))?"
     r"(?P<size>(?:I64|I32|[hlwLIFN])*)(?P<type>.)?",
@@ -103,10 +106,10 @@ class Arguments:
         self.memory = memory
         self.sequence: Sequence[Any] | None = None
         self.address = 0
-        if isinstance(source, int):
-            self.address = int(source)
-        else:
+        if isinstance(source, list | tuple):
             self.sequence = source
+        else:
+            self.address = address_value(memory, source)
         self.taken = self.missing = 0
 
     def take(self) -> Any:
@@ -167,6 +170,7 @@ class Formatter:
         if precision == -1:
             precision = arguments.integer(32, True)
             precision = None if precision < 0 else precision
+        width = min(width or 0, WIDEST)
         if spec.type in _FLOATS:
             arguments.take()
             self.problems.append(f"{spec.text}: the kernel formats no floating-point numbers")
@@ -178,11 +182,11 @@ class Formatter:
         if spec.type in _INTEGERS:
             sign, digits = self._integer(spec, flags, precision, arguments)
             if "0" in flags and "-" not in flags and (precision is None or spec.type == "p"):
-                digits = digits.rjust((width or 0) - len(sign), "0")
+                digits = digits.rjust(width - len(sign), "0")
             text = sign + digits
         else:
             text = self._text(spec, precision, arguments)
-        return text.ljust(width or 0) if "-" in flags else text.rjust(width or 0)
+        return text.ljust(width) if "-" in flags else text.rjust(width)
 
     def _integer(
         self, spec: Specification, flags: str, precision: int | None, arguments: Arguments
@@ -192,7 +196,7 @@ class Formatter:
         signed = kind in "di"
         value = arguments.integer(spec.bits, signed)
         sign = "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""
-        least = 16 if kind == "p" else 1 if precision is None else precision
+        least = 16 if kind == "p" else 1 if precision is None else min(precision, WIDEST)
         digits = format(abs(value), {"o": "o", "x": "x", "X": "X", "p": "X"}.get(kind, "d"))
         digits = "" if value == 0 and least == 0 else digits.rjust(least, "0")
         if signed:
@@ -246,7 +250,7 @@ def template_text(memory: Memory, template: Any, wide: bool = False) -> str:
     if isinstance(template, str):
         return template
     read: Callable[..., bytes] = wide_bytes if wide else narrow_bytes
-    data = read(memory, int(template))
+    data = read(memory, address_value(memory, template))
     return wide_decode(data) if wide else ansi_decode(data)
 
 

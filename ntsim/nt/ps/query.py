@@ -40,10 +40,11 @@ def PsGetProcessCreateTimeQuadPart(nt: Kernel, Process: PEPROCESS) -> LONGLONG:
 @export(irql="<= APC")
 def PsGetProcessExitStatus(nt: Kernel, Process: PEPROCESS) -> NTSTATUS:
     """The exit status, STATUS_PENDING while the process lives. Source: WDK."""
-    process = nt.ps.by_address[int(Process)]
-    if process.exit_code is None:
+    process = nt.ps.by_address.get(int(Process))
+    if process is not None and process.exit_code is None:
         return ntstatus.STATUS_PENDING
-    return process.exit_code & 0xFFFF_FFFF
+    status: int = Process._v.ExitStatus & 0xFFFF_FFFF
+    return status
 
 
 @export(irql="<= DISPATCH")
