@@ -20,6 +20,7 @@ from ntsim.hw.vmx.unit import VmxUnit
 from ntsim.hw.vmx.vmcs import VmcsDirectory
 from ntsim.nt.cm.registry import Registry
 from ntsim.nt.events import VmxOccurred
+from ntsim.nt.ex.object_types import ex_create_object_types
 from ntsim.nt.ex.state import Ex
 from ntsim.nt.io.driver import mi_link_image
 from ntsim.nt.io.state import Io
@@ -152,6 +153,7 @@ def phase_1(nt: Kernel) -> None:
     nt.module_list = nt.allocate_pool(KLDR_DATA_TABLE_ENTRY.size, "MmLd")
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
+    ex_create_object_types(nt)
 
 
 def fill_shared_data(nt: Kernel) -> None:

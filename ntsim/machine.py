@@ -74,6 +74,7 @@ class Machine:
                 plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
             )
         )
+        self.nt.io.loader = self._load_service
         self._processes: list[UserProcess] = []
 
     def __enter__(self) -> Machine:
@@ -121,6 +122,14 @@ class Machine:
         iop_load_driver(nt, driver)
         return driver
 
+    def _load_service(self, path: str, service: str) -> Driver:
+        """In a system thread: the driver of a service that an app or driver starts."""
+        try:
+            return self._load(_target(path), f"{service}.sys")
+        except ConfigurationError as error:
+            status = ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
+            raise DriverLoadError(str(error), status) from error
+
     def unload_driver(self, driver: Driver) -> None:
         """Stop the driver's service: DriverUnload, then the image goes.
 
@@ -154,7 +163,6 @@ class Machine:
         from ntsim.um.process import start_app
 
         self._check_usable()
-        self.nt.um = self
         process = start_app(self.nt, _target(target), name, tuple(args))
         self._processes.append(process)
         return process
@@ -193,7 +201,8 @@ class Machine:
 
     def _drive(self, finished: Any) -> bool:
         try:
-            return self.nt.il.run(finished)
+            with self._streams():
+                return self.nt.il.run(finished)
         except Hang as hang:
             hang.waits = hang.waits or tuple(self.waits())
             self.nt.failure = hang
@@ -201,6 +210,14 @@ class Machine:
         except BaseException as error:
             self.nt.failure = error
             raise
+
+    def _streams(self) -> contextlib.AbstractContextManager[None]:
+        """While processors run, what apps print goes to their processes."""
+        if not self._processes:
+            return contextlib.nullcontext()
+        from ntsim.um.console import switched_streams
+
+        return switched_streams()
 
     def _raise_outcome(self) -> None:
         if (bugcheck := self.bugcheck) is not None:

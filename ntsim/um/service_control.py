@@ -170,12 +170,11 @@ def StartService(service: Any, args: Any = None) -> None:
         raise win32_error(user, "StartService", winerror.ERROR_SERVICE_MARKED_FOR_DELETE)
     if iop_find_driver(user.nt, found.name) is not None:
         raise win32_error(user, "StartService", winerror.ERROR_SERVICE_ALREADY_RUNNING)
-    user.nt.um.load_error = None
     status = ntdll.NtLoadDriver(_service_name(user, found.name))
     if not ntstatus.NT_SUCCESS(status):
         failed = status_error(user, "StartService", status)
-        if user.nt.um.load_error is not None:
-            failed.add_note(str(user.nt.um.load_error))
+        if user.nt.io.load_error is not None:
+            failed.add_note(str(user.nt.io.load_error))
         raise failed
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ntsim.abi import ntstatus
-from ntsim.errors import DriverLoadError
 from ntsim.nt.mm import layout as nt_layout
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.user_space import SHARED, UserSpace, entry_for
@@ -22,24 +20,13 @@ if TYPE_CHECKING:
 _READ_ONLY = 1
 
 
-def refuse_to_load(path: str, service: str) -> NoReturn:
-    """Until the machine says how drivers are loaded."""
-    raise DriverLoadError(f"{path}: this machine starts no services", ntstatus.STATUS_NOT_SUPPORTED)
-
-
 class UserMode:
-    """What `Kernel.um` is.
-
-    `load_driver(path, service)` loads a driver file in the calling system thread and returns it, or
-    raises DriverLoadError; the machine fills it in. `load_error` is the last such error.
-    """
+    """What `Kernel.um` is: system modules, app images, and the service controller's handles."""
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.modules = load_system_modules(nt)
         self.processes: list[UserProcess] = []
-        self.load_driver: Callable[[str, str], Any] = refuse_to_load
-        self.load_error: DriverLoadError | None = None
         self.service_handles: dict[int, Any] = {}
         self.service_handles_made = 0
         self.marked_services: set[str] = set()

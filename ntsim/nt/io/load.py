@@ -7,7 +7,7 @@ System process. Source: WDK ZwLoadDriver, ZwUnloadDriver.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
 from ntsim.abi.scalars import NTSTATUS, PVOID
@@ -48,16 +48,17 @@ def iop_load_service(nt: Kernel, key: str) -> int:
     if not isinstance(path, str):
         return ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
     service = key.rpartition("\\")[2]
+    nt.io.load_error = None
     if iop_find_driver(nt, service) is not None:
         return ntstatus.STATUS_IMAGE_ALREADY_LOADED
 
     def load() -> int:
+        assert nt.io.loader is not None, "nobody loads driver files"
         try:
-            driver: Any = nt.um.load_driver(path, service)
+            return nt.io.loader(path, service).status
         except DriverLoadError as error:
-            nt.um.load_error = error
+            nt.io.load_error = error
             return error.status
-        return int(driver.status)
 
     return iop_in_system_thread(nt, load)
 
