@@ -193,11 +193,13 @@ class Kernel:
 
     def stop(self, state: BugCheckState) -> NoReturn:
         """Freeze: the hub takes over and nothing on this machine runs again."""
+        self.il.check_closed()
         self.bugcheck_state = state
         self._leave()
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the run with an error for the caller of ntsim."""
+        self.il.check_closed()
         self.failure = error
         self._leave()
 

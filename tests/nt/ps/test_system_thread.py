@@ -143,3 +143,17 @@ def test_many_threads_come_and_go(value_of) -> None:
         return total[0]
 
     assert value_of(work, processors=2) == sum(range(200))
+
+
+def test_what_abandoned_frames_do_when_the_machine_closes_changes_nothing(run_driver) -> None:
+    """A `finally` block of an ended thread runs at close, on a machine that is dead."""
+
+    def routine(context) -> None:
+        try:
+            PsTerminateSystemThread(0)
+        finally:
+            raise ValueError("too late")
+
+    done = run_driver(lambda: join(start(routine)))
+    done.machine.close()
+    assert done.machine.bugcheck is None
