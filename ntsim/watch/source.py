@@ -27,8 +27,13 @@ class Sources:
 
     def place(self, stack: list[StackFrame]) -> str:
         """The place of the innermost driver frame, else app frame; empty if there is neither."""
-        frame = innermost(stack, user=False) or innermost(stack, user=True)
+        frame = self.innermost(stack, user=False) or self.innermost(stack, user=True)
         return frame_place(frame) if frame else ""
+
+    def innermost(self, stack: list[StackFrame], *, user: bool) -> StackFrame | None:
+        """The innermost frame of a driver, or of an app."""
+        files = self.nt.host.files
+        return next((f for f in stack if f.file in files and f.user is user), None)
 
     def calls(self, place: str, names: Collection[str]) -> list[int]:
         """Lines of the function at a place that refer to one of the global `names`."""
@@ -55,11 +60,6 @@ def split_place(place: str) -> tuple[str, int, str]:
     left, _, function = place.partition(" ")
     name, _, line = left.rpartition(":")
     return name, int(line or 0), function
-
-
-def innermost(stack: list[StackFrame], *, user: bool) -> StackFrame | None:
-    """The innermost frame with a source file: of a driver, or of an app."""
-    return next((f for f in stack if f.file and f.user is user), None)
 
 
 def frame_place(frame: StackFrame) -> str:

@@ -42,7 +42,7 @@ def crash_report(nt: Kernel, schedule: str) -> model.CrashReport:
         thread=state.thread,
         fault=_fault(nt, state),
         exception=exception_of(nt, state),
-        stack=_frames(_shown_stack(state)),
+        stack=_frames(nt, _shown_stack(state)),
         symbol_name=blamed.symbol_name,
         module_name=blamed.module,
         image_name=blamed.image,
@@ -112,8 +112,13 @@ def _fault(nt: Kernel, state: BugCheckState) -> model.Fault | None:
 
 
 def _shown_stack(state: BugCheckState) -> list[StackFrame]:
-    """The stack a debugger shows: of an exception from the code that raised it, as after .cxr."""
+    """The stack a debugger shows: of an exception from the code that raised it, as after .cxr.
+
+    User-mode frames are the end of it: what called a thread's first user-mode code is no caller.
+    """
     stack = state.stack
+    last_user = max((i for i, frame in enumerate(stack) if frame.user), default=len(stack) - 1)
+    stack = stack[: last_user + 1]
     if state.fault is not None:
         address = state.fault.ExceptionAddress
         start = next((i for i, frame in enumerate(stack) if frame.address == address), 0)
@@ -121,22 +126,24 @@ def _shown_stack(state: BugCheckState) -> list[StackFrame]:
     return stack
 
 
-def _frames(stack: list[StackFrame]) -> tuple[model.Frame, ...]:
-    return tuple(_frame(frame) for frame in stack)
+def _frames(nt: Kernel, stack: list[StackFrame]) -> tuple[model.Frame, ...]:
+    return tuple(_frame(nt, frame, last=frame is stack[-1]) for frame in stack)
 
 
-def _frame(frame: StackFrame) -> model.Frame:
+def _frame(nt: Kernel, frame: StackFrame, last: bool) -> model.Frame:
+    """A frame with its source if that is a driver's or an app's; nobody called the last one."""
     one, two, three, four = (*frame.arguments, 0, 0, 0, 0)[:4]
+    known = frame.file in nt.host.files
     return model.Frame(
         child_sp=frame.child_sp,
-        return_address=frame.return_address,
+        return_address=0 if last else frame.return_address,
         arguments=(one, two, three, four),
         address=frame.address,
         module=frame.image.module_name,
         symbol=frame.symbol,
         offset=frame.offset,
-        file=frame.file,
-        line=frame.line if frame.file else 0,
+        file=frame.file if known else "",
+        line=frame.line if known else 0,
         user=frame.user,
     )
 
@@ -156,7 +163,7 @@ def _processor(nt: Kernel, stopped: BugCheckState, state: ProcessorState) -> mod
         cr3=state.cr3,
         cr4=state.cr4,
         vmx=state.vmx,
-        stack=_frames(stack),
+        stack=_frames(nt, stack),
     )
 
 

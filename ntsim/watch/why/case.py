@@ -110,10 +110,14 @@ class Case:
 
     # Telling
 
-    def tell(self, event: Event, text: str) -> None:
-        """A step: what an event means here. The first text for an event stands."""
-        source = self.sources.line(event.where)
-        step = Step(event.time, event.processor, event.thread, event.where, source, text)
+    def tell(self, event: Event, text: str, where: str = "") -> None:
+        """A step: what an event means here. The first text for an event stands.
+
+        `where` is for events that the kernel recorded without a line.
+        """
+        place = event.where or where
+        source = self.sources.line(place)
+        step = Step(event.time, event.processor, event.thread, place, source, text)
         self._told.setdefault(self._position(event), step)
 
     def tell_at_end(

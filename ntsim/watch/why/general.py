@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ntsim.nt.events import Event, ThreadSwitched
-from ntsim.watch.source import innermost
 from ntsim.watch.why.case import Case
 
 LAST = 8
@@ -20,7 +19,7 @@ def explain(case: Case) -> None:
     for event in recent:
         text = event.describe()
         case.tell(event, f"{text[:1].upper()}{text[1:]}.")
-    caller = innermost(state.stack, user=False)
+    caller = case.sources.innermost(state.stack, user=False)
     if caller is None:
         case.summary = f"The kernel stopped with {case.name}."
         return

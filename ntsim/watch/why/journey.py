@@ -1,4 +1,4 @@
-"""What a thread went through between two moments: VT-x, saved stacks, interrupts, waits."""
+"""What a thread went through between two moments: IRPs, VT-x, saved stacks, interrupts, waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ntsim.nt.events import (
     Event,
     InterruptsDisabled,
+    IrpCompleted,
+    IrpSent,
     StackRestored,
     StackSaved,
     VmExited,
@@ -16,6 +18,9 @@ from ntsim.nt.events import (
 from ntsim.watch.why.case import Case
 from ntsim.watch.why.level import LOWERING
 
+NOTABLE = (
+    IrpSent, IrpCompleted, VmExited, StackSaved, StackRestored, InterruptsDisabled, WaitStarted,
+)  # fmt: skip
 MOST_STEPS = 12
 FAILED = ("VmxInstructionFailed", "VmxAborted")
 RISKY = (
@@ -45,8 +50,7 @@ def tell_journey(case: Case, events: Sequence[Event]) -> None:
 def _is_notable(event: Event) -> bool:
     if isinstance(event, VmxOccurred):
         return event.name in ("VmxOperationEntered", "VmxOperationLeft", "VmEntered", *FAILED)
-    kinds = (VmExited, StackSaved, StackRestored, InterruptsDisabled, WaitStarted)
-    return isinstance(event, kinds)
+    return isinstance(event, NOTABLE)
 
 
 def _is_resume(event: Event) -> bool:
@@ -67,6 +71,10 @@ def _text(case: Case, event: Event) -> str:
         return f"{_exit(event)}. The processor loaded RFLAGS with 2: interrupts are off now."
     if isinstance(event, InterruptsDisabled):
         return f"{event.reason} turned interrupts off."
+    if isinstance(event, IrpSent):
+        return f"{event.major} was sent to {event.driver}."
+    if isinstance(event, IrpCompleted):
+        return f"The IRP was completed with {event.status}, Information {event.information}."
     if isinstance(event, WaitStarted):
         return f"The thread waited for {event.objects}."
     assert isinstance(event, VmxOccurred)

@@ -16,11 +16,10 @@ def explain(case: Case) -> None:
     for raised in raises:
         tell_missing_lower(case, raised)
     entered = case.last(SystemCallEntered, thread=state.thread)
-    start = raises[0] if raises else entered
-    if start is not None:
-        tell_journey(case, case.since(start, thread=state.thread))
     if entered is not None:
-        case.tell(entered, f"The app made the system call {entered.service}.")
+        place = case.sources.place([frame for frame in state.stack if frame.user])
+        case.tell(entered, f"The app made the system call {entered.service}.", place)
+        tell_journey(case, case.since(entered, thread=state.thread))
     returned = case.last(SystemCallReturned, thread=state.thread)
     if returned is not None:
         case.tell(returned, f"{returned.service} returned {returned.status}.")
