@@ -31,6 +31,7 @@ from ntsim.nt.io.driver import (
 )
 from ntsim.nt.ke.thread import WAITING
 from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 
 if TYPE_CHECKING:
     from ntsim.nt.events import Event
@@ -115,6 +116,7 @@ class Machine:
                 f"a driver named {service} is loaded already: unload it or give name=",
                 ntstatus.STATUS_IMAGE_ALREADY_LOADED,
             )
+        nt.cm.create_service(service, image.path or image.file_name)
         mi_link_image(nt, image)
         image.entry_point = nt.host.register(image, entry, "DriverEntry")
         nt.emit(DriverLoaded, image.file_name, image.base)
@@ -186,7 +188,8 @@ class Machine:
             except Error as error:
                 errors.append(error)
 
-        self.nt.ps.create_system_thread(lambda: self.nt.guard_system_thread(body))
+        thread = psp_create_system_thread(self.nt, self.nt.ps.system, body, 0)
+        self.nt.ps.start_thread(thread)
         self._run(lambda: bool(results or errors))
         if errors:
             raise errors[0]
@@ -291,7 +294,8 @@ class Machine:
         nt = self.nt
         lines = []
         for thread in nt.ke.threads.values():
-            if thread.v.State != WAITING:
+            worker = thread.ethread._v.SameThreadPassiveFlags & ACTIVE_EX_WORKER
+            if thread.v.State != WAITING or worker:
                 continue
             count = thread.v.WaitBlockCount
             objects = [int(o) for o in nt.ke.waited_objects(thread, count)]

@@ -80,6 +80,13 @@ def coerce_scalar(value: Any, mask: int, where: str) -> int:
     raise caller_error(f"{where} is an integer: {value!r} cannot be passed")
 
 
+def coerce_large(value: Any, where: str) -> Any:
+    """A LARGE_INTEGER by value: an int, or a variable of that type."""
+    if isinstance(value, int) or hasattr(value, "QuadPart"):
+        return value
+    raise caller_error(f"{where} is a LARGE_INTEGER: {value!r} cannot be passed")
+
+
 def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict[str, Any]]:
     """(source line, names it uses) that convert one argument; empty if it needs none."""
     slot = f"T{index}"
@@ -87,8 +94,10 @@ def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict
         wide = kind in scalars.PCWSTR_TYPES
         line = f"if type({name}) is not int: {name} = coerce_text(nt, {name}, {wide}, {where!r})"
         return line, {}
-    if kind in ("Any", "LARGE_INTEGER", "PHYSICAL_ADDRESS"):
+    if kind == "Any":
         return "", {}
+    if kind in ("LARGE_INTEGER", "PHYSICAL_ADDRESS"):
+        return f"if type({name}) is not int: {name} = coerce_large({name}, {where!r})", {}
     if _ROUTINE.match(kind) or kind in ("PVOID", "HANDLE", "ULONG_PTR"):
         line = f"if type({name}) is not int: {name} = coerce_address(nt, {name}, {where!r})"
         return line, {}
@@ -137,7 +146,8 @@ def _environment(export: Export) -> dict[str, Any]:
     return {
         "getcurrent": getcurrent, "current_kernel": current_kernel, "impl": export.function,
         "coerce_pointer": coerce_pointer, "coerce_address": coerce_address,
-        "coerce_text": coerce_text, "coerce_scalar": coerce_scalar, "export": export,
+        "coerce_text": coerce_text,
+        "coerce_large": coerce_large, "coerce_scalar": coerce_scalar, "export": export,
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent, greenlet
 
 from ntsim.hw.interleave import MachineGreenlet
+from ntsim.nt.exports import EXPORTS
 from ntsim.nt.mm.images import line_offset
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def nt_symbol_name(name: str) -> str | None:
     return None
 
 
+def is_inline(name: str) -> bool:
+    """Whether the WDK's headers expand the routine in the caller: it has no frame then."""
+    found = EXPORTS.get(name)
+    return found is not None and found.inline
+
+
 def frames_from(frame: FrameType | None, stack: greenlet | None = None) -> Iterator[FrameType]:
     """Frames from `frame` outwards, across host stacks that a saved stack put on top of another.
 
@@ -91,7 +98,7 @@ def describe_frame(nt: Kernel, frame: FrameType, line: int) -> StackFrame | None
     module = frame.f_globals.get("__name__", "")
     if module.startswith("ntsim.nt."):
         name = nt_symbol_name(code.co_name)
-        if name is None:
+        if name is None or is_inline(name):
             return None
         return _make(nt.nt_image, code, name, frame, line, False)
     found = nt.host.locate(frame)

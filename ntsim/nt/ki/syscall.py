@@ -28,7 +28,7 @@ USER_RFLAGS = 0x246
 TRAP_FRAME_SIZE = KTRAP_FRAME.size
 
 
-def ki_system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: Any) -> int:
+def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: Any) -> int:
     """A system call of the current thread from user mode; the service's status.
 
     `rip` is the user-mode return address, in the ntdll stub. Not a frame of its own on the stack:

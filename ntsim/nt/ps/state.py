@@ -102,11 +102,6 @@ class Ps:
             self.nt.emit(ThreadCreated, thread.process.name, thread.tid)
         ki_ready_thread(self.nt, thread)
 
-    def create_system_thread(self, start: Callable[[], None], start_address: int = 0) -> Thread:
-        thread = self.create_thread(self.system, start, start_address=start_address)
-        self.start_thread(thread)
-        return thread
-
     def exit_thread(self, status: int) -> None:
         """The current thread's last work in the kernel; the scheduler takes it from here."""
         nt, thread = self.nt, self.nt.thread
