@@ -18,6 +18,8 @@ import rich_click as click
 from ntsim.errors import Hang
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
     from ntsim.lab.event_log import EventLog
     from ntsim.machine import Machine
 
@@ -36,6 +38,8 @@ class Console:
         self.live = live
         self.event_log: EventLog | None = None
         self.machine: Machine | None = None
+        # While processors run, sys.stdout belongs to whichever app is running.
+        self._out, self._err = sys.stdout, sys.stderr
         self._limit = limit
         self._started = time.monotonic()
         self._next_progress = self._started + PROGRESS_AFTER_S
@@ -44,6 +48,7 @@ class Console:
         self._interrupted = False
         self._broken: OSError | None = None
         self._previous: Any = None
+        self._styled: RichConsole | None = None
 
     def __enter__(self) -> Console:
         self._previous = signal.signal(signal.SIGINT, self._on_ctrl_c)
@@ -77,9 +82,9 @@ class Console:
         try:
             self.clear_progress()
             if source == "DbgPrint":
-                print_dimmed(f"DbgPrint: {text}")
+                self.print_dimmed(f"DbgPrint: {text}")
             else:
-                click.echo(text, nl=False, err=source == "stderr")
+                click.echo(text, self._err if source == "stderr" else self._out, nl=False)
         except OSError as error:
             self._broken = error
 
@@ -103,12 +108,12 @@ class Console:
             f"{now - self._started:.0f} s: {nt.clock.now / 1e7:.3f} s of virtual time, "
             f"{nt.recorder.count:,} events; Ctrl-C stops"
         )
-        click.echo(f"{ERASE_LINE}{text}", nl=False, err=True)
+        click.echo(f"{ERASE_LINE}{text}", self._err, nl=False)
         self._progress_is_shown = True
 
     def clear_progress(self) -> None:
         if self._progress_is_shown:
-            click.echo(ERASE_LINE, nl=False, err=True)
+            click.echo(ERASE_LINE, self._err, nl=False)
             self._progress_is_shown = False
 
     def finish(self) -> None:
@@ -122,17 +127,15 @@ class Console:
             raise KeyboardInterrupt
         self._interrupted = True
 
+    def print_dimmed(self, text: str) -> None:
+        """A line in a fainter colour, where the terminal has colours and the user wants them."""
+        if not self._out.isatty():
+            click.echo(text, self._out)
+            return
+        if self._styled is None:
+            from rich.console import Console as RichConsole
 
-def print_dimmed(text: str) -> None:
-    """A line in a fainter colour, where the terminal has colours and the user wants them."""
-    if not sys.stdout.isatty():
-        click.echo(text)
-        return
-    styled().print(text, style="dim", markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-def styled() -> Any:
-    """rich's console on stdout: knows terminals, NO_COLOR and the like."""
-    from rich.console import Console as RichConsole
-
-    return RichConsole(file=sys.stdout)
+            self._styled = RichConsole(file=self._out)
+        self._styled.print(
+            text, style="dim", markup=False, highlight=False, emoji=False, soft_wrap=True
+        )

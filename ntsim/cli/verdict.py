@@ -85,8 +85,15 @@ def summary(made: Run) -> str:
     """Size of the run in a line."""
     processors = made.result.processors
     count = "1 processor" if processors == 1 else f"{processors} processors"
-    milliseconds = made.machine.nt.clock.now / 10_000
-    return f"{count}, seed {made.result.seed}, {milliseconds:,.1f} ms of virtual time"
+    time = duration(made.machine.nt.clock.now)
+    return f"{count}, seed {made.result.seed}, {time} of virtual time"
+
+
+def duration(time_100ns: int) -> str:
+    """In the unit that gives one to four digits before the point."""
+    units = (("s", 10_000_000), ("ms", 10_000), ("us", 10))
+    unit, size = next((each for each in units if time_100ns >= 10 * each[1]), units[-1])
+    return f"{time_100ns / size:,.1f} {unit}"
 
 
 def findings(made: Run) -> Iterator[str]:

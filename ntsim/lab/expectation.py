@@ -30,7 +30,7 @@ class Expectation:
     def verdicts(self, outcome: str, facts: Facts) -> Iterator[tuple[bool, str]]:
         """(whether it holds, what should hold), the way the run ended first."""
         ended = self._ended_right(outcome, facts)
-        yield ended, self._ending()
+        yield ended, sentence(self._ending())
         for check in self.checks:
             yield ended and check(facts), in_words(check)
 
@@ -51,5 +51,9 @@ COMPLETED = Expectation()
 
 def in_words(check: Check) -> str:
     """The first line of the check's docstring, else its name."""
-    text = (check.__doc__ or check.__name__.replace("_", " ")).strip().partition("\n")[0]
-    return text.rstrip(".")
+    return sentence((check.__doc__ or check.__name__.replace("_", " ")).partition("\n")[0])
+
+
+def sentence(text: str) -> str:
+    """A capital first, no full stop."""
+    return text[:1].upper() + text[1:].rstrip(".")

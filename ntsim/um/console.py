@@ -7,9 +7,10 @@ process and everything else on.
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +18,26 @@ from greenlet import getcurrent
 
 
 class Capture(io.BytesIO):
-    """Bytes that survive closing."""
+    """Bytes that survive closing; `said` hears the text as it comes."""
+
+    def __init__(self, said: Callable[[str], None]) -> None:
+        super().__init__()
+        self.said = said
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any) -> int:
+        self.said(self.decoder.decode(bytes(data)))
+        return super().write(data)
 
     def close(self) -> None:
         """An app may close its streams; what it printed stays."""
 
 
 class ProcessStream(io.TextIOWrapper):
-    """A process's stdout or stderr: UTF-8, lines end in `\\n`, unbuffered."""
+    """A process's stdout or stderr: UTF-8, lines end in `\\n`, unbuffered; `said` hears it."""
 
-    def __init__(self, name: str) -> None:
-        self.captured = Capture()
+    def __init__(self, name: str, said: Callable[[str], None]) -> None:
+        self.captured = Capture(said)
         super().__init__(
             self.captured, "utf-8", "backslashreplace", newline="\n", write_through=True
         )

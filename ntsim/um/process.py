@@ -32,7 +32,8 @@ class UserProcess:
 
     def __init__(self, nt: Kernel, name: str, program: Program) -> None:
         self.nt, self.name, self.program = nt, name, program
-        self.out, self.err = ProcessStream("stdout"), ProcessStream("stderr")
+        self.out = ProcessStream("stdout", lambda text: nt.said("stdout", text))
+        self.err = ProcessStream("stderr", lambda text: nt.said("stderr", text))
         self.attention = False
         self.kernel = nt.ps.create_process(name)
         self.kernel.um = self

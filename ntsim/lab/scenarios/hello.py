@@ -6,6 +6,7 @@ from ntsim.lab.scenario import Case, Scenario
 
 
 def the_app_prints_the_drivers_answer(facts: Facts) -> bool:
+    """The app prints the driver's answer."""
     return bool(facts.app().stdout == "Hello, kernel!\n")
 
 

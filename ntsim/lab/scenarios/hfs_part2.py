@@ -8,6 +8,7 @@ CR4_VMXE = 1 << 13
 
 
 def the_app_finds_VT_x_by_CPUID(facts: Facts) -> bool:
+    """The app finds VT-x by CPUID."""
     return "VMX Operation is supported" in facts.app().stdout
 
 

@@ -5,7 +5,7 @@ import re
 from ntsim.lab.expectation import Expectation
 from ntsim.lab.facts import Facts
 from ntsim.lab.scenario import Case, Scenario
-from ntsim.nt.events import IrpCompleted, IrpSent
+from ntsim.nt.events import Event, IrpCompleted, IrpSent, VmxOccurred
 
 
 def vmxon_regions(facts: Facts) -> list[int]:
@@ -35,17 +35,22 @@ def every_processor_enters_and_leaves_VMX_operation_once(facts: Facts) -> bool:
 
 def VMX_is_on_exactly_while_the_device_is_open(facts: Facts) -> bool:
     """VMXON happens inside IRP_MJ_CREATE and VMXOFF inside IRP_MJ_CLOSE."""
-    create, close = (request_times(facts, major) for major in ("IRP_MJ_CREATE", "IRP_MJ_CLOSE"))
-    entered = [event.time for event in facts.vmx("VmxOperationEntered")]
-    left = [event.time for event in facts.vmx("VmxOperationLeft")]
-    return all(t in create for t in entered) and all(t in close for t in left)
+    inside = {
+        "VmxOperationEntered": during(facts, "IRP_MJ_CREATE"),
+        "VmxOperationLeft": during(facts, "IRP_MJ_CLOSE"),
+    }
+    return all(
+        event in inside[event.name] for event in facts.events(VmxOccurred) if event.name in inside
+    )
 
 
-def request_times(facts: Facts, major: str) -> range:
-    """From the moment when the only request of this kind was sent until it was completed."""
-    sent = next(event for event in facts.events(IrpSent) if event.major == major)
-    done = (e for e in facts.events(IrpCompleted) if e.irp == sent.irp and e.time >= sent.time)
-    return range(sent.time, next(done).time + 1)
+def during(facts: Facts, major: str) -> list[Event]:
+    """What happened from when the only request of this kind was sent until it was completed."""
+    events = list(facts.events(Event))
+    sent = next(e for e in events if isinstance(e, IrpSent) and e.major == major)
+    since = events[events.index(sent) :]
+    done = next(e for e in since if isinstance(e, IrpCompleted) and e.irp == sent.irp)
+    return since[: since.index(done)]
 
 
 def all_four_methods_answer(facts: Facts) -> bool:

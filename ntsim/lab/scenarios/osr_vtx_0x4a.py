@@ -47,7 +47,7 @@ def the_app_is_on_the_stack(facts: Facts) -> bool:
 
 def the_app_sees_the_OUT_and_then_the_HLT(facts: Facts) -> bool:
     """The app sees the OUT of 0x41 to port 0x3f8, resumes, and gets the HLT."""
-    text = facts.app().stdout
+    text: str = facts.app().stdout
     out = text.find("OUT of 0x41 (16 bits), port 0x3f8")
     return 0 <= out < text.find("HLT")
 
