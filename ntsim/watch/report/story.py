@@ -7,6 +7,7 @@ from itertools import groupby
 from textwrap import wrap
 
 from ntsim.abi.irql import level_name
+from ntsim.watch.report.analysis import short_path
 from ntsim.watch.report.model import CrashReport, ProcessorReport, WhyStep
 
 WIDTH = 100
@@ -57,19 +58,22 @@ def _processors(processors: tuple[ProcessorReport, ...]) -> Iterator[str]:
             first, last = members[0].number, members[-1].number
             yield f"{first if first == last else f'{first}-{last}':>5}  idle"
         else:
-            yield from (_processor(each) for each in members)
+            for each in members:
+                yield from _processor(each)
 
 
 def _quiet(processor: ProcessorReport) -> bool:
     return processor.idle and processor.interrupts and processor.vmx == "off"
 
 
-def _processor(processor: ProcessorReport) -> str:
+def _processor(processor: ProcessorReport) -> Iterator[str]:
+    """Level, interrupts, VT-x, thread; then the innermost driver code, on a line of its own."""
     parts = [f"{processor.number:>5}  {level_name(processor.irql)} ({processor.irql})"]
     parts.append("interrupts on" if processor.interrupts else "interrupts OFF")
     parts.append(f"VMX {processor.vmx}")
     parts.append("idle" if processor.idle else f"{processor.process} {processor.thread}")
+    yield "  ".join(parts)
     place = next((f for f in processor.stack if f.file and not f.user), None)
     if place is not None:
-        parts.append(f"{place.module}!{place.symbol}+{place.offset:#x}")
-    return "  ".join(parts)
+        source = f"[{short_path(place.file)} @ {place.line}]"
+        yield f"       {place.module}!{place.symbol}+{place.offset:#x} {source}"

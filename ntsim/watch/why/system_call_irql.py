@@ -5,7 +5,12 @@ from __future__ import annotations
 from ntsim.nt.events import SystemCallEntered, SystemCallReturned, irql_name
 from ntsim.watch.why.case import Case, Explainer
 from ntsim.watch.why.journey import tell_journey
-from ntsim.watch.why.level import standing_raises, tell_interrupts_off, tell_missing_lower
+from ntsim.watch.why.level import (
+    interrupts_off_since,
+    standing_raises,
+    tell_interrupts_off,
+    tell_missing_lower,
+)
 
 
 def explain(case: Case) -> None:
@@ -29,8 +34,12 @@ def explain(case: Case) -> None:
 
 def _tell_exit(case: Case, level: str) -> None:
     text = f"The way back to user mode found the IRQL at {level}; it must be PASSIVE_LEVEL (0)."
-    if tell_interrupts_off(case, case.state.processor):
-        text += " Interrupts were off, too."
+    number = case.state.processor
+    since = interrupts_off_since(case, number)
+    if since is not None:
+        tell_interrupts_off(case, number)
+        moment = f"{since.time // 10}.{since.time % 10} us"
+        text += f" Interrupts were off as well, since {moment}."
     case.tell_at_end(text)
 
 
