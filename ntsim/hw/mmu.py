@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 from ntsim.hw.paging import (
     PTE_ACCESSED,
@@ -36,19 +37,52 @@ KERNEL_HALF = 0xFFFF_8000_0000_0000 >> 12
 
 
 class Translations:
-    """Cached translations of one address space half: virtual page number to host address."""
+    """Cached translations of one half of an address space: virtual page number to host address,
+    for each of the four kinds of data access."""
 
-    __slots__ = ("readable", "writable")
+    __slots__ = ("read", "user_read", "user_write", "write")
 
     def __init__(self) -> None:
-        self.readable: dict[int, int] = {}
-        self.writable: dict[int, int] = {}
+        self.read: dict[int, int] = {}
+        self.write: dict[int, int] = {}
+        self.user_read: dict[int, int] = {}
+        self.user_write: dict[int, int] = {}
+
+    def drop(self, page: int) -> None:
+        """Forget one page."""
+        for cached in (self.read, self.write, self.user_read, self.user_write):
+            cached.pop(page, None)
+
+    def keep(self, page: int, host: int, write: bool, user: bool) -> None:
+        """Remember a successful walk, with every weaker access that it implies."""
+        self.read[page] = host
+        if write:
+            self.write[page] = host
+        if user:
+            self.user_read[page] = host
+            if write:
+                self.user_write[page] = host
+
+
+class Running(Protocol):
+    """Who knows the processor that executes Python code now."""
+
+    @property
+    def current(self) -> Any: ...
+
+
+class _NoProcessor:
+    """Before a machine runs: no address space."""
+
+    @property
+    def current(self) -> Any:
+        return SimpleNamespace(cr3=0)
 
 
 class Mmu:
     """The virtual memory of one machine; see the module docstring.
 
-    Implements `ntsim.abi.types.Memory`. `root` tells the page-table root of the running processor,
+    Implements `ntsim.abi.types.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
     list whose links disagree. `allocate` and `address_of` are filled in by the room that knows
     about images and stacks.
@@ -62,7 +96,7 @@ class Mmu:
         self.words = ram.u64
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
-        self.root: Callable[[], int] = lambda: 0
+        self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
         self.corrupt_list: Callable[[int], None] = self._no_list_check
         self.allocate: Callable[[int, int], int] = self._no_storage
@@ -113,21 +147,30 @@ class Mmu:
         else:
             self.write(va, value.to_bytes(8, "little"))
 
+    def root(self) -> int:
+        """The page-table root of the running processor."""
+        return int(self.running.current.cr3)
+
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
+        if 0 < size <= 0x1000 - (va & 0xFFF):
+            return ctypes.string_at(self.host(va), size)
         host = self.raw(va, size)
         if host is not None:
             return ctypes.string_at(host, size)
         parts = []
         while size > 0:
             take = min(size, 0x1000 - (va & 0xFFF))
-            parts.append(ctypes.string_at(self.host(va, READ), take))
+            parts.append(ctypes.string_at(self.host(va), take))
             va, size = va + take, size - take
         return b"".join(parts)
 
     def write(self, va: int, data: bytes) -> None:
         """Copy `data` into virtual memory; at a page fault the pages before stay written."""
         size = len(data)
+        if 0 < size <= 0x1000 - (va & 0xFFF):
+            ctypes.memmove(self.host(va, WRITE), data, size)
+            return
         host = self.raw(va, size)
         if host is not None:
             ctypes.memmove(host, data, size)
@@ -146,26 +189,28 @@ class Mmu:
         page = va >> 12
         if not user and (raw := self.raw_pages.get(page)) is not None:
             return raw + (va & 0xFFF)
-        while True:
-            cached = self._translations(page)
-            found = (cached.writable if access == WRITE else cached.readable).get(page)
-            if found is not None and not user:
+        space = self.kernel if page >= KERNEL_HALF else self.user.get(self.running.current.cr3)
+        if space is not None:
+            if user:
+                cached = space.user_write if access == WRITE else space.user_read
+            else:
+                cached = space.write if access == WRITE else space.read
+            found = cached.get(page)
+            if found is not None:
                 return found + (va & 0xFFF)
-            error = self._fill(va, page, access, user, cached)
-            if error is None:
-                return (cached.writable if access == WRITE else cached.readable)[page] + (
-                    va & 0xFFF
-                )
-            self.fault(va, error)
+        return self._walk(va, page, access, user)
+
+    def _walk(self, va: int, page: int, access: int, user: bool) -> int:
+        """The way through the page tables, again after every fault that was resolved."""
+        while True:
+            host = self._fill(va, page, access, user)
+            if host >= 0:
+                return host + (va & 0xFFF)
+            self.fault(va, ~host)
 
     def fetch(self, va: int) -> None:
         """Translate `va` for an instruction fetch; page faults go to the kernel."""
-        while True:
-            page = va >> 12
-            error = self._fill(va, page, EXECUTE, False, self._translations(page))
-            if error is None:
-                return
-            self.fault(va, error)
+        self._walk(va, va >> 12, EXECUTE, False)
 
     def probe(self, va: int, access: int = READ, user: bool = False) -> int | None:
         """Host address of the byte at `va`, None where `host` would fault. Changes nothing."""
@@ -194,8 +239,7 @@ class Mmu:
         spaces = [self.kernel] if page >= KERNEL_HALF else []
         spaces += [s for r, s in self.user.items() if root is None or r == root]
         for space in spaces:
-            space.readable.pop(page, None)
-            space.writable.pop(page, None)
+            space.drop(page)
 
     def flush(self, root: int) -> None:
         """A write to CR3: forget the user translations of `root`."""
@@ -236,21 +280,18 @@ class Mmu:
             return True
         return bool(access == EXECUTE and rights & PTE_NX)
 
-    def _fill(
-        self, va: int, page: int, access: int, user: bool, cached: Translations
-    ) -> int | None:
-        """Walk the tables; None if the access may go on, else the page-fault error code."""
+    def _fill(self, va: int, page: int, access: int, user: bool) -> int:
+        """Walk the tables once: the page's host address, or the inverted page-fault error code."""
         mode = FAULT_USER if user else 0
         root = self.root()
         found = self.tables.translate(root, va) if is_canonical(va) else None
         if found is None:
-            return access | mode
+            return ~(access | mode)
         pa, rights = found
         if self._refusal(rights, access, user) or pa >= self.ram.size:
-            return access | mode | FAULT_PRESENT
+            return ~(access | mode | FAULT_PRESENT)
         host = self.ram.address + (pa & ~0xFFF)
-        cached.readable[page] = host
-        if access == WRITE:
-            cached.writable[page] = host
-        self.tables.mark(root, va, PTE_ACCESSED | (PTE_DIRTY if access == WRITE else 0))
-        return None
+        write = access == WRITE
+        self._translations(page).keep(page, host, write, user)
+        self.tables.mark(root, va, PTE_ACCESSED | (PTE_DIRTY if write else 0))
+        return host

@@ -116,7 +116,7 @@ class Kernel:
         self.saved_stacks: dict[int, Any] = {}
         self.said: Callable[[str, str], None] = lambda source, text: None
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
-        self.mmu.root = lambda: self.il.current.cr3
+        self.mmu.running = interleaver
         self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
         self.mmu.corrupt_list = lambda entry: rtl_fail_fast(self, entry)
 

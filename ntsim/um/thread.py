@@ -108,7 +108,7 @@ class UserThread:
     def locate(self) -> int:
         """Offset of the scratch page in RAM, brought in if it was paged out."""
         space = self.mmu.user.get(self.root)
-        host = space.writable.get(self.page) if space is not None else None
+        host = space.write.get(self.page) if space is not None else None
         if host is None:
             host = self.mmu.host(self.scratch, WRITE)
         return host - self.ram_address
