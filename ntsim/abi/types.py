@@ -24,6 +24,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from operator import attrgetter
 from typing import Any, ClassVar, Protocol, TypeVar
 from typing import cast as typing_cast
@@ -605,7 +606,21 @@ def resolve_name(text: str, home: Any) -> Any:
         if not isinstance(home, type) or home.__module__.startswith("ntsim.abi"):
             REGISTRY[text] = pointer
         return pointer
+    if declare_all():
+        return resolve_name(text, home)
     raise NameError(f"unknown type {text!r} in the declaration of {home_name(home)}")
+
+
+DECLARATIONS = ("cm", "ex", "io", "ke", "mm", "ob", "ps", "rtl")
+"""Modules of this package whose structures name each other's."""
+
+
+def declare_all() -> bool:
+    """Import every module of declarations; whether one of them had not been imported."""
+    missing = [name for name in DECLARATIONS if f"{__package__}.{name}" not in sys.modules]
+    for name in missing:
+        import_module(f"{__package__}.{name}")
+    return bool(missing)
 
 
 def find_target(name: str, home: Any) -> Any:
