@@ -1,38 +1,54 @@
-"""What processors cost: the same work on each of 1 to 64."""
+"""What processors cost: boot, and an app on each that makes the same number of system calls."""
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import ntsim
+from benchmarks.bench_echo import DATA, DRIVER, ECHO
 from benchmarks.row import Row
+from ntsim.win32 import (
+    GENERIC_READ,
+    GENERIC_WRITE,
+    OPEN_EXISTING,
+    CreateFile,
+    DeviceIoControl,
+    Sleep,
+)
 
-SAMPLES = Path(__file__).resolve().parents[1]
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
+CALLS = 200
 
 
 def measure() -> Iterator[Row]:
-    alone = None
-    for count in COUNTS:
+    seconds(2)  # everything is imported and every routine's face compiled
+    boot_alone, work_alone = seconds(1)
+    for count in COUNTS[1:]:
         boot, work = seconds(count)
-        alone = alone or work
-        yield Row(f"{count:>2} processors: boot", boot * 1000, "ms")
-        yield Row(f"{count:>2} processors: VMX on and off on each", work * 1000, "ms")
-        if count > 1:
-            yield Row(
-                f"{count:>2} processors: against {count} times one processor",
-                work / (count * alone), "x", 1, at_most=True,
-            )  # fmt: skip
+        yield Row(
+            f"{count:>2} processors: boot, in boots of one", boot / boot_alone, "x", count, True
+        )
+        yield Row(
+            f"{count:>2} processors, an app on each: in runs of one", work / work_alone, "x",
+            count, at_most=True,
+        )  # fmt: skip
+
+
+def app() -> None:
+    """CALLS echoes, after the others have had time to start."""
+    device = CreateFile(r"\\.\Echo", GENERIC_READ | GENERIC_WRITE, 0, None, OPEN_EXISTING, 0, None)
+    Sleep(1)
+    for _ in range(CALLS):
+        DeviceIoControl(device, ECHO, DATA, 16)
 
 
 def seconds(count: int) -> tuple[float, float]:
-    """Boot, and opening and closing the tutorial's hypervisor, which visits every processor."""
+    """Host seconds of a boot, and of running as many apps as there are processors."""
     start = time.perf_counter()
     with ntsim.Machine(processors=count) as machine:
         boot = time.perf_counter() - start
-        machine.load_driver(SAMPLES / "driver" / "hypervisor" / "driver.py")
+        machine.load_driver(DRIVER)
         start = time.perf_counter()
-        process = machine.run(SAMPLES / "userapp" / "hypervisor_app.py")
-        work = time.perf_counter() - start
-        assert process.exit_code == 0, process.stderr
-    return boot, work
+        for number in range(count):
+            machine.start(app, name=f"app{number}.exe")
+        machine.run_until_idle()
+        return boot, time.perf_counter() - start
