@@ -60,6 +60,8 @@ def _processor(nt: Kernel, sources: Sources, state: ProcessorState) -> Iterator[
 def _wait(sources: Sources, wait: Wait) -> Iterator[str]:
     yield f"  {wait.process} thread {wait.thread} waits for {wait.objects}"
     yield from _place(sources, wait.stack)
+    for request in wait.requests:
+        yield f"     {request}"
 
 
 def _place(sources: Sources, stack: list[StackFrame]) -> Iterator[str]:

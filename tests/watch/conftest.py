@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import ntsim
+from ntsim import win32
 from ntsim.watch.report import CrashReport
 
 Crash = Callable[..., CrashReport]
@@ -39,6 +40,11 @@ def crash(write_driver: Write) -> Crash:
             return report
 
     return run
+
+
+def open_device() -> None:
+    """An app that opens a driver's device."""
+    win32.CreateFile(r"\\.\Bad", win32.GENERIC_READ, 0, None, win32.OPEN_EXISTING, 0, None)
 
 
 def load_and_run(machine: ntsim.Machine, path: Path) -> None:

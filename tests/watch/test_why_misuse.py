@@ -182,6 +182,24 @@ def test_a_stack_restored_after_its_frame_returned_says_so(crash: Crash) -> None
     ]  # fmt: skip
 
 
+def test_an_error_in_a_dpc_is_told_at_its_own_line(crash: Crash) -> None:
+    report = crash(
+        """\
+        Dpc = KDPC()
+
+        def routine(Dpc, Context, Argument1, Argument2):
+            return {}["x"]
+
+        def DriverEntry(DriverObject, RegistryPath):
+            KeInitializeDpc(Dpc, routine, NULL)
+            KeInsertQueueDpc(Dpc, NULL, NULL)
+        """
+    )
+    assert report.code == 0x1E
+    assert report.summary == "KeyError: 'x', unhandled in a DPC, in bad.py:6 routine."
+    assert steps(report)[2].startswith("bad.py:6 routine: KeyError")
+
+
 @pytest.mark.parametrize("code", [0xDEAD, 0xE2])
 def test_a_driver_that_calls_kebugcheckex_is_named(crash: Crash, code: int) -> None:
     report = crash(

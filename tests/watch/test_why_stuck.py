@@ -4,7 +4,7 @@ import pytest
 
 import ntsim
 from ntsim.watch.hang import hang_text
-from tests.watch.conftest import Crash, Write, steps
+from tests.watch.conftest import Crash, Write, open_device, steps
 
 
 def test_a_dpc_that_spins_on_its_own_lock_names_where_it_took_it(crash: Crash) -> None:
@@ -91,6 +91,32 @@ def test_a_hang_shows_who_waits_where(write_driver: Write) -> None:
     assert "  0-1  idle\n" in text
     assert "waits for notification event 0x" in text
     assert "     at bad.py:7 DriverEntry\n     > KeWaitForSingleObject(Event," in text
+
+
+def test_a_hang_shows_which_driver_sits_on_a_request(write_driver: Write) -> None:
+    path = write_driver(
+        """\
+        Link = UNICODE_STRING("\\\\DosDevices\\\\Bad")
+        Name = UNICODE_STRING("\\\\Device\\\\Bad")
+
+        def DriverEntry(DriverObject, RegistryPath):
+            IoCreateDevice(DriverObject, 0, Name, FILE_DEVICE_UNKNOWN, 0, FALSE)
+            IoCreateSymbolicLink(Link, Name)
+            DriverObject.MajorFunction[IRP_MJ_CREATE] = create
+            return STATUS_SUCCESS
+
+        def create(DeviceObject, Irp):
+            IoMarkIrpPending(Irp)
+            return STATUS_PENDING
+        """
+    )
+    with ntsim.Machine(processors=2) as machine:
+        machine.load_driver(path)
+        with pytest.raises(ntsim.Hang) as caught:
+            machine.run(open_device, name="App.exe")
+        text = hang_text(machine.nt, caught.value)
+    assert "  App.exe thread " in text
+    assert r"(IRP_MJ_CREATE) is with \Driver\bad" in text
 
 
 def test_a_hang_of_one_processor_shows_where_it_is(write_driver: Write) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 import ntsim
-from ntsim import win32
 from ntsim.watch.report import CrashReport
-from tests.watch.conftest import Write
+from tests.watch.conftest import Write, open_device
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = """\
@@ -28,10 +27,6 @@ DRIVER = """\
         IoCompleteRequest(Irp, IO_NO_INCREMENT)
         return STATUS_SUCCESS
 """
-
-
-def open_device() -> None:
-    win32.CreateFile(r"\\.\Bad", win32.GENERIC_READ, 0, None, win32.OPEN_EXISTING, 0, None)
 
 
 def crash_of(driver: Path, app: Path | Callable[[], Any], **options: Any) -> CrashReport:

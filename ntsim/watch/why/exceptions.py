@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from ntsim.abi import ntstatus
-from ntsim.nt.events import Event, ExceptionRaised, VmxOccurred
+from ntsim.nt.events import Event, ExceptionRaised, VmExited, VmxOccurred
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 from ntsim.watch.why.case import Case, Explainer
 from ntsim.watch.why.journey import FAILED, RISKY
-from ntsim.watch.why.level import tell_level
+from ntsim.watch.why.level import (
+    interrupts_off_since,
+    running_dpc,
+    tell_interrupts_off,
+    tell_level,
+)
 from ntsim.watch.why.memory import tell_memory
 
-WHERE = {
-    0x1E: "at raised IRQL, or with interrupts off",
-    0x3B: "in a system call",
-    0x7E: "in a system thread",
-}
+WHERE = {0x3B: "in a system call", 0x7E: "in a system thread"}
 MOST_STEPS = 3
 UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 """What an access violation gives for an address that is not canonical."""
@@ -24,12 +25,11 @@ def explain(case: Case) -> None:
     """What was raised and where; nobody between there and the kernel's edge handled it."""
     state = case.state
     fault = state.fault
-    where = WHERE[state.code]
+    where = WHERE.get(state.code) or _tell_context(case)
     place = case.sources.place(state.stack)
     what = exception_text(fault) if fault else f"exception {case.parameters[0]:#x}"
-    _tell_vmx(case)
-    if state.code == 0x1E:
-        tell_level(case)
+    if fault is None or fault.ExceptionCode != PYTHON_ERROR:
+        _tell_vmx(case)
     address = _touched(fault)
     raised = case.last(ExceptionRaised, processor=state.processor)
     text = f"{what}."
@@ -37,12 +37,22 @@ def explain(case: Case) -> None:
         text += f" That address is {tell_memory(case, address)}."
     if fault is not None and fault.ExceptionCode == PYTHON_ERROR:
         text += f" In a driver that is exception {PYTHON_ERROR:#x}."
-    if raised is not None and raised.where:
+    if raised is not None and raised.where == place:
         case.tell(raised, text)
     else:
         case.tell_at_end(text, state.stack)
     case.tell_at_end(f"No handler took the exception, which was raised {where}.")
     case.summary = f"{what}, unhandled {where}, in {place or 'kernel code'}."
+
+
+def _tell_context(case: Case) -> str:
+    """0x1E: what ran for no thread, so that no thread's handler was asked."""
+    number = case.state.processor
+    if isinstance(interrupts_off_since(case, number), VmExited):
+        tell_interrupts_off(case, number)
+        return "in a VM-exit handler"
+    tell_level(case)
+    return "in a DPC" if running_dpc(case, number) else "in an interrupt routine"
 
 
 def _touched(fault: StructuredException | None) -> int | None:
@@ -74,4 +84,4 @@ def _tell_vmx(case: Case) -> None:
         case.tell(event, f"VT-x: {event.text_}.")
 
 
-EXPLAINS: dict[int, Explainer] = dict.fromkeys(WHERE, explain)
+EXPLAINS: dict[int, Explainer] = dict.fromkeys((0x1E, 0x3B, 0x7E), explain)
