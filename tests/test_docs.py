@@ -32,3 +32,24 @@ def test_the_driver_in_the_documentation_loads(name: str, source: str, tmp_path:
         expected = re.findall(r'DbgPrint\("(\w+)', source)
         spoken = {line.split()[0] for line in machine.debug_output}
         assert spoken == {word for word in expected if word != "never"}
+
+
+def test_the_first_driver_of_the_readme_runs(tmp_path: Path) -> None:
+    """Its two files, as the page prints them, and what the page says they print."""
+    readme = (DOCS.parent / "README.md").read_text()
+    driver, app = BLOCK.findall(readme)[:2]
+    (tmp_path / "hello.py").write_text(driver)
+    (tmp_path / "helloapp.py").write_text(app)
+    with ntsim.Machine(processors=2) as machine:
+        machine.load_driver(tmp_path / "hello.py")
+        process = machine.run(tmp_path / "helloapp.py")
+        assert (process.exit_code, process.stdout) == (0, "HELLO, KERNEL\n")
+    broken = driver.replace(
+        "    return STATUS_SUCCESS", "    KeRaiseIrqlToDpcLevel()\n    return STATUS_SUCCESS"
+    )
+    (tmp_path / "hello.py").write_text(broken)
+    with ntsim.Machine(processors=2) as machine:
+        machine.load_driver(tmp_path / "hello.py")
+        with pytest.raises(ntsim.BugCheck) as caught:
+            machine.run(tmp_path / "helloapp.py")
+        assert caught.value.code == 0x4A
