@@ -182,6 +182,17 @@ def test_a_stack_restored_after_its_frame_returned_says_so(crash: Crash) -> None
     ]  # fmt: skip
 
 
+def test_endless_recursion_is_a_used_up_kernel_stack(crash: Crash) -> None:
+    report = crash(
+        """\
+        def DriverEntry(DriverObject, RegistryPath):
+            return DriverEntry(DriverObject, RegistryPath)
+        """
+    )
+    assert (report.code, report.arguments[0].value) == (0x7F, 8)
+    assert report.summary.startswith("The kernel stack was used up")
+
+
 def test_an_error_in_a_dpc_is_told_at_its_own_line(crash: Crash) -> None:
     report = crash(
         """\

@@ -12,6 +12,7 @@ from ntsim.nt.kernel import Kernel
 from ntsim.watch.why import (
     apc_counts,
     corrupt_pool,
+    double_fault,
     dpc_level,
     exceptions,
     fast_fail,
@@ -28,6 +29,7 @@ from ntsim.watch.why.case import Case, Explainer, Story
 EXPLAINERS: dict[int, Explainer] = {
     **apc_counts.EXPLAINS,
     **corrupt_pool.EXPLAINS,
+    **double_fault.EXPLAINS,
     **dpc_level.EXPLAINS,
     **exceptions.EXPLAINS,
     **fast_fail.EXPLAINS,
