@@ -16,7 +16,7 @@ from greenlet import getcurrent
 from ntsim.nt.ex import events, mutants, semaphores
 from ntsim.nt.io import cancel, control, load, readwrite
 from ntsim.nt.io import services as files
-from ntsim.nt.ki.syscall import ki_system_call
+from ntsim.nt.ki.syscall import system_call
 from ntsim.nt.mm import services as memory
 from ntsim.nt.ob import exports as objects
 from ntsim.nt.ob import services as handles
@@ -139,11 +139,11 @@ _ALERTABLE = (
 
 _PLAIN_STUB = """
 def {name}({parameters}):
-    return ki_system_call(getcurrent().machine, service, {rip}{arguments})
+    return system_call(getcurrent().machine, service, {rip}{arguments})
 """
 _ALERTABLE_STUB = """
 def {name}({parameters}):
-    status = ki_system_call(getcurrent().machine, service, {rip}{arguments})
+    status = system_call(getcurrent().machine, service, {rip}{arguments})
     user = getcurrent().user
     if user.thread.v.ApcState_UserApcPendingAll:
         KiUserApcDispatcher(user)
@@ -171,7 +171,7 @@ def make_stub(name: str, number: int, service: Callable[..., int]) -> Callable[.
     space: dict[str, Any] = {
         "__name__": __name__,
         "getcurrent": getcurrent,
-        "ki_system_call": ki_system_call,
+        "system_call": system_call,
         "KiUserApcDispatcher": KiUserApcDispatcher,
         "service": service,
     }

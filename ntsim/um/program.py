@@ -7,7 +7,7 @@ with a traceback of the app's own frames on stderr where Python would print one.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FAILURE = 1
 _NTSIM = str(Path(__file__).resolve().parents[1])
-_ARGUMENT_ERRORS = (TypeError, AttributeError, ValueError, OverflowError)
+_APP_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, ImportError, EOFError)
+"""What wrong arguments, a refused module or input() raise inside the calls of an app."""
 
 
 class CallableProgram:
@@ -115,7 +116,7 @@ def is_internal(error: BaseException) -> bool:
     if not is_ntsim(file):
         return False
     faces = file.startswith((_NTSIM + "/um/", _NTSIM + "/abi/", _NTSIM + "/host/"))
-    return not (faces and isinstance(error, (*_ARGUMENT_ERRORS, ImportError)))
+    return not (faces and isinstance(error, _APP_ERRORS))
 
 
 def is_ntsim(file: str) -> bool:
@@ -126,21 +127,18 @@ def is_ntsim(file: str) -> bool:
 def app_traceback(error: BaseException) -> str:
     """Python's traceback without the simulation's frames."""
     shown = traceback.TracebackException.from_exception(error)
-    seen: set[int] = set()
-    for each in chained(shown, seen):
+    for each in chained(shown):
         kept = [f for f in each.stack if not is_ntsim(f.filename) and f.filename]
         each.stack = traceback.StackSummary.from_list(kept)
     return "".join(shown.format())
 
 
-def chained(shown: Any, seen: set[int]) -> Iterable[Any]:
-    """An exception and those it was raised from."""
-    while shown is not None and shown not in seen:
-        seen.add(shown)
+def chained(shown: Any) -> Iterator[Any]:
+    """An exception and those it was raised from; the traceback module has broken cycles."""
+    if shown is not None:
         yield shown
-        if shown.__context__ is not None and shown.__cause__ is not None:
-            yield from chained(shown.__context__, seen)
-        shown = shown.__cause__ or shown.__context__
+        yield from chained(shown.__cause__)
+        yield from chained(shown.__context__)
 
 
 def describe_exception(error: StructuredException) -> str:

@@ -44,7 +44,8 @@ def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
         apc = KAPC.at(nt.mmu, int(irp) + APC_OFFSET)
         file = v.Tail_Overlay_OriginalFileObject
         KeInitializeApc(nt, apc, thread.k, 0, nt.io.completion_apc, 0, 0, 0, 0)
-        ki_insert_apc(nt, apc, file, 0, boost)
+        # The APC overlays the tail: its second argument lies where OriginalFileObject does.
+        ki_insert_apc(nt, apc, file, file, boost)
 
 
 def iop_release_mdls(nt: Kernel, first: int) -> None:

@@ -12,12 +12,16 @@ from ntsim.hw.exceptions import ProcessorException
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki import frames
-from ntsim.nt.ki.apc import STATUS_USER_APC, ki_deliver_apcs, ki_enable_apcs
+from ntsim.nt.ki.apc import STATUS_USER_APC, ki_apc_head, ki_deliver_apcs, ki_enable_apcs
 from ntsim.nt.ki.fault import ki_processor_exception
+from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
+
+USER_APC_PENDING = 2
+"""Bit of KAPC_STATE.UserApcPendingAll."""
 
 CONTEXT_FULL = 0x10_000B
 
@@ -45,6 +49,9 @@ class Ki:
     def interrupted_wait(self, thread: Thread, mode: int, alertable: bool) -> int | None:
         """STATUS_USER_APC if a user-mode wait must not begin because user APCs are pending."""
         if mode and (thread.v.ApcState_UserApcPendingAll or thread.on_exit):
+            return STATUS_USER_APC
+        if mode and alertable and not lists.is_empty(self.nt.mmu, ki_apc_head(thread, 1)):
+            thread.v.ApcState_UserApcPendingAll |= USER_APC_PENDING
             return STATUS_USER_APC
         return None
 

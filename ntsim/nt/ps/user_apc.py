@@ -11,6 +11,7 @@ from ntsim.abi import ntstatus
 from ntsim.abi.ke import KAPC
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID
 from ntsim.nt.ki.apc import KeInitializeApc, ki_apc_head, ki_insert_apc
+from ntsim.nt.ki.state import USER_APC_PENDING
 from ntsim.nt.ob.handles import ob_reference_by_handle
 from ntsim.nt.rtl import lists
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 THREAD_SET_CONTEXT = 0x10
-USER_APC_PENDING = 2
-"""Bit of KAPC_STATE.UserApcPendingAll."""
-
 _ENTRY = KAPC.offset_of("ApcListEntry")
 
 
