@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -196,11 +197,15 @@ def execute(
 
 
 def run_or_say_why_not(target: Target, options: Options, console: Console, as_json: bool) -> Run:
-    """The finished run. What keeps a machine from being built is an object in JSON, too."""
+    """The finished run. What keeps a machine from being built is an object in JSON, too.
+
+    With JSON a driver's Python print goes to stderr: stdout is for the object.
+    """
     from ntsim.lab.run import not_run, run
 
     try:
-        return run(target, options, console.watch)
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            return run(target, options, console.watch)
     except (ConfigurationError, ScheduleError):
         raise
     except (Exception, KeyboardInterrupt) as error:

@@ -68,7 +68,7 @@ class PythonHost:
         except Error:
             self.discard(image)
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f"{type(error).__name__}: {error}"
             missing = isinstance(error, NameError)
             code = (
@@ -100,7 +100,12 @@ class PythonHost:
         return image, entry
 
     def _refuse(
-        self, image: Image, place: tuple[str, int], text: str, status: int, cause: Exception | None
+        self,
+        image: Image,
+        place: tuple[str, int],
+        text: str,
+        status: int,
+        cause: BaseException | None,
     ) -> NoReturn:
         """The load fails because of what stands at `place`, (file, line)."""
         self.discard(image)
@@ -256,7 +261,7 @@ class PythonHost:
             raise
         except RecursionError:
             self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, 0, 0, 0)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self.python_error(error) from error
         finally:
             thread.storage = storage
@@ -269,7 +274,7 @@ class PythonHost:
             TypeError(f"{image.describe(address)} returned {result!r}: an integer is needed")
         )
 
-    def python_error(self, error: Exception) -> StructuredException:
+    def python_error(self, error: Exception | SystemExit) -> StructuredException:
         """A Python error in driver code as exception 0xE0507945; ntsim's own errors pass."""
         if _raised_in_ntsim(error):
             raise error
@@ -343,6 +348,8 @@ def _raised_in_ntsim(error: BaseException) -> bool:
         step = step.tb_next
     if step is None:
         return False
+    if step.tb_frame.f_code is PythonHost.call.__code__:
+        return False  # the call itself: a routine with other parameters than the kernel passes
     file = step.tb_frame.f_code.co_filename
     if isinstance(error, (AttributeError, TypeError)) and file.startswith(NTSIM_FOLDER + "/abi/"):
         return False

@@ -63,7 +63,7 @@ def usable_source(text: str, kind: str) -> Path:
     try:
         ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
-        raise ConfigurationError(f"{path}:{error.lineno}: {error.msg}") from None
+        raise ConfigurationError(f"{path}:{error.lineno or 1}: {error.msg}") from None
     except ValueError as error:
         raise ConfigurationError(f"{path}:1: {error}") from None
     except OSError as error:

@@ -149,6 +149,33 @@ def test_a_python_error_in_a_driver_is_a_bug_check_with_its_line(
     assert (result["error"]["kind"], result["error"]["line"]) == ("python", 5)
 
 
+def test_sys_exit_in_a_driver_ends_the_simulated_system_only(
+    driver: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = driver("    import sys\n    sys.exit(5)")
+    status, result = run_json(capsys, path)
+    assert (status, result["outcome"], result["error"]["line"]) == (1, "bugcheck", 6)
+    assert result["error"]["message"] == "SystemExit: 5"
+
+
+def test_a_DriverEntry_with_other_parameters_is_the_drivers_mistake(
+    driver: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = driver("def DriverEntry(DriverObject):\n    return 0", head="")
+    status, result = run_json(capsys, path)
+    assert (status, result["outcome"]) == (1, "bugcheck")
+    assert "takes 1 positional argument" in result["error"]["message"]
+
+
+def test_what_a_driver_prints_does_not_spoil_the_object(
+    driver: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["run", driver('    print("not DbgPrint")\n' + QUIET), "--json"])
+    captured = capsys.readouterr()
+    assert (status, json.loads(captured.out)["outcome"]) == (0, "completed")
+    assert captured.err == "not DbgPrint\n"
+
+
 def test_ntsims_own_failure_is_3_and_still_an_object(
     driver: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
