@@ -80,6 +80,11 @@ def coerce_scalar(value: Any, mask: int, where: str) -> int:
     raise caller_error(f"{where} is an integer: {value!r} cannot be passed")
 
 
+def coerce_signed(value: Any, half: int, where: str) -> int:
+    """A signed integer argument, cut to its width; `half` is its most negative value's size."""
+    return (coerce_scalar(value, 2 * half - 1, where) & 2 * half - 1 ^ half) - half
+
+
 def coerce_large(value: Any, where: str) -> Any:
     """A LARGE_INTEGER by value: an int, or a variable of that type."""
     if isinstance(value, int) or hasattr(value, "QuadPart"):
@@ -115,7 +120,12 @@ def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict
     assert isinstance(found, Scalar), (where, kind)
     mask = (1 << 8 * found.size) - 1
     if found.signed:
-        return f"if type({name}) is not int: {name} = int({name})", {}
+        half = 1 << 8 * found.size - 1
+        line = (
+            f"if type({name}) is not int or not {-half} <= {name} < {half}: "
+            f"{name} = coerce_signed({name}, {half:#x}, {where!r})"
+        )
+        return line, {}
     line = (
         f"if type({name}) is not int or not 0 <= {name} <= {mask:#x}: "
         f"{name} = coerce_scalar({name}, {mask:#x}, {where!r})"
@@ -147,7 +157,8 @@ def _environment(export: Export) -> dict[str, Any]:
         "getcurrent": getcurrent, "current_kernel": current_kernel, "impl": export.function,
         "coerce_pointer": coerce_pointer, "coerce_address": coerce_address,
         "coerce_text": coerce_text,
-        "coerce_large": coerce_large, "coerce_scalar": coerce_scalar, "export": export,
+        "coerce_large": coerce_large, "coerce_scalar": coerce_scalar,
+        "coerce_signed": coerce_signed, "export": export,
     }  # fmt: skip
 
 

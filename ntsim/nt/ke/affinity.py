@@ -165,10 +165,14 @@ def KeGetProcessorIndexFromNumber(nt: Kernel, ProcNumber: PPROCESSOR_NUMBER) -> 
 @export(irql="<= DISPATCH")
 def KeSetPriorityThread(nt: Kernel, Thread: PKTHREAD, Priority: KPRIORITY) -> KPRIORITY:
     """Set the run-time priority (1 to 31); returns the old one. Source: WDK."""
-    thread = nt.ke.threads[int(Thread)]
-    old: int = thread.v.Priority
-    thread.v.BasePriority = Priority
-    ki_set_priority(nt, thread, Priority)
+    v = Thread._v
+    old: int = v.Priority
+    v.BasePriority = Priority
+    thread = nt.ke.threads.get(int(Thread))
+    if thread is None:
+        v.Priority = Priority
+    else:
+        ki_set_priority(nt, thread, Priority)
     return old
 
 

@@ -243,16 +243,25 @@ def KeGenericCallDpc(nt: Kernel, Routine: PKDEFERRED_ROUTINE, Context: PVOID) ->
     nt.free_pool(block)
 
 
+def ke_rendezvous_at(nt: Kernel, address: int) -> Rendezvous:
+    """What a DPC of KeGenericCallDpc was given; any other memory is a call of one processor."""
+    found = nt.ke.rendezvous.get(address)
+    if found is None:
+        nt.mmu.read(address, 8)
+        found = Rendezvous(1)
+    return found
+
+
 @export(irql="== DISPATCH")
 def KeSignalCallDpcDone(nt: Kernel, SystemArgument1: PVOID) -> None:
     """This processor's part of KeGenericCallDpc is over. Source: ntifs.h."""
-    nt.ke.rendezvous[int(SystemArgument1)].done -= 1
+    ke_rendezvous_at(nt, int(SystemArgument1)).done -= 1
 
 
 @export(irql="== DISPATCH")
 def KeSignalCallDpcSynchronize(nt: Kernel, SystemArgument2: PVOID) -> LOGICAL:
     """Wait for all processors of KeGenericCallDpc; TRUE on exactly one of them. Source: ntifs.h."""
-    meeting = nt.ke.rendezvous[int(SystemArgument2)]
+    meeting = ke_rendezvous_at(nt, int(SystemArgument2))
     generation = meeting.generation
     meeting.arrived += 1
     if meeting.arrived == meeting.missing:

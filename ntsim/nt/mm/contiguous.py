@@ -127,13 +127,14 @@ def MmMapIoSpace(
     CacheType: MEMORY_CACHING_TYPE,
 ) -> PVOID:
     """Map a physical range into system space; NULL beyond RAM. Source: WDK MmMapIoSpace."""
-    pa = nt.quad_part(PhysicalAddress)
+    pa = nt.quad_part(PhysicalAddress) & MAXIMUM
     mm = nt.mm
     first = pa & ~0xFFF
     pages = ((pa & 0xFFF) + NumberOfBytes + 0xFFF) >> 12
-    if first + pages * PAGE_SIZE > mm.ram.size:
+    if not pages or first + pages * PAGE_SIZE > mm.ram.size:
         return 0
     va = mm.system_ptes.reserve(pages)
+    mm.io_space[va] = pages
     for i in range(pages):
         entry = (first + i * PAGE_SIZE) | VALID | PTE_NX
         mm.mmu.write_entry(mm.system_root, va + i * PAGE_SIZE, entry)
@@ -144,9 +145,14 @@ def MmMapIoSpace(
 
 @export(irql="<= DISPATCH")
 def MmUnmapIoSpace(nt: Kernel, BaseAddress: PVOID, NumberOfBytes: SIZE_T) -> None:
-    """Undo MmMapIoSpace. Source: WDK MmUnmapIoSpace."""
+    """Undo MmMapIoSpace; what was not mapped so stops with 0xDA/0x400.
+
+    Source: WDK MmUnmapIoSpace; bug check 0xDA reference.
+    """
     mm = nt.mm
     va = int(BaseAddress) & ~0xFFF
     pages = ((int(BaseAddress) & 0xFFF) + NumberOfBytes + 0xFFF) >> 12
+    if mm.io_space.pop(va, None) != pages:
+        nt.bugcheck(bugcodes.SYSTEM_PTE_MISUSE, 0x400, va, pages, 0)
     mm.system.unmap(va, pages)
     mm.system_ptes.release(va, pages)

@@ -32,6 +32,7 @@ class Mm:
         self.paging_file: dict[int, bytes] = {}
         self._slots = 0
         self.contiguous: dict[int, int] = {}
+        self.io_space: dict[int, int] = {}
 
     def _share_kernel_half(self) -> None:
         """Fill the upper half of the System PML4 for good, so that processes never diverge."""
