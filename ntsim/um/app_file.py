@@ -51,7 +51,8 @@ class FileProgram:
         image = process.image
         image.path = str(self.path)
         for code in self.codes:
-            image.slot_of(code, code.co_qualname.replace(".<locals>", ""))
+            name = code.co_qualname.replace(".<locals>", "")
+            image.slot_of(code, "__main__" if name == "<module>" else name)
 
 
 class AppModules(PrivateModules):
