@@ -296,7 +296,10 @@ class PythonHost:
             space.get(IMAGE_MARK) or self.by_code.get(code) or self.by_file.get(code.co_filename)
         )
         if image is not None:
-            return None if name == "<module>" else (image, name.rpartition(".")[2], is_user(image))
+            if name == "<module>":  # of an app's file: what runs as __main__
+                main = is_user(image) and code.co_filename == image.path
+                return (image, "__main__", True) if main else None
+            return image, name.rpartition(".")[2], is_user(image)
         module = self.user_modules.get(space.get("__name__", ""))
         if module is not None and name[:1].isupper():
             return module, name, True

@@ -126,3 +126,11 @@ def test_real_time_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixt
     status, result = run_json(capsys, "--app", app(tmp_path, "import time"))
     assert status == 1
     assert "Sleep" in result["apps"][0]["stderr"]
+
+
+def test_a_hang_shows_the_apps_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = app(tmp_path, "WaitForSingleObject(CreateEvent(None, True, False, None), INFINITE)")
+    main(["run", HELLO, "--app", path])
+    out = capsys.readouterr().out
+    assert "at app.py:5 __main__" in out
+    assert "> WaitForSingleObject(" in out
