@@ -146,7 +146,8 @@ def test_an_app_parses_its_own_arguments(machine: Machine, write: Any) -> None:
 def test_redirecting_an_app_s_stdout_stays_in_the_app(machine: Machine, write: Any) -> None:
     text = (
         "import contextlib, io\nheld = io.StringIO()\n"
-        "with contextlib.redirect_stdout(held):\n    print('held')\nprint(held.getvalue().upper())\n"
+        "with contextlib.redirect_stdout(held):\n    print('held')\n"
+        "print(held.getvalue().upper())\n"
     )
     before = sys.stdout
     assert machine.run(write(text)).stdout == "HELD\n\n"

@@ -128,8 +128,8 @@ def test_a_name_that_exists_is_opened_and_said(run: Run) -> None:
         CloseHandle(second)
         with pytest.raises(error) as caught:
             OpenEvent(EVENT_ALL_ACCESS, False, "known")
+        CreateEvent(None, 1, 0, "twice")
         with pytest.raises(error) as other:
-            CreateEvent(None, 1, 0, "twice")
             CreateMutex(None, False, "twice")
         return said, caught.value.winerror, other.value.winerror
 
