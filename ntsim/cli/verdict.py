@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 def print_run(made: Run, judgement: list[str], target: Target, options: Options) -> None:
     """The whole story on stdout; what was said while it ran has been printed before."""
-    again = replay_line(made, target, options)
     lines = [""]
     if made.result.outcome == "bugcheck":
-        lines += [made.machine.report().to_text(again)]
+        report: str = made.machine.report().to_text()
+        lines += [report.rpartition("\n\nREPLAY:")[0]]
     else:
         lines += [*ending(made), *findings(made)]
     if judgement:
         lines += ["", *judgement]
-    if made.result.outcome not in ("bugcheck", "load_failed"):
-        lines += ["", f"REPLAY:  {again}"]
+    if made.result.outcome != "load_failed":
+        lines += ["", f"REPLAY:  {replay_line(made, target, options)}"]
     click.echo("\n".join(lines))
 
 

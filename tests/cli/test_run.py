@@ -45,7 +45,7 @@ def test_a_driver_that_loads_completes_as_expected(
     out = capsys.readouterr().out
     assert out.startswith("DbgPrint: loaded\n")
     assert "As expected" in out
-    assert f"REPLAY:  ntsim run {path} --schedule 1.rr.0.4" in out
+    assert out.endswith(f"\nREPLAY:  ntsim run {path} --schedule 1.rr.0.4\n")
 
 
 def test_the_json_object_has_every_field_of_the_surface(
@@ -259,3 +259,15 @@ def test_what_cannot_be_run_exits_2_and_says_why(
 def test_exit_2_prints_no_object(driver: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "nosuch.py", "--json"]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_bug_check_is_reported_whole_and_ends_with_the_line_that_replays_it(
+    driver: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = driver(CRASH)
+    assert main(["run", path, "--seed", "2"]) == 1
+    out = capsys.readouterr().out
+    for part in ("MANUALLY_INITIATED_CRASH (e2)", "STACK_TEXT:", "\nWHY\n", "\nNOT as expected"):
+        assert part in out
+    assert out.count("REPLAY:") == 1
+    assert out.endswith(f"\nREPLAY:  ntsim run {path} --schedule 1.random.2.4\n")
