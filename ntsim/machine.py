@@ -26,6 +26,7 @@ from ntsim.nt.io.driver import (
     Driver,
     iop_create_driver,
     iop_load_driver,
+    iop_load_unload_driver,
     iop_unload_driver,
     mi_link_image,
 )
@@ -184,7 +185,7 @@ class Machine:
 
         def body() -> None:
             try:
-                results.append(work())
+                results.append(iop_load_unload_driver(self.nt, work))
             except Error as error:
                 errors.append(error)
 

@@ -16,6 +16,7 @@ import pytest
 
 from ntsim.errors import BugCheck
 from ntsim.machine import Machine
+from ntsim.wdm import KeGetCurrentIrql, KeLowerIrql
 
 STATUS_SUCCESS = 0
 
@@ -31,6 +32,8 @@ class Entry:
 
     def __call__(self, DriverObject: Any, RegistryPath: Any) -> int:
         self.value = self.body(*(DriverObject, RegistryPath)[: self.takes])
+        if KeGetCurrentIrql():
+            KeLowerIrql(0)  # returning at a raised level is bug check 0xE1, another test's subject
         return STATUS_SUCCESS
 
 

@@ -1,14 +1,14 @@
 """Python drivers: loading, addresses, calls.
 
 A driver's image is an address range like any other: a header page, .text with a slot for every code
-object, .data for its module-level variables. A routine is called by its address; the routine's
+object, .rdata for string literals, .data for module-level variables. A routine is called by its address; the routine's
 local variables lie on the kernel stack until it returns to the kernel.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NoReturn
@@ -24,8 +24,11 @@ from ntsim.nt.mm.images import Image, code_size
 from ntsim.nt.rtl.codepage import ansi_encode, wide_encode
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 
-DATA_PAGES = 16
+RDATA_PAGES, DATA_PAGES = 8, 16
 STACK_OVERFLOW = 8
+DEEPEST_FRAMES = 40
+"""How much of an overflowed stack is kept."""
+
 UNEXPECTED_KERNEL_MODE_TRAP = 0x7F
 CALLABLE_TEXT = 0x2_0000
 IMAGE_MARK = "__ntsim_image__"
@@ -124,23 +127,26 @@ class PythonHost:
         return image, entry
 
     def _map(self, file_name: str, text_size: int) -> Image:
-        """Address space and memory for header, .text and .data."""
+        """Address space and memory for header, .text, .rdata and .data."""
         mm = self.nt.mm
         text_pages = -(-(text_size + 0x1000) // PAGE_SIZE)
-        pages = 1 + text_pages + DATA_PAGES
+        read_only = 1 + text_pages + RDATA_PAGES
+        pages = read_only + DATA_PAGES
         base = mm.images.reserve((pages + 15) & ~15)
         for page in range(pages):
             pa = mm.frames.take()
             va = base + page * PAGE_SIZE
-            executable, writable = 0 < page <= text_pages, page > text_pages
+            executable, writable = 0 < page <= text_pages, page >= read_only
             mm.system.map(va, [pa], executable=executable, writable=writable)
             if writable:
                 mm.mmu.map_raw(va, mm.ram.address + pa, [pa])
             elif page == 0:
                 mm.ram.write(pa, b"MZ")
         text = base + PAGE_SIZE
-        data = text + text_pages * PAGE_SIZE
-        image = Image(file_name, base, pages * PAGE_SIZE, text, data)
+        rdata = text + text_pages * PAGE_SIZE
+        data = base + read_only * PAGE_SIZE
+        image = Image(file_name, base, pages * PAGE_SIZE, text, rdata)
+        image.rdata, image.rdata_end = rdata, data
         image.data, image.data_end = data, base + pages * PAGE_SIZE
         return image
 
@@ -225,7 +231,7 @@ class PythonHost:
         return address
 
     def text(self, text: str, wide: bool) -> int:
-        """A string literal: NUL-terminated in the image's .rdata (kept with .data here).
+        """A string literal: NUL-terminated in the image's .rdata, which drivers cannot write.
 
         Equal literals of an image are one, as a compiler pools them; when the section is full they
         go on the kernel stack.
@@ -234,14 +240,22 @@ class PythonHost:
         if image is not None and (found := image.literals.get((text, wide))) is not None:
             return found
         data = wide_encode(text) + b"\0\0" if wide else ansi_encode(text) + b"\0"
-        if image is None or image.data + len(data) + 8 > image.data_end:
+        if image is None or image.rdata + len(data) + 8 > image.rdata_end:
             address = self.allocate(len(data), 8)
-        else:
-            address = -(-image.data // 8) * 8
-            image.data = address + len(data)
-            image.literals[text, wide] = address
-        self.nt.mmu.write(address, data)
+            self.nt.mmu.write(address, data)
+            return address
+        address = -(-image.rdata // 8) * 8
+        image.rdata = address + len(data)
+        image.literals[text, wide] = address
+        self._fill_read_only(address, data)
         return address
+
+    def _fill_read_only(self, va: int, data: bytes) -> None:
+        """What the loader does with a section's bytes: the page tables do not let software."""
+        for page, start in pages_of(va, len(data)):
+            pa = self.nt.mmu.physical(page)
+            assert pa is not None, f"{page:#x} is not mapped"
+            self.nt.mm.ram.write(pa, data[start : start + PAGE_SIZE - page % PAGE_SIZE])
 
     # Calls
 
@@ -259,8 +273,8 @@ class PythonHost:
             result = function(*arguments)
         except (StructuredException, Error):
             raise
-        except RecursionError:
-            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, 0, 0, 0)
+        except RecursionError as error:
+            self.stack_overflow(error)
         except (Exception, SystemExit) as error:
             raise self.python_error(error) from error
         finally:
@@ -273,6 +287,13 @@ class PythonHost:
         raise self.python_error(
             TypeError(f"{image.describe(address)} returned {result!r}: an integer is needed")
         )
+
+    def stack_overflow(self, error: RecursionError) -> NoReturn:
+        """Python's recursion limit stands for the guard page: a double fault, 0x7F."""
+        fault = StructuredException(PYTHON_ERROR, (), 0, str(error))
+        fault.error = error
+        fault.stack = frames.capture_traceback(self.nt, error.__traceback__)[:DEEPEST_FRAMES]
+        self.nt.stop_for(fault, UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, 0, 0, 0)
 
     def python_error(self, error: Exception | SystemExit) -> StructuredException:
         """A Python error in driver code as exception 0xE0507945; ntsim's own errors pass."""
@@ -315,6 +336,13 @@ class PythonHost:
         """Between load and store of an augmented assignment."""
         self.nt.il.step()
         return value
+
+
+def pages_of(va: int, size: int) -> Iterator[tuple[int, int]]:
+    """(address, offset in the range) where [va, va+size) begins and where it enters a new page."""
+    yield va, 0
+    for page in range((va | PAGE_SIZE - 1) + 1, va + size, PAGE_SIZE):
+        yield page, page - va
 
 
 def is_user(image: Image) -> bool:

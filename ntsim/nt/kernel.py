@@ -19,7 +19,7 @@ from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
 from ntsim.nt.events import Event, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
-from ntsim.nt.ke.irql import ke_set_irql
+from ntsim.nt.ke.irql import set_irql
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_page_fault, ki_raise
 from ntsim.nt.ki.syscall import ki_unhandled
@@ -112,6 +112,7 @@ class Kernel:
         self.off_since: dict[int, tuple[int, str]] = {}
         self.verifier: Any = None
         self.engine: Any = None
+        self.reported_irql: int | None = None
         self.stubs: dict[str, int] = {}
         self.saved_stacks: dict[int, Any] = {}
         self.said: Callable[[str, str], None] = lambda source, text: None
@@ -180,8 +181,7 @@ class Kernel:
         irql: int | None = None,
     ) -> NoReturn:
         """Stop the system as the kernel itself does."""
-        if irql is not None:
-            ke_stop(self, code, (one, two, three, four), irql)
+        self.reported_irql = irql
         KeBugCheckEx(self, code, one, two, three, four)
         raise AssertionError("KeBugCheckEx came back")
 
@@ -298,7 +298,7 @@ class Kernel:
         """MOV CRn with what follows from it: CR8 is the IRQL, CR3 drops translations."""
         processor = self.il.current
         if number == 8:
-            ke_set_irql(self, value, "MOV CR8")
+            set_irql(self, value, "MOV CR8")
             return
         self.ki.processor_operation(processor.mov_to_cr, number, value)
         if number == 3:

@@ -7,10 +7,11 @@ Windows Internals 7, part 1, chapter 6.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ntsim.abi import ntstatus
+from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.abi.io import DRIVER_EXTENSION, DRIVER_OBJECT
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ntsim.nt.mm.images import Image
 
 IO_TYPE_DRIVER = 4
-DRVO_LEGACY_DRIVER, DRVO_UNLOAD_INVOKED, DRVO_INITIALIZED = 0x2, 0x1, 0x10
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +39,7 @@ class Driver:
     status: int = 0
     pool: list[int] = field(default_factory=list)
     unloaded: bool = False
+    unload_pending: bool = False
 
 
 def iop_invalid_device_request(nt: Kernel, DeviceObject: Any, Irp: Any) -> int:
@@ -65,7 +66,7 @@ def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     driver = DRIVER_OBJECT.at(nt.mmu, body)
     v = driver._v
     v.Type, v.Size = IO_TYPE_DRIVER, DRIVER_OBJECT.size
-    v.Flags = DRVO_LEGACY_DRIVER
+    v.Flags = c.DRVO_LEGACY_DRIVER
     v.DriverStart, v.DriverSize = image.base, image.size
     v.DriverInit = image.entry_point
     v.DriverSection = image.owner or 0
@@ -86,6 +87,16 @@ def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     return made
 
 
+def iop_load_unload_driver(nt: Kernel, work: Callable[[], Any]) -> Any:
+    """Loading and unloading run in a system worker, which must come back at PASSIVE_LEVEL: 0xE1."""
+    result = work()
+    level = nt.il.current.cr8
+    if level:
+        routine = nt.internal_address(iop_load_unload_driver)
+        nt.bugcheck(bugcodes.WORKER_THREAD_RETURNED_AT_BAD_IRQL, routine, level, 0, 0)
+    return result
+
+
 def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     """Call DriverEntry; a failure takes everything back. Runs in a system thread."""
     path = f"\\REGISTRY\\MACHINE\\SYSTEM\\ControlSet001\\Services\\{driver.service}"
@@ -98,7 +109,7 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     nt.emit(DriverEntryReturned, driver.image.file_name, ntstatus.status_name(status))
     driver.status = status
     if ntstatus.NT_SUCCESS(status):
-        driver.object._v.Flags |= DRVO_INITIALIZED
+        driver.object._v.Flags |= c.DRVO_INITIALIZED
         iop_ready_devices(nt, driver)
     else:
         iop_remove_driver(nt, driver)
@@ -114,16 +125,36 @@ def iop_ready_devices(nt: Kernel, driver: Driver) -> None:
 
 
 def iop_unload_driver(nt: Kernel, driver: Driver) -> int:
-    """Call DriverUnload and remove the image, as stopping the service does."""
+    """Call DriverUnload and remove the image, as stopping the service does.
+
+    While a device of the driver is open or attached to, the unload waits for the last close.
+    """
     v = driver.object._v
     if not v.DriverUnload:
         return ntstatus.STATUS_INVALID_DEVICE_REQUEST
     if iop_is_busy(nt, driver):
-        return ntstatus.STATUS_SUCCESS
-    v.Flags |= DRVO_UNLOAD_INVOKED
-    nt.call(v.DriverUnload, driver.object)
-    iop_remove_driver(nt, driver)
+        driver.unload_pending = True
+    else:
+        iop_call_unload(nt, driver)
     return ntstatus.STATUS_SUCCESS
+
+
+def iop_call_unload(nt: Kernel, driver: Driver) -> None:
+    """DriverUnload, in a system thread, then the driver object goes."""
+    driver.object._v.Flags |= c.DRVO_UNLOAD_INVOKED
+    nt.call(driver.object._v.DriverUnload, driver.object)
+    iop_remove_driver(nt, driver)
+
+
+def iop_unload_when_idle(nt: Kernel, address: int) -> None:
+    """A device was closed: an unload that had to wait for it takes place in a system thread."""
+    driver = nt.io.drivers.get(address)
+    if driver is None or not driver.unload_pending or iop_is_busy(nt, driver):
+        return
+    driver.unload_pending = False
+    nt.ps.create_system_thread(
+        lambda: nt.guard_system_thread(lambda: iop_call_unload(nt, driver))
+    )
 
 
 def iop_is_busy(nt: Kernel, driver: Driver) -> bool:
@@ -137,10 +168,12 @@ def iop_is_busy(nt: Kernel, driver: Driver) -> bool:
 
 
 def iop_remove_driver(nt: Kernel, driver: Driver) -> None:
-    """The driver object loses its name and last reference; the image leaves memory."""
+    """The driver object loses its name and one reference.
+
+    Its image leaves memory with the last one, which devices that were left behind hold.
+    """
     nt.vf_unload_checks(driver)
     driver.unloaded = True
-    nt.emit(DriverUnloaded, driver.image.file_name)
     nt.ob.remove_name(int(driver.object))
     nt.ob.dereference(int(driver.object))
 
@@ -152,6 +185,7 @@ def iop_delete_driver(nt: Kernel, body: int) -> None:
     nt.free_pool(v.DriverName_Buffer)
     extension = DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)
     nt.free_pool(extension._v.ServiceKeyName_Buffer)
+    nt.emit(DriverUnloaded, driver.image.file_name)
     mi_unload_image(nt, driver.image)
 
 

@@ -76,7 +76,7 @@ def ke_stop(
     thread = nt.thread
     here = frames.capture(nt, sys._getframe(1))
     stack = fault.stack if fault is not None and fault.stack else here
-    lay_out(nt, stack, thread)
+    lay_out(nt, stack, thread, processor)
     states = [_processor_state(nt, p.number) for p in nt.processors]
     states[processor.number].stack = here
     processor.cr8 = HIGH_LEVEL
@@ -95,7 +95,7 @@ def _processor_state(nt: Kernel, number: int) -> ProcessorState:
     if processor is not nt.il.current and processor.greenlet is not None:
         frame = processor.greenlet.gr_frame
         stack = frames.capture(nt, frame, processor.greenlet) if frame is not None else []
-        lay_out(nt, stack, thread)
+        lay_out(nt, stack, thread, processor)
     return ProcessorState(
         number, thread.text, thread.process.name, processor.cr8, processor.rflags, processor.cr0,
         processor.cr2, processor.cr3, processor.cr4, nt.vmx_mode(processor), stack,
@@ -113,7 +113,7 @@ def KeBugCheckEx(
 ) -> None:
     """Stop the system with a code and four parameters. Source: WDK KeBugCheckEx."""
     parameters = (BugCheckParameter1, BugCheckParameter2, BugCheckParameter3, BugCheckParameter4)
-    ke_stop(nt, BugCheckCode, parameters)
+    ke_stop(nt, BugCheckCode, parameters, nt.reported_irql)
 
 
 @export(irql="any")

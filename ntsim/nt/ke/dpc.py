@@ -21,7 +21,7 @@ from ntsim.abi.scalars import (
 from ntsim.hw.cpu import Processor
 from ntsim.nt.events import DpcEnded, DpcQueued, DpcStarted
 from ntsim.nt.exports import export
-from ntsim.nt.ke.irql import DISPATCH_LEVEL, HIGH_LEVEL, ke_set_irql
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, HIGH_LEVEL, set_irql
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKDPC
@@ -230,13 +230,13 @@ def KeGenericCallDpc(nt: Kernel, Routine: PKDEFERRED_ROUTINE, Context: PVOID) ->
     meeting = Rendezvous(len(nt.processors))
     block = nt.allocate_pool(0x20 + KDPC.size * len(nt.processors), "Dpcs")
     nt.ke.rendezvous[block] = meeting
-    old = ke_set_irql(nt, DISPATCH_LEVEL, "KeGenericCallDpc")
+    old = set_irql(nt, DISPATCH_LEVEL, "KeGenericCallDpc")
     for processor in nt.processors:
         dpc = KDPC.at(nt.mmu, block + 0x20 + KDPC.size * processor.number)
         KeInitializeDpc(nt, dpc, Routine, Context)
         KeSetTargetProcessorDpc(nt, dpc, processor.number)
         ki_insert_dpc(nt, dpc, block, block)
-    ke_set_irql(nt, old, "KeGenericCallDpc")
+    set_irql(nt, old, "KeGenericCallDpc")
     while meeting.done:
         nt.il.spin()
     del nt.ke.rendezvous[block]

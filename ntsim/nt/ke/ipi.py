@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import PKIPI_BROADCAST_WORKER, ULONG_PTR
 from ntsim.nt.exports import export
-from ntsim.nt.ke.irql import IPI_LEVEL, SYNCH_LEVEL, ke_set_irql
+from ntsim.nt.ke.irql import IPI_LEVEL, SYNCH_LEVEL, set_irql
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -35,7 +35,7 @@ def KeIpiGenericCall(
     while nt.ke.broadcast is not None:
         nt.il.spin()
     here = nt.il.current
-    old = ke_set_irql(nt, max(SYNCH_LEVEL, here.cr8), "KeIpiGenericCall")
+    old = set_irql(nt, max(SYNCH_LEVEL, here.cr8), "KeIpiGenericCall")
     call = Broadcast(BroadcastFunction, Context, {p.number for p in nt.processors if p is not here})
     nt.ke.broadcast = call
     for processor in nt.processors:
@@ -49,7 +49,7 @@ def KeIpiGenericCall(
         nt.il.spin()
     nt.ke.broadcast = None
     here.cr8 = SYNCH_LEVEL
-    ke_set_irql(nt, old, "KeIpiGenericCall")
+    set_irql(nt, old, "KeIpiGenericCall")
     return result
 
 

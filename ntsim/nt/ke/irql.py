@@ -20,7 +20,7 @@ PASSIVE_LEVEL, APC_LEVEL, DISPATCH_LEVEL = 0, 1, 2
 SYNCH_LEVEL, CLOCK_LEVEL, IPI_LEVEL, HIGH_LEVEL = 12, 13, 14, 15
 
 
-def ke_set_irql(nt: Kernel, level: int, routine: str) -> int:
+def set_irql(nt: Kernel, level: int, routine: str) -> int:
     """Move `level` to CR8, take what became deliverable, and return the old level.
 
     Only the low four bits count: a KIRQL of 0xFF moved to CR8 would be a #GP, which is what the
@@ -48,28 +48,28 @@ def KeGetCurrentIrql(nt: Kernel) -> KIRQL:
 @export(irql="any", inline=True)
 def KeRaiseIrql(nt: Kernel, NewIrql: KIRQL, OldIrql: Out[KIRQL]) -> None:
     """Raise to NewIrql; free builds lower silently if it is below. Source: WDK KeRaiseIrql."""
-    OldIrql[0] = ke_set_irql(nt, NewIrql, "KeRaiseIrql")
+    OldIrql[0] = set_irql(nt, NewIrql, "KeRaiseIrql")
 
 
 @export(irql="any")
 def KfRaiseIrql(nt: Kernel, NewIrql: KIRQL) -> KIRQL:
     """What KeRaiseIrql expands to on x64: returns the old level. Source: wdm.h."""
-    return ke_set_irql(nt, NewIrql, "KfRaiseIrql")
+    return set_irql(nt, NewIrql, "KfRaiseIrql")
 
 
 @export(irql="any", aliases=("KfLowerIrql",))
 def KeLowerIrql(nt: Kernel, NewIrql: KIRQL) -> None:
     """Lower to NewIrql; pending interrupts are taken. Source: WDK KeLowerIrql."""
-    ke_set_irql(nt, NewIrql, "KeLowerIrql")
+    set_irql(nt, NewIrql, "KeLowerIrql")
 
 
 @export(irql="any")
 def KeRaiseIrqlToDpcLevel(nt: Kernel) -> KIRQL:
     """Raise to DISPATCH_LEVEL; returns the old level. Source: WDK KeRaiseIrqlToDpcLevel."""
-    return ke_set_irql(nt, DISPATCH_LEVEL, "KeRaiseIrqlToDpcLevel")
+    return set_irql(nt, DISPATCH_LEVEL, "KeRaiseIrqlToDpcLevel")
 
 
 @export(irql="any")
 def KeRaiseIrqlToSynchLevel(nt: Kernel) -> KIRQL:
     """Raise to SYNCH_LEVEL, 12 on x64; returns the old level. Source: ntifs.h; kmtests KeIrql.c."""
-    return ke_set_irql(nt, SYNCH_LEVEL, "KeRaiseIrqlToSynchLevel")
+    return set_irql(nt, SYNCH_LEVEL, "KeRaiseIrqlToSynchLevel")

@@ -146,6 +146,7 @@ def _make_current(nt: Kernel, processor: Processor, new: Thread) -> None:
     new.quantum = QUANTUM_TICKS
     processor.cr3 = nt.ke.address_space(new)
     processor.rflags |= RFLAGS_IF
+    nt.off_since.pop(processor.number, None)
     nt.ke.set_stack(processor, new)
     if new.greenlet is None:
         new.greenlet = ki_start_greenlet(nt, new)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi.scalars import BOOLEAN, KIRQL
 from ntsim.nt.events import SpinLockAcquired, SpinLockReleased
 from ntsim.nt.exports import Out, export
-from ntsim.nt.ke.irql import DISPATCH_LEVEL, SYNCH_LEVEL, ke_set_irql
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, SYNCH_LEVEL, set_irql
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKLOCK_QUEUE_HANDLE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     PKSPIN_LOCK = Any
 
 
-def ke_acquire(nt: Kernel, lock: Any) -> None:
+def kx_acquire_spin_lock(nt: Kernel, lock: Any) -> None:
     """Spin until the lock's bit 0 was clear, then set it."""
     while lock[0] & 1:
         nt.il.spin()
@@ -28,7 +28,7 @@ def ke_acquire(nt: Kernel, lock: Any) -> None:
     nt.emit_at(SpinLockAcquired, int(lock))
 
 
-def ke_release(nt: Kernel, lock: Any) -> None:
+def kx_release_spin_lock(nt: Kernel, lock: Any) -> None:
     lock[0] = 0
     nt.emit_at(SpinLockReleased, int(lock))
 
@@ -48,28 +48,28 @@ def KeAcquireSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK, OldIrql: Out[KIRQL]) ->
 @export(irql="<= DISPATCH")
 def KeAcquireSpinLockRaiseToDpc(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
     """What KeAcquireSpinLock expands to on x64: returns the old IRQL. Source: wdm.h."""
-    old = ke_set_irql(nt, DISPATCH_LEVEL, "KeAcquireSpinLock")
-    ke_acquire(nt, SpinLock)
+    old = set_irql(nt, DISPATCH_LEVEL, "KeAcquireSpinLock")
+    kx_acquire_spin_lock(nt, SpinLock)
     return old
 
 
 @export(irql="== DISPATCH")
 def KeReleaseSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK, NewIrql: KIRQL) -> None:
     """Release and lower to NewIrql. Source: WDK KeReleaseSpinLock."""
-    ke_release(nt, SpinLock)
-    ke_set_irql(nt, NewIrql, "KeReleaseSpinLock")
+    kx_release_spin_lock(nt, SpinLock)
+    set_irql(nt, NewIrql, "KeReleaseSpinLock")
 
 
 @export(irql=">= DISPATCH")
 def KeAcquireSpinLockAtDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> None:
     """Acquire without touching the IRQL. Source: WDK KeAcquireSpinLockAtDpcLevel."""
-    ke_acquire(nt, SpinLock)
+    kx_acquire_spin_lock(nt, SpinLock)
 
 
 @export(irql=">= DISPATCH")
 def KeReleaseSpinLockFromDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> None:
     """Release without touching the IRQL. Source: WDK KeReleaseSpinLockFromDpcLevel."""
-    ke_release(nt, SpinLock)
+    kx_release_spin_lock(nt, SpinLock)
 
 
 @export(irql=">= DISPATCH")
@@ -77,7 +77,7 @@ def KeTryToAcquireSpinLockAtDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLE
     """Acquire if free; TRUE if acquired. Source: WDK KeTryToAcquireSpinLockAtDpcLevel."""
     if SpinLock[0] & 1:
         return False
-    ke_acquire(nt, SpinLock)
+    kx_acquire_spin_lock(nt, SpinLock)
     return True
 
 
@@ -87,7 +87,7 @@ def KeTestSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLEAN:
     return not SpinLock[0] & 1
 
 
-def ke_acquire_queued(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> None:
+def kx_acquire_queued_spin_lock(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> None:
     """In-stack queued: while held, the lock word is the address of the last waiter's handle."""
     handle._v.LockQueue_Next = 0
     handle._v.LockQueue_Lock = int(lock)
@@ -97,7 +97,7 @@ def ke_acquire_queued(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> Non
     nt.emit_at(SpinLockAcquired, int(lock))
 
 
-def ke_release_queued(nt: Kernel, handle: PKLOCK_QUEUE_HANDLE) -> None:
+def kx_release_queued_spin_lock(nt: Kernel, handle: PKLOCK_QUEUE_HANDLE) -> None:
     lock = int(handle._v.LockQueue_Lock) & ~3
     nt.write_pointer(lock, 0)
     nt.emit_at(SpinLockReleased, lock)
@@ -108,15 +108,15 @@ def KeAcquireInStackQueuedSpinLock(
     nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
 ) -> None:
     """Raise to DISPATCH_LEVEL and acquire; the handle keeps the old IRQL. Source: WDK."""
-    LockHandle.OldIrql = ke_set_irql(nt, DISPATCH_LEVEL, "KeAcquireInStackQueuedSpinLock")
-    ke_acquire_queued(nt, SpinLock, LockHandle)
+    LockHandle.OldIrql = set_irql(nt, DISPATCH_LEVEL, "KeAcquireInStackQueuedSpinLock")
+    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
 
 
 @export(irql="== DISPATCH")
 def KeReleaseInStackQueuedSpinLock(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
     """Release and lower to the handle's old IRQL. Source: WDK."""
-    ke_release_queued(nt, LockHandle)
-    ke_set_irql(nt, LockHandle.OldIrql, "KeReleaseInStackQueuedSpinLock")
+    kx_release_queued_spin_lock(nt, LockHandle)
+    set_irql(nt, LockHandle.OldIrql, "KeReleaseInStackQueuedSpinLock")
 
 
 @export(irql=">= DISPATCH")
@@ -124,18 +124,18 @@ def KeAcquireInStackQueuedSpinLockAtDpcLevel(
     nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
 ) -> None:
     """Acquire without touching the IRQL. Source: WDK."""
-    ke_acquire_queued(nt, SpinLock, LockHandle)
+    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
 
 
 @export(irql=">= DISPATCH")
 def KeReleaseInStackQueuedSpinLockFromDpcLevel(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
     """Release without touching the IRQL. Source: WDK."""
-    ke_release_queued(nt, LockHandle)
+    kx_release_queued_spin_lock(nt, LockHandle)
 
 
 @export(irql="any")
 def KeAcquireSpinLockRaiseToSynch(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
     """Raise to SYNCH_LEVEL and acquire; returns the old IRQL. Source: ntifs.h."""
-    old = ke_set_irql(nt, SYNCH_LEVEL, "KeAcquireSpinLockRaiseToSynch")
-    ke_acquire(nt, SpinLock)
+    old = set_irql(nt, SYNCH_LEVEL, "KeAcquireSpinLockRaiseToSynch")
+    kx_acquire_spin_lock(nt, SpinLock)
     return old

@@ -16,6 +16,7 @@ from ntsim.hw.paging import is_canonical
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ki import frames
+from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
 from ntsim.nt.mm import layout
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -54,8 +55,8 @@ def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
     """A present page that forbids the access: 0xBE for a write, 0xFC for an instruction fetch."""
     entry = nt.mm.tables.read(nt.il.current.cr3, va)
     if error & EXECUTE:
-        nt.bugcheck(bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, va, entry, _rip(nt), 2)
-    nt.bugcheck(bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY, va, entry, nt.trap_frame(), 0xB)
+        ki_bug_check_dispatch(nt, bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, va, entry, _rip(nt), 2)
+    ki_bug_check_dispatch(nt, bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY, va, entry, nt.trap_frame(), 0xB)
 
 
 def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoReturn:
@@ -63,7 +64,7 @@ def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoRetur
     frame = frames.instruction_pointer(nt)
     in_driver = frame is not None and not frame.user and frame.image is not nt.nt_image
     code = bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL if in_driver else bugcodes.IRQL_NOT_LESS_OR_EQUAL
-    nt.bugcheck(code, va, irql, access, frame.address if frame else 0, irql=irql)
+    ki_bug_check_dispatch(nt, code, va, irql, access, frame.address if frame else 0, irql=irql)
 
 
 def _fault_in_system_space(nt: Kernel, va: int, error: int) -> NoReturn:
@@ -72,8 +73,8 @@ def _fault_in_system_space(nt: Kernel, va: int, error: int) -> NoReturn:
     kind = 0x10 if error & EXECUTE else 2 if error & WRITE else 0
     if nt.images.unloaded_at(va) is not None:
         code = bugcodes.DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS
-        nt.bugcheck(code, va, kind, va if kind == 0x10 else _rip(nt), 0)
-    nt.bugcheck(bugcodes.PAGE_FAULT_IN_NONPAGED_AREA, va, kind, _rip(nt), 2)
+        ki_bug_check_dispatch(nt, code, va, kind, va if kind == 0x10 else _rip(nt), 0)
+    ki_bug_check_dispatch(nt, bugcodes.PAGE_FAULT_IN_NONPAGED_AREA, va, kind, _rip(nt), 2)
 
 
 def _rip(nt: Kernel) -> int:

@@ -11,6 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ntsim.abi.ke import KTRAP_FRAME
+from ntsim.hw.cpu import Processor
+from ntsim.hw.mmu import WRITE
 from ntsim.nt.ki.frames import StackFrame
 
 if TYPE_CHECKING:
@@ -18,20 +20,42 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
-def lay_out(nt: Kernel, stack: list[StackFrame], thread: Thread) -> None:
-    """Fill child_sp and return_address of every frame of `thread`, innermost first."""
+def lay_out(
+    nt: Kernel, stack: list[StackFrame], thread: Thread, processor: Processor
+) -> None:
+    """Fill child_sp and return_address of every frame of `thread`, innermost first.
+
+    A VM-exit handler's frames lie on the host stack that the VMCS names, not on the thread's.
+    """
     if not stack:
         return
+    drop_startup(stack)
     kernel = [frame for frame in stack if not frame.user]
     user = [frame for frame in stack if frame.user]
     top = thread.stack_base - (KTRAP_FRAME.size if thread.user is not None else 0)
+    low = thread.stack_limit
+    if is_host_stack(nt, processor):
+        top, low = processor.rsp, 0
     _place(kernel, top)
     if user:
         _place(user, thread.user_rsp + sum(frame.size for frame in user))
     for frame, caller in pairwise(stack):
         frame.return_address = caller.address
-        if not frame.user and frame.child_sp > thread.stack_limit:
-            nt.mmu.write(frame.child_sp + frame.size - 8, caller.address.to_bytes(8, "little"))
+        slot = frame.child_sp + frame.size - 8
+        if not frame.user and frame.child_sp > low and nt.mmu.probe(slot, WRITE) is not None:
+            nt.mmu.write(slot, caller.address.to_bytes(8, "little"))
+
+
+def drop_startup(stack: list[StackFrame]) -> None:
+    """Below a thread's user-mode frames nothing is left of how the kernel started it."""
+    last_user = max((i for i, frame in enumerate(stack) if frame.user), default=None)
+    if last_user is not None:
+        del stack[last_user + 1 :]
+
+
+def is_host_stack(nt: Kernel, processor: Processor) -> bool:
+    """Whether a processor's host stack is that of a VM-exit handler."""
+    return nt.greenlets.get(processor.greenlet, "").startswith("VM-exit")
 
 
 def _place(part: list[StackFrame], top: int) -> None:

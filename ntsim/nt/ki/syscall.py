@@ -17,6 +17,7 @@ from ntsim.hw.cpu import RFLAGS_IF
 from ntsim.nt.events import SystemCallEntered, SystemCallReturned
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki import frames
+from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -82,13 +83,6 @@ def ki_system_service_exit(nt: Kernel, thread: Thread, rip: int) -> None:
         nt.interrupts_off_at_exit(processor)
     thread.storage = thread.stack_base - TRAP_FRAME_SIZE
     nt.il.step()
-
-
-def ki_bug_check_dispatch(
-    nt: Kernel, code: int, one: int, two: int, three: int, four: int
-) -> NoReturn:
-    """The assembly stub through which trap code reaches KeBugCheckEx."""
-    nt.bugcheck(code, one, two, three, four)
 
 
 def ki_unhandled(nt: Kernel, error: StructuredException, *, interrupt: bool = False) -> NoReturn:

@@ -13,7 +13,7 @@ from ntsim.abi.scalars import INT, PCSTR, PCWSTR, PSTR, PWSTR, SIZE_T, WCHAR
 from ntsim.nt.exports import export
 from ntsim.nt.rtl.codepage import ansi_decode, wide_decode, wide_encode
 from ntsim.nt.rtl.cstring import narrow_bytes, wide_bytes
-from ntsim.nt.rtl.memory import rtl_fill
+from ntsim.nt.rtl.memory import fill_memory
 from ntsim.nt.rtl.numbers import parse
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def strncpy(nt: Kernel, Destination: PSTR, Source: PCSTR, Count: SIZE_T) -> PSTR
     """Exactly Count characters: padded with NULs, or cut without one."""
     data = narrow_bytes(nt.mmu, Source, Count)
     nt.mmu.write(int(Destination), data)
-    rtl_fill(nt.mmu, int(Destination) + len(data), 0, Count - len(data))
+    fill_memory(nt.mmu, int(Destination) + len(data), 0, Count - len(data))
     return Destination
 
 
@@ -171,7 +171,7 @@ def wcsncpy(nt: Kernel, Destination: PWSTR, Source: PCWSTR, Count: SIZE_T) -> PW
     """Exactly Count characters: padded with NULs, or cut without one."""
     data = wide_bytes(nt.mmu, Source, Count)
     nt.mmu.write(int(Destination), data)
-    rtl_fill(nt.mmu, int(Destination) + len(data), 0, Count * 2 - len(data))
+    fill_memory(nt.mmu, int(Destination) + len(data), 0, Count * 2 - len(data))
     return Destination
 
 

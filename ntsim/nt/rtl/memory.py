@@ -36,7 +36,7 @@ def rtl_copy(mmu: Mmu, to: int, source: int, length: int) -> None:
         mmu.write(a, mmu.read(b, take))
 
 
-def rtl_fill(mmu: Mmu, to: int, value: int, length: int) -> None:
+def fill_memory(mmu: Mmu, to: int, value: int, length: int) -> None:
     """Store the low byte of `value` `length` times."""
     offset = to & 0xFFF
     words = mmu.raw_words.get(to >> 12)
@@ -110,19 +110,19 @@ def RtlCopyMemoryNonTemporal(nt: Kernel, Destination: PVOID, Source: PVOID, Leng
 @export(irql="any", inline=True)
 def RtlFillMemory(nt: Kernel, Destination: PVOID, Length: SIZE_T, Fill: INT) -> None:
     """Store Length times the byte Fill. Source: WDK RtlFillMemory."""
-    rtl_fill(nt.mmu, int(Destination), Fill, Length)
+    fill_memory(nt.mmu, int(Destination), Fill, Length)
 
 
 @export(irql="any", inline=True)
 def RtlZeroMemory(nt: Kernel, Destination: PVOID, Length: SIZE_T) -> None:
     """Store Length zero bytes. Source: WDK RtlZeroMemory."""
-    rtl_fill(nt.mmu, int(Destination), 0, Length)
+    fill_memory(nt.mmu, int(Destination), 0, Length)
 
 
 @export(irql="any", inline=True)
 def RtlSecureZeroMemory(nt: Kernel, ptr: PVOID, cnt: SIZE_T) -> PVOID:
     """As RtlZeroMemory, never optimised away; returns ptr. Source: WDK RtlSecureZeroMemory."""
-    rtl_fill(nt.mmu, int(ptr), 0, cnt)
+    fill_memory(nt.mmu, int(ptr), 0, cnt)
     return ptr
 
 
@@ -143,7 +143,7 @@ def RtlFillMemoryUlonglong(
 @export(irql="any")
 def RtlFillMemoryNonTemporal(nt: Kernel, Destination: PVOID, Length: SIZE_T, Value: UCHAR) -> None:
     """As RtlFillMemory, past the caches. Source: WDK RtlFillMemoryNonTemporal."""
-    rtl_fill(nt.mmu, int(Destination), Value, Length)
+    fill_memory(nt.mmu, int(Destination), Value, Length)
 
 
 @export(irql="any")
@@ -197,7 +197,7 @@ def memmove(nt: Kernel, Destination: PVOID, Source: PVOID, Count: SIZE_T) -> PVO
 @export(irql="any")
 def memset(nt: Kernel, Destination: PVOID, Character: INT, Count: SIZE_T) -> PVOID:
     """Fill; returns Destination. Source: C run-time library, memset."""
-    rtl_fill(nt.mmu, int(Destination), Character, Count)
+    fill_memory(nt.mmu, int(Destination), Character, Count)
     return Destination
 
 
