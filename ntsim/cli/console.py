@@ -7,6 +7,7 @@ host that never gives its turn up, takes effect at once.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -129,7 +130,7 @@ class Console:
 
     def print_dimmed(self, text: str) -> None:
         """A line in a fainter colour, where the terminal has colours and the user wants them."""
-        if not self._out.isatty():
+        if not self._out.isatty() or os.environ.get("NO_COLOR"):
             click.echo(text, self._out)
             return
         if self._styled is None:
