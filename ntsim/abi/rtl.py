@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.abi.scalars import LONG, LONGLONG, PVOID, UCHAR, ULONG, ULONGLONG, USHORT
+from ntsim.abi.scalars import LONG, LONGLONG, PCHAR, PVOID, PWCH, UCHAR, ULONG, ULONGLONG, USHORT
 from ntsim.abi.types import Structure, array, at
 
 
@@ -29,13 +29,13 @@ class SLIST_HEADER(Structure, size=0x10):
 class UNICODE_STRING(Structure, size=0x10):
     Length: USHORT = at(0x00)
     MaximumLength: USHORT = at(0x02)
-    Buffer: PVOID = at(0x08)
+    Buffer: PWCH = at(0x08)
 
 
 class STRING(Structure, size=0x10):
     Length: USHORT = at(0x00)
     MaximumLength: USHORT = at(0x02)
-    Buffer: PVOID = at(0x08)
+    Buffer: PCHAR = at(0x08)
 
 
 class LARGE_INTEGER(Structure, size=0x8):

@@ -47,8 +47,11 @@ PBUGCHECK_CALLBACK_ROUTINE
 for _name in _ROUTINES.split():
     types.Scalar(_name, ctypes.c_uint64)
 
-for _name in "PCWSTR PWSTR PCSTR PSTR PCWCH PCCH PCSZ".split():
-    types.Scalar(_name, ctypes.c_uint64)
+for _name in "PCWSTR PWSTR PCWCH PWCH".split():
+    types.REGISTRY[_name] = types.PointerType(types.REGISTRY["WCHAR"])
+
+for _name in "PCSTR PSTR PCCH PCSZ".split():
+    types.REGISTRY[_name] = types.PointerType(types.REGISTRY["CHAR"])
 
 for _name in (
     "CHAR UCHAR SHORT USHORT LONG ULONG LONGLONG ULONGLONG BOOLEAN HANDLE SIZE_T ULONG_PTR "
@@ -129,6 +132,7 @@ if TYPE_CHECKING:
     PWSTR = int
     PCSTR = int
     PSTR = int
+    PWCH = int
     PCHAR = int
     PUCHAR = int
     PULONG = int

@@ -131,7 +131,7 @@ class PointerType(Type):
     ctype = ctypes.c_uint64
     signed = False
 
-    def __init__(self, target: Any, home: str | None = None) -> None:
+    def __init__(self, target: Any, home: dict[str, Any] | None = None) -> None:
         name = target if isinstance(target, str) else type_name(target)
         super().__init__("P" + name, 8, 8)
         self._target, self.home = target, home
@@ -306,7 +306,10 @@ class Structure(Pointer, metaclass=_StructureMeta):
         cls._item = cls
         cls._ready = False
         cls._setters = {}
-        cls._globals = sys._getframe(1).f_globals
+        frame = sys._getframe(1)
+        cls._globals = frame.f_globals
+        if "<locals>" in cls.__qualname__:
+            cls._globals = {**frame.f_globals, **frame.f_locals}
         if size is not None:
             cls.size = size
         if cls.__module__.startswith("ntsim.abi") and "." not in cls.__qualname__:
@@ -573,8 +576,7 @@ def type_name(kind: Any) -> str:
 
 def POINTER(target: Any) -> Any:
     """The type of a pointer to `target`; a name is looked up when first needed."""
-    home = sys._getframe(1).f_globals.get("__name__")
-    return PointerType(target, home)
+    return PointerType(target, sys._getframe(1).f_globals)
 
 
 def resolve(annotation: Any, home: Any) -> Any:
@@ -603,7 +605,7 @@ def resolve_name(text: str, home: Any) -> Any:
             return names[text]
     if text.startswith("P") and (target := find_target(text[1:], home)) is not None:
         pointer = PointerType(target)
-        if not isinstance(home, type) or home.__module__.startswith("ntsim.abi"):
+        if home is None or getattr(home, "__module__", "").startswith("ntsim.abi"):
             REGISTRY[text] = pointer
         return pointer
     if declare_all():
@@ -639,20 +641,15 @@ def find_pointer(name: str, home: Any) -> Any:
 
 def namespaces(home: Any) -> Iterator[dict[str, Any]]:
     if isinstance(home, type):
-        yield dict(home.__dict__)
+        yield {**home.__dict__, home.__name__: home}
         yield home._globals  # type: ignore[attr-defined]
     elif home is not None:
-        yield module_globals(str(home))
+        yield home
     yield REGISTRY
 
 
-def module_globals(name: str) -> dict[str, Any]:
-    module = sys.modules.get(name)
-    return {} if module is None else vars(module)
-
-
 def home_name(home: Any) -> str:
-    return home.__name__ if isinstance(home, type) else str(home)
+    return home.__name__ if isinstance(home, type) else "a pointer"
 
 
 T = TypeVar("T")

@@ -1,8 +1,8 @@
 """Python drivers: loading, addresses, calls.
 
 A driver's image is an address range like any other: a header page, .text with a slot for every code
-object, .rdata for string literals, .data for module-level variables. A routine is called by its address; the routine's
-local variables lie on the kernel stack until it returns to the kernel.
+object, .rdata for string literals, .data for module-level variables. A routine is called by its
+address; the routine's local variables lie on the kernel stack until it returns to the kernel.
 """
 
 from __future__ import annotations

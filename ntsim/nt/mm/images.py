@@ -58,6 +58,8 @@ class Image:
     module_name: str = ""
     path: str = ""
     entry_point: int = 0
+    rdata: int = 0
+    rdata_end: int = 0
     data: int = 0
     data_end: int = 0
     unloaded: bool = False
