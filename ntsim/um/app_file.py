@@ -54,6 +54,9 @@ class FileProgram:
             name = code.co_qualname.replace(".<locals>", "")
             image.slot_of(code, "__main__" if name == "<module>" else name)
 
+    def disown(self, process: UserProcess) -> None:
+        """Files keep their names: another run of the app has the same."""
+
 
 class AppModules(PrivateModules):
     """The modules of one run of an app. The main file is compiled before the process exists."""

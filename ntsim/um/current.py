@@ -20,6 +20,7 @@ def current_user(what: str) -> UserThread:
     if found is None or found.thread.in_kernel:
         current_kernel(what)
         raise RuntimeError(f"{what} is for apps: a driver runs in the kernel, use the Zw routines")
+    found.nt.il.check_closed()
     return found  # type: ignore[no-any-return]
 
 

@@ -72,6 +72,7 @@ def DeviceIoControl(
         and len(in_buffer) <= SMALL_INPUT
         and 0 <= out <= SMALL_OUTPUT
         and not user.thread.in_kernel
+        and not user.nt.il.closed
     ):
         return _small_request(user, handle, code, in_buffer, out)
     return _any_request(handle, code, in_buffer, out, overlapped)

@@ -19,6 +19,9 @@ from ntsim.um import kernel32, kernelbase, layout, ntdll
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+TEXT_OF_IMPORTS = 0x20_0000
+"""Bytes of an app's .text for code that is not known when the process is made."""
+
 _READ_ONLY, _EXECUTE_READ = 1, 3
 """Protections in a software page-table entry."""
 
@@ -132,8 +135,8 @@ def _shared_page(nt: Kernel, content: bytes | bytearray) -> int:
 
 
 def make_exe(nt: Kernel, file_name: str, base: int, codes: Iterable[CodeType]) -> Image:
-    """The image of an app, with room for its code objects and threads' routines."""
-    text = sum(code_size(code) + SLOT_ALIGNMENT for code in codes) + 0x2000
+    """The image of an app, with room for its code objects and those of modules it imports."""
+    text = sum(code_size(code) + SLOT_ALIGNMENT for code in codes) + TEXT_OF_IMPORTS
     pages = 1 + -(-text // PAGE_SIZE)
     size = -(-pages // 16) * 16 * PAGE_SIZE
     image = Image(file_name, base, size, base + PAGE_SIZE, base + size)

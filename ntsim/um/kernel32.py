@@ -16,7 +16,7 @@ def BaseThreadInitThunk(Unused: int, StartRoutine: int, Argument: int) -> None:
     """Run the thread's routine; the first thread's end is the process's."""
     user: UserThread = getcurrent().user
     code = user.work()
-    if user.slot == 0 and user is user.process.first_thread:
+    if user.ends_process:
         ntdll.RtlExitUserProcess(code)
     ntdll.RtlExitUserThread(code)
 

@@ -274,7 +274,7 @@ def timeout_address(user: UserThread, milliseconds: int) -> int:
     """A relative LARGE_INTEGER in the scratch page; NULL for INFINITE."""
     if milliseconds & 0xFFFF_FFFF == w.INFINITE:
         return 0
-    return user.put(t.TIMEOUT, struct.pack("<q", -10_000 * milliseconds))
+    return user.put(t.TIMEOUT, struct.pack("<q", -10_000 * (milliseconds & 0xFFFF_FFFF)))
 
 
 def WaitForSingleObjectEx(hHandle: int, dwMilliseconds: int, bAlertable: int) -> int:

@@ -155,7 +155,7 @@ def KiUserApcDispatcher(user: UserThread) -> None:
     """Run the user APCs that a wait let in, first come first."""
     nt, process = user.nt, user.process
     while (apc := ki_take_user_apc(nt, user.thread)) is not None:
-        process.routines[apc[0]](*process.take_argument(apc[1]))
+        process.calls.pop(apc[1])()
 
 
 def make_stub(name: str, number: int, service: Callable[..., int]) -> Callable[..., int]:

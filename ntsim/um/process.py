@@ -44,11 +44,10 @@ class UserProcess:
             module.map_into(self.kernel.user)
         um.map_shared_data(self.kernel.user)
         self.heap = Heap(self.kernel.user)
-        self.slot_memory: dict[int, tuple[int, int]] = {}
+        self.slot_memory: dict[int, int] = {}
         self.slots: list[UserThread] = []
-        self.routines: dict[int, Callable[..., Any]] = {}
-        self.arguments: dict[int, tuple[Any, ...]] = {}
-        self._next_argument = 0
+        self.calls: dict[int, Callable[[], Any]] = {}
+        self._next_call = 0
         self._map_image()
         self.first_thread = self._create_first_thread()
 
@@ -104,23 +103,21 @@ class UserProcess:
     def _create_first_thread(self) -> UserThread:
         function = getattr(self.program, "function", self.program.run)
         made = self._new_thread(routine_address(self.image, function), 0)
-        made.work = lambda: run_to_exit_code(self, lambda: self.program.run(self))
+        made.work = lambda: run_to_exit_code(made, lambda: self.program.run(self))
+        made.ends_process = True
         self.image.entry_point = made.start_routine
         return made
 
     # Threads, called by the kernel
 
     def create_thread(self, start_routine: int, argument: int, stack_size: int) -> Thread | None:
-        """A thread that will run a routine of the app; None if memory is short."""
-        routine = self.routines.get(start_routine)
-        if routine is None:
-            return None
+        """A thread that will make the call kept as `argument`; None if memory is short."""
         try:
             made = self._new_thread(start_routine, argument)
         except OutOfFrames:
             return None
-        arguments = self.take_argument(argument)
-        made.work = lambda: run_to_exit_code(self, lambda: routine(*arguments))
+        call = self.calls.pop(argument)
+        made.work = lambda: run_to_exit_code(made, call)
         return made.thread
 
     def _new_thread(self, start_routine: int, argument: int) -> UserThread:
@@ -140,24 +137,18 @@ class UserProcess:
         ended = (i for i, user in enumerate(self.slots) if user.thread.exit_status is not None)
         return next(ended, len(self.slots))
 
-    # Routines and their arguments as addresses
+    # Routines as addresses, calls as arguments
 
-    def register(self, function: Callable[..., Any]) -> int:
-        """The user address of a Python callable, for the kernel to hand back."""
-        address = routine_address(self.image, function)
-        self.routines[address] = function
+    def keep_call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
+        """A number that stands for a call until it is made: what the kernel carries around."""
+        self._next_call += 0x10
+        address = layout.HEAP + self._next_call
+        self.calls[address] = lambda: function(*arguments)
         return address
 
-    def keep_argument(self, values: tuple[Any, ...]) -> int:
-        """A number that stands for Python arguments until they are taken."""
-        self._next_argument += 0x10
-        address = layout.HEAP + self._next_argument
-        self.arguments[address] = values
-        return address
-
-    def take_argument(self, address: int) -> tuple[Any, ...]:
-        """What `keep_argument` kept."""
-        return self.arguments.pop(address)
+    def routine(self, function: Callable[..., Any]) -> int:
+        """The user address of a Python callable."""
+        return routine_address(self.image, function)
 
     # Scheduling points
 

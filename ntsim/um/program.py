@@ -6,6 +6,7 @@ with a traceback of the app's own frames on stderr where Python would print one.
 
 from __future__ import annotations
 
+import struct
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,13 @@ from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.um.process import UserProcess
+    from ntsim.um.thread import UserThread
 
 FAILURE = 1
 _NTSIM = str(Path(__file__).resolve().parents[1])
-_APP_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, ImportError, EOFError)
+_APP_ERRORS = (
+    TypeError, AttributeError, ValueError, OverflowError, ImportError, EOFError, struct.error
+)  # fmt: skip
 """What wrong arguments, a refused module or input() raise inside the calls of an app."""
 
 
@@ -30,12 +34,14 @@ class CallableProgram:
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.function, self.args = function, args
-        self.name = getattr(function, "__name__", type(function).__name__)
+        name = getattr(function, "__name__", type(function).__name__)
+        self.name = "app" if name == "<lambda>" else name
         self.codes = list(reachable_codes(function))
 
     def run(self, process: UserProcess) -> Any:
-        """Call it: an int that it returns is the exit code."""
-        return self.function(*self.args)
+        """Call it: an int that it returns is the exit code. The answer to a question is not."""
+        result = self.function(*self.args)
+        return 0 if isinstance(result, bool) else result
 
     def adopt(self, process: UserProcess) -> None:
         """Let stacks name the function and the helpers of its module that it uses."""
@@ -46,6 +52,13 @@ class CallableProgram:
             image.slot_of(code, code.co_qualname.replace(".<locals>", ""))
         if self.codes:
             image.path = self.codes[0].co_filename
+
+    def disown(self, process: UserProcess) -> None:
+        """The process has ended: its image's names go."""
+        by_code = process.nt.host.by_code  # type: ignore[attr-defined]
+        for code in self.codes:
+            if by_code.get(code) is process.image:
+                del by_code[code]
 
 
 def reachable_codes(function: Any) -> Iterator[CodeType]:
@@ -74,31 +87,37 @@ def filled(cell: Any) -> bool:
     return True
 
 
-def run_to_exit_code(process: UserProcess, work: Callable[[], Any]) -> int:
-    """Run user-mode code; what its end is as an exit code. ntsim's own errors pass."""
+def run_to_exit_code(user: UserThread, work: Callable[[], Any]) -> int:
+    """Run user-mode code; what its end is as an exit code. ntsim's own errors pass.
+
+    An uncaught error or exception ends the whole process, in whatever thread it is.
+    """
+    process = user.process
     try:
-        return exit_code(process, work())
+        return exit_code(work())
     except SystemExit as end:
         return exit_code_of_sys_exit(process, end.code)
     except StructuredException as error:
         process.err.write(describe_exception(error))
+        user.ends_process = True
         return error.ExceptionCode
     except Exception as error:
         if is_internal(error):
             raise
         process.err.write(app_traceback(error))
+        user.ends_process = True
         return FAILURE
 
 
-def exit_code(process: UserProcess, result: Any) -> int:
-    """main's result: an int is the code, anything else is success."""
+def exit_code(result: Any) -> int:
+    """What a thread's routine returned: an int is the code, anything else is success."""
     return int(result) & 0xFFFF_FFFF if isinstance(result, int) else 0
 
 
 def exit_code_of_sys_exit(process: UserProcess, value: Any) -> int:
     """As the interpreter does: None is 0, an int itself, anything else is printed and 1."""
     if value is None or isinstance(value, int):
-        return exit_code(process, value or 0)
+        return exit_code(value or 0)
     process.err.write(f"{value}\n")
     return FAILURE
 

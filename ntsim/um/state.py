@@ -38,6 +38,7 @@ class UserMode:
         for process in self.processes:
             if process.exit_code is not None and not process.image.unloaded:
                 self.nt.images.remove(process.image)
+                process.program.disown(process)
         image = make_exe(self.nt, name, self.next_exe, codes)
         self.next_exe += image.size
         return image

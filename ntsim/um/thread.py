@@ -10,6 +10,7 @@ from greenlet import getcurrent
 
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.mmu import WRITE
+from ntsim.hw.paging import PTE_FRAME, PTE_PRESENT
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm.user_space import UserSpace, entry_for
 from ntsim.um import layout
@@ -34,7 +35,8 @@ _READ_WRITE = 4
 class UserThread:
     """The user-mode side of `thread`. `scratch` is its page of argument structures.
 
-    `work` is what it runs: no arguments, its result is the exit code.
+    `work` is what it runs: no arguments, its result is the exit code. `ends_process`: it is the
+    first thread, or an error was its end.
     """
 
     def __init__(self, process: UserProcess, slot: int, thread: Thread) -> None:
@@ -45,6 +47,7 @@ class UserThread:
         self.ram_address, self.ram, self.words = ram.address, ram.map, ram.u64
         self.work: Callable[[], int] = lambda: 0
         self.start_routine = self.argument = 0
+        self.ends_process = False
         self.teb = layout.FIRST_TEB + slot * layout.TEB_SIZE
         self.stack_base = layout.FIRST_STACK_BASE + slot * layout.STACK_RESERVE
         self.scratch = 0
@@ -67,9 +70,11 @@ class UserThread:
             assert made is not None, f"slot {self.slot}: no room for a scratch page"
             map_page(space, made.base)
             space.commit(made.base + PAGE_SIZE, PAGE_SIZE, w.PAGE_READWRITE)
-            known = process.slot_memory[self.slot] = (teb, made.base)
-        teb, self.scratch = known
-        self.page = self.scratch >> 12
+            known = process.slot_memory[self.slot] = made.base
+        else:
+            teb = present_page(space, self.teb)
+        self.scratch = known
+        self.page = known >> 12
         self._write_teb(teb)
 
     @staticmethod
@@ -127,6 +132,12 @@ class UserThread:
     def put_numbers(self, offset: int, *values: int) -> int:
         """Store 64-bit integers; the address of the first."""
         return self.put(offset, struct.pack(f"<{len(values)}Q", *values))
+
+
+def present_page(space: UserSpace, va: int) -> int:
+    """The physical address of a page that may have been paged out: then it is a fresh one."""
+    entry = space.mm.tables.read(space.root, va)
+    return entry & PTE_FRAME if entry & PTE_PRESENT else map_page(space, va)
 
 
 def map_page(space: UserSpace, va: int) -> int:

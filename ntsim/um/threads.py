@@ -42,12 +42,12 @@ def CreateThread(
         raise caller_error(f"CreateThread takes a function, not {function!r}")
     process = user.process
     values = args if isinstance(args, tuple) else () if args is None else (args,)
-    argument = process.keep_argument(values)
+    argument = process.keep_call(function, values)
     status, handle = kernelbase.CreateRemoteThreadEx(
-        ntdll.CURRENT_PROCESS, process.register(function), argument, flags, stack_size or 0
+        ntdll.CURRENT_PROCESS, process.routine(function), argument, flags, stack_size or 0
     )
     if status >> 30 == 3:
-        process.arguments.pop(argument, None)
+        process.calls.pop(argument, None)
         raise status_error(user, "CreateThread", status)
     return NewThread(PyHANDLE(handle), GetThreadId(handle))
 
@@ -190,11 +190,11 @@ def QueueUserAPC(function: Callable[..., Any], thread: Any, data: Any = None) ->
     if not callable(function):
         raise caller_error(f"QueueUserAPC takes a function, not {function!r}")
     process = user.process
-    argument = process.keep_argument((data,))
+    argument = process.keep_call(function, (data,))
     number = handle_value(thread, "QueueUserAPC")
-    status = kernelbase.QueueUserAPC(process.register(function), number, argument)
+    status = kernelbase.QueueUserAPC(process.routine(function), number, argument)
     if status:
-        process.arguments.pop(argument, None)
+        process.calls.pop(argument, None)
         raise status_error(user, "QueueUserAPC", status)
 
 

@@ -301,15 +301,53 @@ def test_another_process_can_be_terminated(machine: Machine) -> None:
     assert victim.exit_code == 123
 
 
-def test_an_error_in_a_thread_ends_the_thread_with_a_traceback(machine: Machine) -> None:
-    def app() -> int:
-        thread, _ = CreateThread(None, 0, lambda: 1 // 0)
-        WaitForSingleObject(thread, INFINITE)
-        return GetExitCodeThread(thread) + 1
+@pytest.mark.parametrize(
+    ("routine", "code", "said"),
+    [
+        (lambda: 1 // 0, 1, "ZeroDivisionError"),
+        (lambda: read_bytes(0, 1), 0xC0000005, "STATUS_ACCESS_VIOLATION"),
+    ],
+)
+def test_an_uncaught_error_in_any_thread_ends_the_process(
+    machine: Machine, routine: Callable[[], Any], code: int, said: str
+) -> None:
+    def app() -> None:
+        CreateThread(None, 0, routine)
+        Sleep(1000)
+        print("not reached")
 
     process = machine.run(app)
-    assert process.exit_code == 2
-    assert "ZeroDivisionError" in process.stderr
+    assert process.exit_code == code
+    assert said in process.stderr
+    assert process.stdout == ""
+
+
+def test_a_process_can_be_terminated_before_it_has_run(machine: Machine) -> None:
+    victim = machine.start(lambda: print("ran"))
+    suspended: list[Any] = []
+
+    def app() -> None:
+        thread = CreateThread(None, 0, suspended.append, 1, CREATE_SUSPENDED)
+        TerminateThread(thread, 4)
+        WaitForSingleObject(thread, INFINITE)
+        assert GetExitCodeThread(thread) == 4
+
+    victim.kernel.exit_code = None
+    assert machine.run(app).exit_code == 0
+    assert suspended == []
+
+
+def test_lambdas_of_one_line_keep_their_own_values(run: Run) -> None:
+    def app() -> list[int]:
+        seen: list[int] = []
+        for i in range(3):
+            QueueUserAPC(lambda _, i=i: seen.append(i), GetCurrentThread())
+        SleepEx(0, True)
+        for i in range(3):
+            WaitForSingleObject(CreateThread(None, 0, lambda i=i: seen.append(i)), INFINITE)
+        return seen
+
+    assert run(app) == [0, 1, 2, 0, 1, 2]
 
 
 def test_many_threads_reuse_stacks(run: Run) -> None:

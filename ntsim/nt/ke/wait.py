@@ -25,6 +25,7 @@ from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.ke.scheduler import ki_ready_thread, ki_swap_thread
 from ntsim.nt.ke.thread import WAITING, Thread
+from ntsim.nt.ki import frames
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -162,10 +163,10 @@ def ki_wait(
         status = _try_without_waiting(nt, objects, wait_type, thread)
         if status is not None:
             return status
-        if due is not None and due <= nt.il.now:
-            return ntstatus.STATUS_TIMEOUT
         if (early := nt.ki.interrupted_wait(thread, mode, alertable)) is not None:
             return early
+        if due is not None and due <= nt.il.now:
+            return ntstatus.STATUS_TIMEOUT
         _link(nt, thread, objects, wait_type, blocks)
         v = thread.v
         v.WaitMode, v.WaitReason = mode, reason
@@ -231,8 +232,17 @@ def _block(nt: Kernel, thread: Thread, due: int | None, objects: list[int]) -> i
     processor.cr8 = v.WaitIrql
     nt.il.take_interrupts()
     nt.ki.deliver_apcs(thread)
+    if thread.images and thread.images[-1].unloaded:
+        ki_return_to_unloaded_code(nt)
     status: int = v.WaitStatus & 0xFFFFFFFF
     return status
+
+
+def ki_return_to_unloaded_code(nt: Kernel) -> None:
+    """The driver that waited was unloaded meanwhile: its next instruction cannot be fetched."""
+    gone = next((frame for frame in frames.capture(nt) if frame.image.unloaded), None)
+    if gone is not None:
+        nt.mmu.fetch(gone.address)
 
 
 def ki_describe_objects(nt: Kernel, objects: list[int]) -> str:

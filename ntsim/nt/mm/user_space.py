@@ -19,6 +19,9 @@ from ntsim.nt.mm import layout
 from ntsim.nt.mm.mm import Mm
 
 GRANULARITY = 0x1_0000
+_USER_HALF = 256
+"""Entries of a PML4 below the system's half."""
+
 MM_NOACCESS = 0x18
 
 _TO_SOFTWARE = {
@@ -146,10 +149,25 @@ class UserSpace:
                 self.mm.frames.give(entry & PTE_FRAME)
 
     def delete(self) -> None:
-        """The process is gone: return every frame and the tables."""
-        for r in list(self.ranges):
-            self.release(r)
+        """The process is gone: return every frame and the tables, but for the PML4 in use."""
+        self._free_tables(self.root, 4, _USER_HALF)
+        self.ranges.clear()
         self.mm.mmu.flush(self.root)
+
+    def _free_tables(self, table: int, level: int, entries: int) -> None:
+        """Give back what a page table of `level` (4 = PML4) maps, and clear its first `entries`."""
+        words, first = self.mm.ram.u64, table >> 3
+        for index, entry in enumerate(words[first : first + entries].tolist(), first):
+            if not entry:
+                continue
+            words[index] = 0
+            if not entry & PTE_PRESENT:
+                self.mm.paging_file.pop(entry >> 32, None)
+            elif level > 1:
+                self._free_tables(entry & PTE_FRAME, level - 1, 512)
+                self.mm.frames.give(entry & PTE_FRAME)
+            elif r_private(entry):
+                self.mm.frames.give(entry & PTE_FRAME)
 
 
 def r_private(entry: int) -> bool:
