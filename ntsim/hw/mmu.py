@@ -93,7 +93,7 @@ class Mmu:
         self.pointers: dict[Any, dict[int, Any]] = {}
         self.raw_pages: dict[int, int] = {}
         self.raw_words: dict[int, int] = {}
-        self.words = ram.u64
+        self.words, self.bytes, self.base = ram.u64, ram.map, ram.address
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
         self.running: Running = _NoProcessor()
@@ -147,6 +147,15 @@ class Mmu:
         else:
             self.write(va, value.to_bytes(8, "little"))
 
+    def pair(self, va: int) -> int:
+        """The index in `words` of the two raw 64-bit values at `va`; -1 if they are guarded, not
+        aligned, or in two pages."""
+        page = self.raw_words.get(va >> 12)
+        offset = va & 0xFFF
+        if page is None or offset & 7 or offset == 0xFF8:
+            return -1
+        return page + (offset >> 3)
+
     def root(self) -> int:
         """The page-table root of the running processor."""
         return int(self.running.current.cr3)
@@ -154,7 +163,9 @@ class Mmu:
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
         if 0 < size <= 0x1000 - (va & 0xFFF):
-            return ctypes.string_at(self.host(va), size)
+            word = self.raw_words.get(va >> 12)
+            at = self.host(va) - self.base if word is None else (word << 3) + (va & 0xFFF)
+            return self.bytes[at : at + size]
         host = self.raw(va, size)
         if host is not None:
             return ctypes.string_at(host, size)
@@ -169,7 +180,9 @@ class Mmu:
         """Copy `data` into virtual memory; at a page fault the pages before stay written."""
         size = len(data)
         if 0 < size <= 0x1000 - (va & 0xFFF):
-            ctypes.memmove(self.host(va, WRITE), data, size)
+            word = self.raw_words.get(va >> 12)
+            at = self.host(va, WRITE) - self.base if word is None else (word << 3) + (va & 0xFFF)
+            self.bytes[at : at + size] = data
             return
         host = self.raw(va, size)
         if host is not None:

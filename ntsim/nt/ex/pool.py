@@ -12,7 +12,6 @@ overrun has spoilt (0x20). Source: bug checks 0xC2 and 0x19 reference; Windows I
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ NX = 0x200
 TYPE_NONPAGED, TYPE_PAGED = 2, 3
 """POOL_HEADER.PoolType of an allocated block: pool type plus 2 (InUse); 0 when free."""
 
+_POISON_BYTE = bytes([POISON])
 _NAMES = {False: "nonpaged", True: "paged"}
 
 
@@ -87,17 +87,13 @@ class Pool:
         if zero:
             self.nt.mmu.write(address, bytes(size))
         elif not paged or size <= LARGEST_SMALL:
-            self._poison(address, size)
-        count = self.usage.setdefault((tag, paged), [0, 0, 0])
+            self.nt.mmu.write(address, _POISON_BYTE * size)
+        count = self.usage.get((tag, paged))
+        if count is None:
+            count = self.usage[tag, paged] = [0, 0, 0]
         count[0] += 1
         count[2] += size
         return address
-
-    def _poison(self, address: int, size: int) -> None:
-        host = self.nt.mmu.raw(address, size)
-        if host is None:
-            host = self.nt.mmu.host(address)
-        ctypes.memset(host, POISON, size)
 
     def _allocate_small(self, size: int, tag: str, paged: bool, executable: bool) -> int:
         block = (max(size, 1) + HEADER + 15) & ~15

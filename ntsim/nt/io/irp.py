@@ -7,7 +7,6 @@ test_irp_struct.
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
@@ -52,11 +51,7 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
     address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
     irp = IRP.at(nt.mmu, address)
     if address:
-        host = nt.mmu.raw(address, size)
-        if host is not None:
-            ctypes.memset(host, 0, size)
-        else:
-            nt.mmu.write(address, bytes(size))
+        nt.mmu.write(address, bytes(size))
         v = irp._v
         v.Type, v.Size = IO_TYPE_IRP, size
         v.StackCount, v.CurrentLocation = stack_size, stack_size + 1

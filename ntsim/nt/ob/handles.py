@@ -25,11 +25,12 @@ OBJ_INHERIT = 2
 
 
 class HandleTable:
-    """One process's handles."""
+    """One process's handles. `words` says where in RAM each page begins, in 64-bit words."""
 
     def __init__(self, nt: Kernel, process: Process) -> None:
         self.nt, self.process = nt, process
         self.pages: list[int] = []
+        self.words: list[int] = []
         self.free: list[int] = []
         self.count = 0
         self.va = nt.allocate_pool(HANDLE_TABLE.size, "Obtb")
@@ -41,6 +42,7 @@ class HandleTable:
         page = self.nt.ex.pool.allocate(PAGE_SIZE, "Obtb", zero=True)
         first = len(self.pages) * ENTRIES
         self.pages.append(page)
+        self.words.append(self.nt.mmu.pair(page))
         self.free[:0] = range(first + ENTRIES - 1, first if first else 0, -1)
         table = HANDLE_TABLE.at(self.nt.mmu, self.va)._v
         if len(self.pages) == 1:
@@ -74,14 +76,14 @@ class HandleTable:
 
     def lookup(self, handle: int) -> tuple[int, int] | None:
         """(object body, granted access) of a handle, None if it is not one."""
-        index, low_bits = divmod(handle, 4)
-        if low_bits > 3 or not 0 < index < len(self.pages) * ENTRIES:
+        index = handle >> 2
+        if not 0 < index < len(self.words) * ENTRIES:
             return None
-        entry, mmu = self._entry(index), self.nt.mmu
-        low = mmu.read_word(entry)
+        at, words = self.words[index // ENTRIES] + index % ENTRIES * 2, self.nt.mmu.words
+        low = words[at]
         if not low & 1 or not low >> 20:
             return None
-        return (0xFFFF_0000_0000_0000 | low >> 20 << 4) + BODY, mmu.read_word(entry + 8)
+        return (0xFFFF_0000_0000_0000 | low >> 20 << 4) + BODY, words[at + 1]
 
     def close(self, handle: int) -> bool:
         """Close a handle; False if it is not one."""
@@ -121,23 +123,27 @@ def ob_reference_by_handle(
     nt: Kernel, handle: int, access: int, kind: ObjectType | None, mode: int
 ) -> tuple[int, int, int]:
     """(status, body, granted access); on success the object has one more reference."""
-    pseudo = _pseudo_handle(nt, handle)
-    if pseudo is not None:
-        body, granted = pseudo, 0x1F_FFFF
+    if handle < KERNEL_HANDLE_BITS:
+        found = nt.ps.current_process().handles.lookup(handle)
     else:
-        if mode and handle & KERNEL_HANDLE_BITS == KERNEL_HANDLE_BITS:
-            return ntstatus.STATUS_INVALID_HANDLE, 0, 0
-        table, value = ob_table_of(nt, handle)
-        found = table.lookup(value)
-        if found is None:
-            return ntstatus.STATUS_INVALID_HANDLE, 0, 0
-        body, granted = found
+        found = _kernel_handle(nt, handle, mode)
+    if found is None:
+        return ntstatus.STATUS_INVALID_HANDLE, 0, 0
+    body, granted = found
     if kind is not None and nt.ob.type_of(body) is not kind:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
     if mode and access & ~granted:
         return ntstatus.STATUS_ACCESS_DENIED, 0, 0
     nt.ob.reference(body)
     return ntstatus.STATUS_SUCCESS, body, granted
+
+
+def _kernel_handle(nt: Kernel, handle: int, mode: int) -> tuple[int, int] | None:
+    """(object body, granted access) of a pseudo handle, or of a kernel handle for kernel mode."""
+    pseudo = _pseudo_handle(nt, handle)
+    if pseudo is not None:
+        return pseudo, 0x1F_FFFF
+    return None if mode else nt.ps.system.handles.lookup(handle & ~KERNEL_HANDLE_BITS)
 
 
 def _pseudo_handle(nt: Kernel, handle: int) -> int | None:

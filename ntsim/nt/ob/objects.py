@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 BODY = OBJECT_HEADER.offset_of("Body")
-TYPE_INDEX = OBJECT_HEADER.offset_of("TypeIndex")
 NAME_INFO = OBJECT_HEADER_NAME_INFO.size
 INFO_NAME = 2
 REFERENCE_BY_POINTER = 0x18
@@ -51,13 +50,17 @@ class Directory:
 
 
 class Ob:
-    """Object state of one machine: types, bodies by address, the root directory."""
+    """Object state of one machine: types, bodies by address, the root directory.
+
+    `headers` are the views of the objects' OBJECT_HEADERs, by body.
+    """
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.types: dict[str, ObjectType] = {}
         self.by_index: dict[int, ObjectType] = {}
         self.bodies: dict[int, Any] = {}
+        self.headers: dict[int, Any] = {}
         self.names: dict[int, tuple[Directory, str]] = {}
         self.root = Directory("\\")
 
@@ -82,7 +85,7 @@ class Ob:
             return 0
         self.nt.mmu.write(block, bytes(total))
         body = block + NAME_INFO + BODY
-        v = self.header(body)._v
+        v = self.headers[body] = self.header(body)._v
         v.PointerCount, v.HandleCount, v.TypeIndex, v.InfoMask = 1, 0, kind.index, INFO_NAME
         self.bodies[body] = attached
         return body
@@ -91,27 +94,27 @@ class Ob:
         return OBJECT_HEADER.at(self.nt.mmu, body - BODY)
 
     def type_of(self, body: int) -> ObjectType:
-        return self.by_index[self.nt.mmu.read_word(body - BODY + TYPE_INDEX) & 0xFF]
+        v = self.headers.get(body)
+        return self.by_index[(v or self.header(body)._v).TypeIndex]
 
     def is_object(self, body: int) -> bool:
         return body in self.bodies
 
     def reference(self, body: int, count: int = 1) -> int:
         """Add references; the new count."""
-        mmu = self.nt.mmu
-        made = mmu.read_word(body - BODY) + count
-        mmu.write_word(body - BODY, made)
-        return made
+        v = self.headers.get(body) or self.header(body)._v
+        v.PointerCount = made = v.PointerCount + count
+        return int(made)
 
     def dereference(self, body: int) -> int:
         """Drop one reference; the object goes with the last. The new count; below zero is 0x18."""
-        mmu = self.nt.mmu
-        count = mmu.read_word(body - BODY) - 1
-        if count < 0 or body not in self.bodies:
-            kind = self.by_index.get(mmu.read_word(body - BODY + TYPE_INDEX) & 0xFF)
+        v = self.headers.get(body)
+        count: int = (v or self.header(body)._v).PointerCount - 1
+        if count < 0 or v is None:
+            kind = self.by_index.get(self.header(body)._v.TypeIndex)
             address = kind.va if kind else 0
             self.nt.bugcheck(REFERENCE_BY_POINTER, address, body, 2, count & (1 << 64) - 1)
-        mmu.write_word(body - BODY, count)
+        v.PointerCount = count
         if count == 0:
             self._delete(body)
         return count
@@ -122,6 +125,7 @@ class Ob:
         if kind.delete is not None:
             kind.delete(self.nt, body)
         self.bodies.pop(body, None)
+        self.headers.pop(body, None)
         self.nt.free_pool(body - BODY - NAME_INFO)
 
     def attach_name(self, body: int, directory: Directory, name: str) -> None:

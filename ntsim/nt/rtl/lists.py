@@ -1,7 +1,8 @@
 """Doubly linked lists (wdm.h), on addresses, with the checks of the release headers.
 
 The inline routines of the WDK verify the neighbours' links and stop with a fast fail, which is bug
-check 0x139 with parameter 1 = 3 (FAST_FAIL_CORRUPT_LIST_ENTRY).
+check 0x139 with parameter 1 = 3 (FAST_FAIL_CORRUPT_LIST_ENTRY). Where every entry concerned is raw
+memory and in order, `Mmu.pair` finds the links at once; else they are read word by word.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ def write_pointer(memory: Mmu, va: int, value: int) -> None:
 
 def initialize(memory: Mmu, head: int) -> None:
     """Make `head` an empty list."""
+    at = memory.pair(head)
+    if at >= 0:
+        memory.words[at] = memory.words[at + 1] = head
+        return
     memory.write_word(head, head)
     memory.write_word(head + 8, head)
 
@@ -51,6 +56,14 @@ def insert_tail(memory: Mmu, head: int, entry: int) -> None:
 
 def insert_head(memory: Mmu, head: int, entry: int) -> None:
     """Link `entry` after `head`; fast fail if the first entry does not point back."""
+    pair, words = memory.pair, memory.words
+    at, mine = pair(head), pair(entry)
+    if at >= 0 and mine >= 0:
+        back = pair(words[at])
+        if back >= 0 and words[back + 1] == head:
+            words[mine], words[mine + 1] = words[at], head
+            words[back + 1] = words[at] = entry
+            return
     first = memory.read_word(head)
     if memory.read_word(first + 8) != head:
         memory.corrupt_list(head)
@@ -63,6 +76,14 @@ def insert_head(memory: Mmu, head: int, entry: int) -> None:
 
 def remove(memory: Mmu, entry: int) -> bool:
     """Unlink `entry`; True if its list is empty now. fast fail if a neighbour disagrees."""
+    pair, words = memory.pair, memory.words
+    at = pair(entry)
+    if at >= 0:
+        following, previous = words[at], words[at + 1]
+        after, before = pair(following), pair(previous)
+        if after >= 0 and before >= 0 and words[after + 1] == entry == words[before]:
+            words[before], words[after + 1] = following, previous
+            return following == previous
     read = memory.read_word
     following, previous = read(entry), read(entry + 8)
     if read(following + 8) != entry or read(previous) != entry:
