@@ -90,23 +90,29 @@ def filled(cell: Any) -> bool:
 def run_to_exit_code(user: UserThread, work: Callable[[], Any]) -> int:
     """Run user-mode code; what its end is as an exit code. ntsim's own errors pass.
 
-    An uncaught error or exception ends the whole process, in whatever thread it is.
+    On a closed machine nothing counts any more: MachineClosed, whatever handlers of an app do.
     """
-    process = user.process
     try:
-        return exit_code(work())
+        code = exit_code(work())
     except SystemExit as end:
-        return exit_code_of_sys_exit(process, end.code)
-    except StructuredException as error:
-        process.err.write(describe_exception(error))
-        user.ends_process = True
-        return error.ExceptionCode
+        code = exit_code_of_sys_exit(user.process, end.code)
     except Exception as error:
-        if is_internal(error):
-            raise
-        process.err.write(app_traceback(error))
-        user.ends_process = True
-        return FAILURE
+        user.nt.il.check_closed()
+        code = exit_code_of_error(user, error)
+    user.nt.il.check_closed()
+    return code
+
+
+def exit_code_of_error(user: UserThread, error: Exception) -> int:
+    """An uncaught error or exception ends the whole process, in whatever thread it is."""
+    user.ends_process = True
+    if isinstance(error, StructuredException):
+        user.process.err.write(describe_exception(error))
+        return error.ExceptionCode
+    if is_internal(error):
+        raise error
+    user.process.err.write(app_traceback(error))
+    return FAILURE
 
 
 def exit_code(result: Any) -> int:

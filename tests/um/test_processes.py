@@ -228,3 +228,49 @@ def test_an_app_without_points_of_its_own_is_stopped_by_its_process_s_end(
     )
     process = machine.run(write(text))
     assert (process.exit_code, process.stdout) == (0, "main ends\n")
+
+
+def test_an_app_that_never_ends_is_a_hang(machine: Machine, write: Any) -> None:
+    with pytest.raises(ntsim.Hang, match="progress"):
+        machine.run(write("while True:\n    pass\n"))
+
+
+def test_an_app_that_waits_for_nothing_is_a_hang_with_its_wait(machine: Machine) -> None:
+    with pytest.raises(ntsim.Hang, match=r"app\.exe thread .* waits for notification event"):
+        machine.run(lambda: WaitForSingleObject(CreateEvent(None, 1, 0, None), INFINITE))
+
+
+def test_closing_the_machine_ends_an_app_s_handlers_too(parrot: Any) -> None:
+    log: list[str] = []
+
+    def app() -> None:
+        event = CreateEvent(None, 1, 0, None)
+        try:
+            WaitForSingleObject(event, INFINITE)
+        finally:
+            log.append("finally")
+            try:
+                CloseHandle(event)
+            except Exception:
+                log.append("swallowed")
+            log.append("not reached")
+
+    with Machine(processors=1) as m:
+        m.start(app)
+        with pytest.raises(ntsim.Hang):
+            m.run_until_idle()
+    assert log == ["finally"]
+
+
+def test_an_error_in_a_handler_at_the_machine_s_end_is_nobody_s() -> None:
+    def app() -> None:
+        try:
+            Sleep(INFINITE)
+        finally:
+            raise ValueError("too late")
+
+    with Machine(processors=1) as m:
+        process = m.start(app)
+        m.run_for(1000)
+    assert process.exit_code is None
+    assert process.stderr == ""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ntsim.nt.ob.objects import ObjectType
 
 CREATE_SUSPENDED = 1
+FOREVER = -(1 << 63)
 PROCESS_TERMINATE, PROCESS_CREATE_THREAD = 1, 2
 THREAD_TERMINATE, THREAD_SUSPEND_RESUME = 1, 2
 
@@ -140,8 +141,13 @@ def NtTerminateProcess(nt: Kernel, ProcessHandle: HANDLE, ExitStatus: NTSTATUS) 
 
 @system_service
 def NtDelayExecution(nt: Kernel, Alertable: BOOLEAN, DelayInterval: PVOID) -> NTSTATUS:
-    """Wait until the interval (100 ns units, negative is relative) has passed."""
+    """Wait until the interval (100 ns units, negative is relative) has passed.
+
+    The most negative one, which Sleep(INFINITE) passes, never does.
+    """
     interval = read_timeout(nt, DelayInterval)
+    if interval is not None and interval.QuadPart == FOREVER:
+        interval = None
     mode = nt.thread.v.PreviousMode
     status = ki_wait(nt, [], WAIT_ANY, DELAY_EXECUTION, mode, bool(Alertable), interval)
     return ntstatus.STATUS_SUCCESS if status == ntstatus.STATUS_TIMEOUT else status
