@@ -55,8 +55,10 @@ def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
     """A present page that forbids the access: 0xBE for a write, 0xFC for an instruction fetch."""
     entry = nt.mm.tables.read(nt.il.current.cr3, va)
     if error & EXECUTE:
-        ki_bug_check_dispatch(nt, bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, va, entry, _rip(nt), 2)
-    ki_bug_check_dispatch(nt, bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY, va, entry, nt.trap_frame(), 0xB)
+        code = bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY
+        ki_bug_check_dispatch(nt, code, va, entry, _rip(nt), 2)
+    code = bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY
+    ki_bug_check_dispatch(nt, code, va, entry, nt.trap_frame(), 0xB)
 
 
 def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoReturn:
