@@ -1,9 +1,9 @@
 """Which processor a machine has: its CPUID leaves and the MSRs it comes out of reset with.
 
 `CpuModel(name=, msrs={}, cpuid={}, physical_address_bits=)` is the built-in i7-6820HQ with what is
-given laid over it, so a test of a locked-out IA32_FEATURE_CONTROL is `CpuModel(name="locked out",
-msrs={0x3A: 1})`. Given values are taken as they are: the masks of `i7_6820hq` keep a driver from
-using what ntsim does not run, and whoever overrides one answers for it.
+given laid over it, so a test of a locked-out IA32_FEATURE_CONTROL is `CpuModel(msrs={0x3A: 1})`.
+Given values are taken as they are: the masks of `i7_6820hq` keep a driver from using what ntsim
+does not run, and whoever overrides one answers for it.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class CpuModel:
     that does not fit its register.
     """
 
-    name: str
+    name: str = silicon.NAME
     msrs: Mapping[int, int] = field(default_factory=dict)
     cpuid: Mapping[int | tuple[int, int], Leaf] = field(default_factory=dict)
     physical_address_bits: int = silicon.PHYSICAL_ADDRESS_BITS

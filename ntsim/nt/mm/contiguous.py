@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import bugcodes
+from ntsim.abi.large_integer import LargeIntegerValue
 from ntsim.abi.scalars import LONGLONG, MEMORY_CACHING_TYPE, PVOID, SIZE_T, ULONG
 from ntsim.hw.paging import PTE_NX
 from ntsim.hw.ram import PAGE_SIZE
@@ -107,8 +108,8 @@ def MmFreeContiguousMemorySpecifyCache(
 
 @export(irql="any")
 def MmGetPhysicalAddress(nt: Kernel, BaseAddress: PVOID) -> PHYSICAL_ADDRESS:
-    """Physical address of a resident byte, 0 if it is not. An int stands for the LARGE_INTEGER."""
-    return nt.mmu.physical(int(BaseAddress)) or 0
+    """Physical address of a resident byte, 0 if it is not: an int with a QuadPart, as in C."""
+    return LargeIntegerValue(nt.mmu.physical(int(BaseAddress)) or 0)
 
 
 @export(irql="any")

@@ -149,6 +149,11 @@ class TestModel:
         wide = CpuModel(name="wide", physical_address_bits=46)
         assert wide.leaf(0x8000_0008)[0] == 48 << 8 | 46
 
+    def test_without_a_name_it_is_the_built_in_model_with_what_is_given(self):
+        locked_out = CpuModel(msrs={0x3A: 1})
+        assert (locked_out.name, locked_out.msrs[0x3A]) == (DEFAULT.name, 1)
+        assert locked_out.leaf(1) == DEFAULT.leaf(1)
+
     def test_given_leaves_and_msrs_win(self):
         model = CpuModel(name="mine", msrs={0x3A: 0}, cpuid={1: (1, 2, 3, 4), (4, 2): (5, 6, 7, 8)})
         assert model.msrs[0x3A] == 0
