@@ -42,6 +42,8 @@ def pytest_runtest_makereport(
         for _, machine in machines:
             report.sections += list(sections(machine))
         report.sections.append(("replay", "\n".join(replay_line(*each) for each in machines)))
+    if report.when == "teardown":
+        machines.clear()  # a session keeps its items, and a machine is some megabytes
     return report
 
 

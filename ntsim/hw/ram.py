@@ -11,6 +11,7 @@ returns it to the host.
 """
 
 import ctypes
+import gc
 import mmap
 import os
 import sys
@@ -37,6 +38,22 @@ class OutsideRam(IndexError):
         self.pa = pa
 
 
+_alive: "weakref.WeakSet[Ram]" = weakref.WeakSet()
+_collect_at = 16
+
+
+def _let_go_of_dead_machines() -> None:
+    """Run the garbage collector when many memories exist.
+
+    A machine is a cycle of objects, and the collector does not know what hangs on it: megabytes,
+    and hundreds of the mappings of which a host process may have some ten thousand.
+    """
+    global _collect_at
+    if len(_alive) >= _collect_at:
+        gc.collect()
+        _collect_at = max(16, 2 * len(_alive))
+
+
 class Ram:
     """`size` bytes of zeroed physical memory, starting at physical address 0; a multiple of 4096.
 
@@ -61,6 +78,8 @@ class Ram:
     def __init__(self, size: int) -> None:
         if size <= 0 or size % PAGE_SIZE:
             raise ValueError(f"RAM size {size:#x} is not a positive multiple of {PAGE_SIZE:#x}")
+        _let_go_of_dead_machines()
+        _alive.add(self)
         self.size = size
         self._fd = _memory_file(size)
         self.can_alias = self._fd >= 0
