@@ -42,6 +42,12 @@ class SourceError(Exception):
         return f"{self.file}:{self.line}: {self.message}"
 
 
+class RefusedImport(ImportError):
+    """The mistake of the driver or app that imports, not ntsim's."""
+
+    ntsim_caller_error = True
+
+
 class PrivateModules:
     """The modules of one load. `marks` are put into every module's globals."""
 
@@ -101,13 +107,13 @@ class PrivateModules:
     ) -> Any:
         """`__import__` of a private module."""
         if level:
-            raise ImportError(
+            raise RefusedImport(
                 f"relative import of {name or '.'!r}: write 'from folder.module import ...'; the "
                 "file's own folder and its parent are importable"
             )
         top = name.partition(".")[0]
         if (use := REFUSED.get(top)) is not None:
-            raise ImportError(f"{top} works outside the simulated machine; use {use}")
+            raise RefusedImport(f"{top} works outside the simulated machine; use {use}")
         if top != "ntsim" and self.find(top) is not None:
             return self._import_private(name, fromlist)
         return builtins.__import__(name, globals, locals, fromlist, 0)

@@ -51,6 +51,7 @@ def IoCreateDevice(
     body = nt.ob.create(nt.io.device_type, size + DEVOBJ_EXTENSION.size, None, "Devi")
     if not body:
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES
+    nt.ob.reference(int(DriverObject))
     device = DEVICE_OBJECT.at(nt.mmu, body)
     _initialize(nt, device, DriverObject, DeviceExtensionSize, size)
     v = device._v
@@ -97,6 +98,11 @@ def IoDeleteDevice(nt: Kernel, DeviceObject: PDEVICE_OBJECT) -> None:
         iop_unlink_device(nt, DeviceObject)
 
 
+def iop_delete_device_object(nt: Kernel, body: int) -> None:
+    """The last reference to a device is gone: so is its reference to the driver object."""
+    nt.ob.dereference(DEVICE_OBJECT.at(nt.mmu, body)._v.DriverObject)
+
+
 def iop_is_being_deleted(nt: Kernel, device: Any) -> bool:
     extension = DEVOBJ_EXTENSION.at(nt.mmu, device._v.DeviceObjectExtension)
     return bool(extension._v.ExtensionFlags & DELETE_PENDING)
@@ -118,8 +124,12 @@ def iop_unlink_device(nt: Kernel, device: Any) -> None:
 def iop_dereference_device(nt: Kernel, device: Any) -> None:
     """One open less; a device waiting to be deleted goes with the last."""
     device._v.ReferenceCount -= 1
-    if device._v.ReferenceCount == 0 and iop_is_being_deleted(nt, device):
+    if device._v.ReferenceCount:
+        return
+    driver = device._v.DriverObject
+    if iop_is_being_deleted(nt, device):
         iop_unlink_device(nt, device)
+    nt.io.unload_when_idle(driver)
 
 
 def iop_top_of(nt: Kernel, device: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import bugcodes, ntstatus
@@ -19,6 +20,7 @@ from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import set_unicode
+from ntsim.nt.ps.system_thread import psp_create_system_thread
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -142,6 +144,7 @@ def iop_unload_driver(nt: Kernel, driver: Driver) -> int:
 def iop_call_unload(nt: Kernel, driver: Driver) -> None:
     """DriverUnload, in a system thread, then the driver object goes."""
     driver.object._v.Flags |= c.DRVO_UNLOAD_INVOKED
+    driver.unloaded = True
     nt.call(driver.object._v.DriverUnload, driver.object)
     iop_remove_driver(nt, driver)
 
@@ -152,9 +155,8 @@ def iop_unload_when_idle(nt: Kernel, address: int) -> None:
     if driver is None or not driver.unload_pending or iop_is_busy(nt, driver):
         return
     driver.unload_pending = False
-    nt.ps.create_system_thread(
-        lambda: nt.guard_system_thread(lambda: iop_call_unload(nt, driver))
-    )
+    work = partial(iop_load_unload_driver, nt, lambda: iop_call_unload(nt, driver))
+    nt.ps.start_thread(psp_create_system_thread(nt, nt.ps.system, work, 0))
 
 
 def iop_is_busy(nt: Kernel, driver: Driver) -> bool:

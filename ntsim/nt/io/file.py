@@ -56,6 +56,8 @@ def iop_parse_device(
 ) -> tuple[int, Any]:
     """(status, FILE_OBJECT): checks on the device, the file object, IRP_MJ_CREATE."""
     device = DEVICE_OBJECT.at(nt.mmu, found.body)
+    if nt.io.is_being_unloaded(device._v.DriverObject):
+        return ntstatus.STATUS_NO_SUCH_DEVICE, None
     if device._v.Flags & c.DO_DEVICE_INITIALIZING or iop_is_being_deleted(nt, device):
         return ntstatus.STATUS_NO_SUCH_DEVICE, None
     if device._v.Flags & c.DO_EXCLUSIVE and device._v.ReferenceCount:

@@ -10,7 +10,12 @@ from ntsim.abi.ke import KAPC
 from ntsim.nt.io import file as file_objects
 from ntsim.nt.io.call import IofCompleteRequest
 from ntsim.nt.io.cancel import io_cancel_thread
-from ntsim.nt.io.driver import iop_delete_driver, iop_invalid_device_request
+from ntsim.nt.io.device import iop_delete_device_object
+from ntsim.nt.io.driver import (
+    iop_delete_driver,
+    iop_invalid_device_request,
+    iop_unload_when_idle,
+)
 from ntsim.nt.io.finish import APC_OFFSET, iop_completion_apc
 from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
 from ntsim.nt.ob.objects import ObjectType
@@ -41,7 +46,9 @@ class Io:
         self.cancel_lock = nt.allocate_pool(16, "Canc")
         nt.mmu.write(self.cancel_lock, bytes(16))
         ob = nt.ob
-        self.device_type = ob.add_type(ObjectType("Device", FILE_GENERIC, waitable_offset=None))
+        self.device_type = ob.add_type(
+            ObjectType("Device", FILE_GENERIC, delete=iop_delete_device_object)
+        )
         self.driver_type = ob.add_type(ObjectType("Driver", FILE_GENERIC, delete=iop_delete_driver))
         self.file_type = ob.add_type(
             ObjectType(
@@ -86,6 +93,15 @@ class Io:
     def cancel_thread_io(self, thread: Thread) -> None:
         """A thread ends: cancel what it has under way and wait for it."""
         io_cancel_thread(self.nt, thread)
+
+    def is_being_unloaded(self, driver_object: int) -> bool:
+        """Whether DriverUnload has been called, or will be as soon as nobody uses the driver."""
+        driver = self.drivers.get(driver_object)
+        return driver is not None and (driver.unload_pending or driver.unloaded)
+
+    def unload_when_idle(self, driver_object: int) -> None:
+        """A device of the driver was closed: an unload may have waited for that."""
+        iop_unload_when_idle(self.nt, driver_object)
 
     def irp_at(self, address: int) -> Any:
         return IRP.at(self.nt.mmu, address)
