@@ -1,7 +1,8 @@
 """Every example in the README and in docs/ prints what it says.
 
 An example is a ```console block; a line that starts with `$ ntsim` is run, and what follows up to
-the next one is its output, where a line `...` stands for any lines.
+the next one is its output, where a line `...` stands for any lines and ` ...` at the end of one for
+the rest of it.
 """
 
 import re
@@ -30,8 +31,15 @@ def examples() -> list[tuple[str, str]]:
 
 def pattern(output: str) -> str:
     """The expected output as a regular expression."""
-    lines = (".*" if line == "..." else re.escape(line) for line in output.rstrip().splitlines())
-    return "\n".join(lines)
+    return "\n".join(line_pattern(line) for line in output.rstrip().splitlines())
+
+
+def line_pattern(line: str) -> str:
+    if line == "...":
+        return ".*"
+    if line.endswith(" ..."):
+        return re.escape(line.removesuffix("...")) + "[^\n]*"
+    return re.escape(line)
 
 
 @pytest.mark.parametrize(("command", "output"), examples())
