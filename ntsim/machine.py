@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.boot import BootOptions, boot
@@ -35,6 +35,7 @@ from ntsim.nt.ke.wait import ki_describe_objects
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 
 if TYPE_CHECKING:
+    from ntsim.hw.interleave import Interleaver
     from ntsim.nt.events import Event
     from ntsim.nt.kernel import Kernel
     from ntsim.um.process import UserProcess
@@ -239,13 +240,18 @@ class Machine:
         if self._closed:
             return
         self._closed = True
-        self.nt.il.closed = True
-        for stack in list(self.nt.greenlets):
+        nt, mmu = self.nt, self.nt.mmu
+        nt.il.close()
+        usable = mmu.running, mmu.allocate
+        mmu.running, mmu.allocate = _Dead(nt.il), nt.il.refuse
+        mmu.forget()
+        for stack in list(nt.greenlets):
             if stack and not stack.dead:
                 stack.parent = _current_greenlet()
                 with contextlib.suppress(MachineClosed):
                     stack.throw(MachineClosed)
-        self.nt.greenlets.clear()
+        nt.greenlets.clear()
+        mmu.running, mmu.allocate = usable
 
     # What happened
 
@@ -303,6 +309,17 @@ class Machine:
             what = ki_describe_objects(nt, objects) or "a timeout"
             lines.append(f"{thread.process.name} thread {thread.text} waits for {what}")
         return lines
+
+
+class _Dead:
+    """Stands for the running processor while a machine closes: to ask for it is to end."""
+
+    def __init__(self, il: Interleaver) -> None:
+        self.il = il
+
+    @property
+    def current(self) -> NoReturn:
+        self.il.refuse()
 
 
 def _current_greenlet() -> Any:

@@ -18,7 +18,7 @@ of a host second, and any progress puts the cost back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from greenlet import getcurrent, greenlet
 
@@ -29,6 +29,12 @@ from ntsim.hw.cpu import Processor
 PATIENCE = 2_000_000
 PATIENCE_SPINNING = 20_000
 DILATION_LIMIT = 14
+PATIENCE_CLOSED = 100
+"""How often one stack is told that the machine is closed before it is left alone."""
+
+_STUBBORN: set[greenlet] = set()
+"""Stacks that would not end; letting one go would make the interpreter try again."""
+
 HANG_AFTER_100NS = 600 * 10_000_000
 
 
@@ -71,6 +77,7 @@ class Interleaver:
         self.progress = 0
         self.closed = False
         self.begin: greenlet | None = None
+        self._told: dict[greenlet, int] = {}
         self._quantum = 0
         self._seen_progress = 0
         self._idle_steps = 0
@@ -148,10 +155,26 @@ class Interleaver:
         self.give_way_in_guest()
         processor.halted = False
 
+    def close(self) -> None:
+        """The machine is dead: from now on every step raises MachineClosed."""
+        self.closed = True
+        for processor in self.processors:
+            processor.budget = -1
+
     def check_closed(self) -> None:
         """MachineClosed if the machine has been closed."""
         if self.closed:
-            raise MachineClosed
+            self.refuse()
+
+    def refuse(self, *_: object) -> NoReturn:
+        """Raise MachineClosed. Code that catches it and goes on, again and again, is left where it
+        is: control goes to who closes the machine, and the stack is kept for good."""
+        here = getcurrent()
+        self._told[here] = self._told.get(here, 0) + 1
+        while self._told[here] > PATIENCE_CLOSED and here.parent is not None:
+            _STUBBORN.add(here)
+            here.parent.switch()
+        raise MachineClosed
 
     def take_interrupts(self) -> None:
         """Deliver to the current processor what RFLAGS.IF and CR8 let through, highest first.

@@ -254,6 +254,11 @@ class Mmu:
         for space in spaces:
             space.drop(page)
 
+    def forget(self) -> None:
+        """Drop every cached translation."""
+        self.kernel = Translations()
+        self.user.clear()
+
     def flush(self, root: int) -> None:
         """A write to CR3: forget the user translations of `root`."""
         self.user.pop(root, None)
