@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ntsim import Machine
 from ntsim.win32 import *
 
 Run = Callable[..., Any]
@@ -132,3 +133,41 @@ def test_a_failing_overlapped_call_raises_at_once(
         return caught.value.winerror
 
     assert run(app) == ERROR_NOT_READY
+
+
+def test_events_of_finished_requests_are_gone_with_their_handles(
+    machine: Machine, run: Run, parrot: Any, codes: SimpleNamespace
+) -> None:
+    def app() -> None:
+        device = parrot(FILE_FLAG_OVERLAPPED)
+        for code in (codes.ECHO, codes.FAIL_AFTER_WRITING, codes.PEND):
+            request = OVERLAPPED()
+            request.hEvent = CreateEvent(None, 1, 0, None)
+            try:
+                DeviceIoControl(device, code, b"x", 8, request)
+                DeviceIoControl(parrot(), codes.COMPLETE_PENDED, b"", 0)
+                GetOverlappedResult(device, request, True)
+            except error:
+                pass
+            CloseHandle(request.hEvent)
+
+    run(app)
+    ob = machine.nt.ob
+    assert not [body for body in ob.bodies if ob.type_of(body).name == "Event"]
+
+
+def test_a_buffer_that_vanished_fails_the_request(
+    run: Run, parrot: Any, codes: SimpleNamespace
+) -> None:
+    def app() -> int:
+        device = parrot(FILE_FLAG_OVERLAPPED)
+        memory = VirtualAlloc(0, 0x1000, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE)
+        request = OVERLAPPED()
+        DeviceIoControl(device, codes.PEND, b"", (memory, 8), request)
+        VirtualFree(memory, 0, MEM_RELEASE)
+        DeviceIoControl(parrot(), codes.COMPLETE_PENDED, b"", 0)
+        with pytest.raises(error) as caught:
+            GetOverlappedResult(device, request, True)
+        return caught.value.winerror
+
+    assert run(app) == ERROR_NOACCESS

@@ -17,6 +17,7 @@ from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.nt.io.irp import io_free_irp, io_next_location
 from ntsim.nt.io.request import (
+    iop_let_go,
     iop_new_irp,
     iop_probe_status_block,
     iop_reference_event,
@@ -68,7 +69,7 @@ def NtDeviceIoControlFile(
             iop_probe_status_block(nt, IoStatusBlock)
         irp = iop_new_irp(nt, file, c.IRP_MJ_DEVICE_CONTROL, IoStatusBlock, event)
         if not irp:
-            nt.io.irp_done(file)
+            iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES
         v = irp._v
         v.Overlay_AsynchronousParameters_UserApcRoutine = ApcRoutine
@@ -88,7 +89,7 @@ def NtDeviceIoControlFile(
             iop_lock_output(nt, v, method, OutputBuffer, OutputBufferLength)
     except StructuredException as error:
         iop_abandon_irp(nt, irp)
-        nt.io.irp_done(file)
+        iop_let_go(nt, file, event)
         return error.ExceptionCode
     return iop_send(nt, file, irp, event)
 

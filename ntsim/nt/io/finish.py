@@ -72,9 +72,11 @@ def iop_complete_request(nt: Kernel, irp: Any) -> None:
     flags = v.Flags
     if flags & _BUFFERED:
         iop_copy_back(nt, v, flags, status, information)
+        status = v.IoStatus_Status
     file = nt.io.original_file(irp)
     if status >> 30 != 3 or v.PendingReturned or flags & c.IRP_CREATE_OPERATION:
         iop_post(nt, v, file, status, information)
+    iop_release_event(nt, v, file)
     dequeue_from_thread(nt, irp)
     routine = v.Overlay_AsynchronousParameters_UserApcRoutine
     if routine and not flags & c.IRP_CREATE_OPERATION and status >> 30 != 3:
@@ -119,6 +121,13 @@ def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> No
         KeSetEvent(nt, file.Event, 0, False)
 
 
+def iop_release_event(nt: Kernel, v: Any, file: Any) -> None:
+    """An event that the requester gave by handle was referenced; its own are no objects."""
+    event = v.UserEvent
+    if event and file and not v.Flags & c.IRP_SYNCHRONOUS_API:
+        nt.ob.dereference(event)
+
+
 def iop_finish_associated(nt: Kernel, irp: Any, boost: int) -> None:
     """An associated IRP: the master completes when the last of its associates has."""
     v = irp._v
@@ -137,6 +146,7 @@ def iop_drop_irp(nt: Kernel, irp: Any) -> None:
     if v.Flags & _DEALLOCATE:
         nt.io.free_system_buffer(v.AssociatedIrp_SystemBuffer)
     file = nt.io.original_file(irp)
+    iop_release_event(nt, v, file)
     io_free_irp(nt, irp)
     if file:
         nt.io.irp_done(FILE_OBJECT.at(nt.mmu, int(file)))

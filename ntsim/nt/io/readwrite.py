@@ -15,6 +15,7 @@ from ntsim.nt.io.control import iop_abandon_irp
 from ntsim.nt.io.device import iop_top_of
 from ntsim.nt.io.irp import io_next_location
 from ntsim.nt.io.request import (
+    iop_let_go,
     iop_new_irp,
     iop_probe_status_block,
     iop_reference_event,
@@ -91,7 +92,7 @@ def iop_transfer(
             mm_probe(buffer, length, 1)
         irp = iop_new_irp(nt, file, major, block, event)
         if not irp:
-            nt.io.irp_done(file)
+            iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES
         stack = io_next_location(nt, irp)._v
         stack.Parameters_Read_Length = length
@@ -100,7 +101,7 @@ def iop_transfer(
         iop_attach_buffer(nt, irp._v, device._v.Flags, reading, buffer, length)
     except StructuredException as error:
         iop_abandon_irp(nt, irp)
-        nt.io.irp_done(file)
+        iop_let_go(nt, file, event)
         return error.ExceptionCode
     return iop_send(nt, file, irp, event)
 

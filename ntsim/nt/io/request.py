@@ -45,6 +45,13 @@ def iop_reference_event(nt: Kernel, handle: int) -> tuple[int, Any]:
     return 0, event
 
 
+def iop_let_go(nt: Kernel, file: Any, event: Any) -> None:
+    """A request that was not sent: drop the references to its file and event."""
+    nt.io.irp_done(file)
+    if event is not None:
+        nt.ob.dereference(int(event))
+
+
 def iop_probe_status_block(nt: Kernel, address: int) -> None:
     """Raises if the caller's I/O status block cannot be written."""
     mm_probe(address, IO_STATUS_BLOCK.size, 4)
