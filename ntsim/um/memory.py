@@ -6,6 +6,8 @@ import struct
 from typing import Any, NamedTuple
 
 from ntsim.abi import win32_constants as w
+from ntsim.host import declarations as kernel_side
+from ntsim.host.current import current_kernel
 from ntsim.um import kernelbase, ntdll
 from ntsim.um import thread as t
 from ntsim.um.buffers import input_bytes
@@ -102,12 +104,22 @@ def WriteProcessMemory(process: Any, address: int, data: Any) -> int:
     return user.number(t.RESULT)
 
 
-def read_bytes(address: int, size: int) -> bytes:
-    """Memory of this process, read as ring 3 does: an access violation where nothing is."""
-    return read_user(current_user("read_bytes").nt, int(address) & MASK64, size)
+def read_bytes(address: int, length: int) -> bytes:
+    """Memory by address, as the running code may: an access violation where nothing is.
+
+    In a driver it is `ntsim.wdm`'s routine of this name, so that a file which takes both headers
+    may use either.
+    """
+    nt = current_kernel("read_bytes")
+    if nt.in_user_mode():
+        return read_user(nt, int(address), int(length))
+    return kernel_side.read_bytes(address, length)
 
 
 def write_bytes(address: int, data: Any) -> None:
-    """Write memory of this process as ring 3 does."""
-    user = current_user("write_bytes")
-    write_user(user.nt, int(address) & MASK64, input_bytes(data, "the data of write_bytes"))
+    """Write memory by address; see `read_bytes`."""
+    nt = current_kernel("write_bytes")
+    if nt.in_user_mode():
+        write_user(nt, int(address), input_bytes(data, "the data of write_bytes"))
+    else:
+        kernel_side.write_bytes(address, data)

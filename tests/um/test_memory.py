@@ -167,3 +167,16 @@ def test_the_teb_is_the_thread_s(machine: Machine) -> None:
         "pid": process.pid,
         "tid": thread.tid,
     }
+
+
+def test_read_bytes_serves_drivers_too(machine: Machine) -> None:
+    seen: list[bytes] = []
+
+    def DriverEntry(DriverObject: Any, RegistryPath: Any) -> int:
+        seen.append(read_bytes(RegistryPath.Buffer, 4))
+        write_bytes(RegistryPath.Buffer, b"/")
+        seen.append(read_bytes(RegistryPath.Buffer, 2))
+        return 0
+
+    machine.load_driver(DriverEntry, name="reader.sys")
+    assert seen == [b"\\\0R\0", b"/\0"]
