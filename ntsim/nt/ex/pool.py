@@ -48,13 +48,18 @@ class BigBlock:
 
 @cache
 def tag_text(tag: int) -> str:
-    """The four characters of a pool tag."""
-    return tag.to_bytes(4, "little").decode("latin-1").rstrip("\0")
+    """The four characters of a pool tag, NULs among them if it has any."""
+    return tag.to_bytes(4, "little").decode("latin-1")
 
 
 @cache
 def tag_value(tag: str) -> int:
     return int.from_bytes(tag.encode("latin-1").ljust(4, b" ")[:4], "little")
+
+
+def _block_size(size: int) -> int:
+    """Header and `size` bytes, rounded up to 16."""
+    return (max(size, 1) + HEADER + 15) & ~15
 
 
 class Pool:
@@ -92,11 +97,11 @@ class Pool:
         if count is None:
             count = self.usage[tag, paged] = [0, 0, 0]
         count[0] += 1
-        count[2] += size
+        count[2] += size if address & 0xFFF == 0 else _block_size(size) - HEADER
         return address
 
     def _allocate_small(self, size: int, tag: str, paged: bool, executable: bool) -> int:
-        block = (max(size, 1) + HEADER + 15) & ~15
+        block = _block_size(size)
         kind = (paged, executable, block)
         free = self.free_blocks.get(kind)
         if not free:
@@ -143,14 +148,15 @@ class Pool:
     def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
         """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""
         if address & 0xFFF == 0:
-            return self._free_big(address)
+            return self._free_big(address, tag)
         return self._free_small(address, tag)
 
-    def _free_big(self, address: int) -> tuple[int, str, bool]:
-        found = self.big.pop(address, None)
+    def _free_big(self, address: int, tag: str | None) -> tuple[int, str, bool]:
+        found = self.big.get(address)
         if found is None:
-            code = bugcodes.BAD_POOL_CALLER
-            self.nt.bugcheck(code, 0x46, address, 0, 0)
+            self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0x46, address, 0, 0)
+        self._check_tag(address, tag_value(found.tag), tag)
+        del self.big[address]
         mm = self.nt.mm
         if found.paged:
             self._free_paged_pages(address, found.pages)
@@ -182,15 +188,19 @@ class Pool:
         if word >> 16 & 0xFF != block >> 4 or va % PAGE_SIZE % block:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
         if not word >> 24 & 2:
-            self.nt.bugcheck(code, 7, word, pool_tag, address)
+            self.nt.bugcheck(code, 7, pool_tag, word, address)
         self._check_next(va, block)
         text = tag_text(pool_tag)
-        if tag is not None and tag and tag_value(tag) & 0x7FFFFFFF != pool_tag & 0x7FFFFFFF:
-            self.nt.bugcheck(code, 0xA, address, pool_tag, tag_value(tag))
+        self._check_tag(address, pool_tag, tag)
         self.nt.mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
         self._count(text, paged, block - HEADER)
         return block - HEADER, text, paged
+
+    def _check_tag(self, address: int, own: int, tag: str | None) -> None:
+        """The tag a block is freed with must be its own; bit 31 only says that this is wanted."""
+        if tag is not None and (tag_value(tag) ^ own) & 0x7FFF_FFFF:
+            self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0xA, address, own, tag_value(tag))
 
     def _check_next(self, va: int, block: int) -> None:
         """The header after this block in its page must still be one."""
@@ -207,7 +217,7 @@ class Pool:
         count[2] -= size
 
     def record_allocation(self, address: int, size: int, tag: str) -> None:
-        self.nt.emit_at(PoolAllocated, address, size, tag)
+        self.nt.emit_at(PoolAllocated, address, size, tag.rstrip("\0"))
 
     def record_free(self, address: int, tag: str) -> None:
-        self.nt.emit_at(PoolFreed, address, tag)
+        self.nt.emit_at(PoolFreed, address, tag.rstrip("\0"))
