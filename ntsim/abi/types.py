@@ -180,19 +180,23 @@ class Pointer(int):
     @classmethod
     def at(cls, memory: Memory, va: int) -> Any:
         """The typed address `va` (taken modulo 2**64) in `memory`."""
-        cache = memory.pointers.get(cls)
-        if cache is None:
-            cache = memory.pointers[cls] = {}
-        found = cache.get(va)
-        if found is None:
-            if not cls._ready:
-                typing_cast("type[Structure]", cls)._prepare()
-            found = int.__new__(cls, va & MASK64)
-            found._m = memory
-            if len(cache) > 65536:
-                cache.clear()
-            cache[va] = found
-        return found
+        try:
+            return memory.pointers[cls][va]
+        except KeyError:
+            return cls._new(memory, va)
+
+    @classmethod
+    def _new(cls, memory: Memory, va: int) -> Any:
+        """An instance that `at` will find from now on."""
+        if not cls._ready:
+            typing_cast("type[Structure]", cls)._prepare()
+        made = int.__new__(cls, va & MASK64)
+        made._m = memory
+        cache = memory.pointers.setdefault(cls, {})
+        if len(cache) > 65536:
+            cache.clear()
+        cache[va] = made
+        return made
 
     def __getitem__(self, index: int) -> Any:
         item = self._item
@@ -495,9 +499,13 @@ def scalar_attribute(name: str, kind: Any) -> property:
 
 def pointer_attribute(name: str, kind: PointerType) -> property:
     raw = attrgetter("_v." + name)
+    cls: Any = None
 
     def get(self: Any) -> Any:
-        return pointer_to(kind.target, self._m, raw(self))
+        nonlocal cls
+        if cls is None:
+            cls = int if kind.target is VOID else pointer_class(kind.target)
+        return raw(self) if cls is int else cls.at(self._m, raw(self))
 
     def put(self: Any, value: Any) -> None:
         try:

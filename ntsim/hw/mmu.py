@@ -38,15 +38,16 @@ KERNEL_HALF = 0xFFFF_8000_0000_0000 >> 12
 
 class Translations:
     """Cached translations of one half of an address space: virtual page number to host address,
-    for each of the four kinds of data access."""
+    for each of the four kinds of data access. `kinds[access | user]` is one of them."""
 
-    __slots__ = ("read", "user_read", "user_write", "write")
+    __slots__ = ("kinds", "read", "user_read", "user_write", "write")
 
     def __init__(self) -> None:
         self.read: dict[int, int] = {}
         self.write: dict[int, int] = {}
         self.user_read: dict[int, int] = {}
         self.user_write: dict[int, int] = {}
+        self.kinds = (self.read, self.user_read, self.write, self.user_write)
 
     def drop(self, page: int) -> None:
         """Forget one page."""
@@ -163,8 +164,7 @@ class Mmu:
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
         if 0 < size <= 0x1000 - (va & 0xFFF):
-            word = self.raw_words.get(va >> 12)
-            at = self.host(va) - self.base if word is None else (word << 3) + (va & 0xFFF)
+            at = self.reach(va)
             return self.bytes[at : at + size]
         host = self.raw(va, size)
         if host is not None:
@@ -180,8 +180,7 @@ class Mmu:
         """Copy `data` into virtual memory; at a page fault the pages before stay written."""
         size = len(data)
         if 0 < size <= 0x1000 - (va & 0xFFF):
-            word = self.raw_words.get(va >> 12)
-            at = self.host(va, WRITE) - self.base if word is None else (word << 3) + (va & 0xFFF)
+            at = self.reach(va, WRITE)
             self.bytes[at : at + size] = data
             return
         host = self.raw(va, size)
@@ -194,6 +193,13 @@ class Mmu:
             ctypes.memmove(self.host(va, WRITE), data[done : done + take], take)
             va, done = va + take, done + take
 
+    def reach(self, va: int, access: int = READ) -> int:
+        """Physical address of the byte at `va` after a successful translation for `access`."""
+        word = self.raw_words.get(va >> 12)
+        if word is not None:
+            return (word << 3) + (va & 0xFFF)
+        return self.host(va, access) - self.base
+
     def host(self, va: int, access: int = READ, user: bool = False) -> int:
         """Host address of the byte at `va` after a successful translation for `access`.
 
@@ -204,11 +210,7 @@ class Mmu:
             return raw + (va & 0xFFF)
         space = self.kernel if page >= KERNEL_HALF else self.user.get(self.running.current.cr3)
         if space is not None:
-            if user:
-                cached = space.user_write if access == WRITE else space.user_read
-            else:
-                cached = space.write if access == WRITE else space.read
-            found = cached.get(page)
+            found = space.kinds[access | user].get(page)
             if found is not None:
                 return found + (va & 0xFFF)
         return self._walk(va, page, access, user)

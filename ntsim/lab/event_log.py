@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
-from ntsim.nt.events import Event
-from ntsim.nt.recorder import Recorder
+from ntsim.nt.recorder import Recorder, made
 
 
 class EventLog(Recorder):
@@ -17,7 +16,7 @@ class EventLog(Recorder):
         super().__init__()
         self.file = file
 
-    def add(self, kind: type[Event], fields: tuple[Any, ...]) -> None:
+    def add(self, occurrence: tuple[Any, ...]) -> None:
         """Keep one occurrence and write its line."""
-        super().add(kind, fields)
-        self.file.write(f"{kind(*fields)}\n")
+        super().add(occurrence)
+        self.file.write(f"{made(occurrence)}\n")

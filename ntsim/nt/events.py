@@ -30,6 +30,7 @@ class Event:
     where: str
 
     text: ClassVar[str] = ""
+    number: ClassVar[int] = 0
 
     def __str__(self) -> str:
         place = f"  [{self.where}]" if self.where else ""
@@ -50,12 +51,17 @@ def show(value: Any) -> str:
     return f"{value:#x}" if value > 0xFFFF else str(value)
 
 
-def event(text: str) -> Any:
-    """Class decorator: a slotted dataclass whose log text is `text`."""
+KINDS: list[type[Event]] = [Event]
+"""Every class of event, by its number."""
+
+
+def event(text: str = "") -> Any:
+    """Class decorator: a slotted dataclass whose log text is `text`, unless it has `describe`."""
 
     def make(cls: type) -> type:
         made: Any = dataclass(slots=True)(cls)
-        made.text = text
+        made.text, made.number = text, len(KINDS)
+        KINDS.append(made)
         return made  # type: ignore[no-any-return]
 
     return make
@@ -117,7 +123,7 @@ class SystemCallReturned(Event):
     status: str
 
 
-@dataclass(slots=True)
+@event()
 class IrqlRaised(Event):
     """IRQL went from `old` to `new` by `routine`."""
 
@@ -129,7 +135,7 @@ class IrqlRaised(Event):
         return f"{self.routine}: IRQL {irql_name(self.old)} -> {irql_name(self.new)}"
 
 
-@dataclass(slots=True)
+@event()
 class IrqlLowered(IrqlRaised):
     """IRQL went down from `old` to `new` by `routine`."""
 

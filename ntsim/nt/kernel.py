@@ -140,7 +140,7 @@ class Kernel:
         if self.recorder.enabled:
             processor = il.current
             text = processor.context.text
-            self.recorder.add(kind, (il.now, processor.number, text, "", *fields))
+            self.recorder.add((kind.number, il.now, processor.number, text, "", *fields))
 
     def emit_at(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, with the driver's or app's line that did it."""
@@ -149,7 +149,8 @@ class Kernel:
         if self.recorder.enabled:
             processor = il.current
             text, where = processor.context.text, frames.source_line(self)
-            self.recorder.add(kind, (il.now, processor.number, text, where, *fields))
+            now, number = il.now, processor.number
+            self.recorder.add((kind.number, now, number, text, where, *fields))
 
     # Calls into driver code
 

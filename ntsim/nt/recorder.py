@@ -1,7 +1,9 @@
 """The bounded recorder: what happened lately, for reports and for `Machine.events`.
 
 An occurrence is kept as a tuple and becomes an event object only when somebody looks, because most
-are never looked at. The oldest fall out at the bound; `lost` says how many.
+are never looked at. The tuple holds the number of the event's class, not the class: Python's cyclic
+garbage collector forgets tuples of numbers and strings, and would else visit all of them again and
+again. The oldest fall out at the bound; `lost` says how many.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ntsim.nt.events import Event
+from ntsim.nt.events import KINDS, Event
 
 CAPACITY = 65_536
 
@@ -17,17 +19,18 @@ CAPACITY = 65_536
 class Recorder:
     """Keeps the last `CAPACITY` events; with `enabled` False it keeps none."""
 
-    __slots__ = ("_kept", "count", "enabled")
+    __slots__ = ("_keep", "_kept", "count", "enabled")
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.count = 0
-        self._kept: deque[tuple[type[Event], tuple[Any, ...]]] = deque(maxlen=CAPACITY)
+        self._kept: deque[tuple[Any, ...]] = deque(maxlen=CAPACITY)
+        self._keep = self._kept.append
 
-    def add(self, kind: type[Event], fields: tuple[Any, ...]) -> None:
-        """Keep one occurrence; `fields` in the order of the event class."""
+    def add(self, occurrence: tuple[Any, ...]) -> None:
+        """Keep one occurrence: the number of the event's class, then its fields in order."""
         self.count += 1
-        self._kept.append((kind, fields))
+        self._keep(occurrence)
 
     @property
     def lost(self) -> int:
@@ -36,4 +39,11 @@ class Recorder:
 
     def events(self) -> tuple[Event, ...]:
         """What is kept, oldest first."""
-        return tuple(kind(*fields) for kind, fields in self._kept)
+        return tuple(map(made, self._kept))
+
+
+def made(occurrence: tuple[Any, ...]) -> Event:
+    """The event object of what `Recorder.add` was given."""
+    number, *fields = occurrence
+    kind: type[Event] = KINDS[number]
+    return kind(*fields)

@@ -93,9 +93,7 @@ class Pool:
             self.nt.mmu.write(address, bytes(size))
         elif not paged or size <= LARGEST_SMALL:
             self.nt.mmu.write(address, _POISON_BYTE * size)
-        count = self.usage.get((tag, paged))
-        if count is None:
-            count = self.usage[tag, paged] = [0, 0, 0]
+        count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])
         count[0] += 1
         count[2] += size if address & 0xFFF == 0 else _block_size(size) - HEADER
         return address
@@ -212,7 +210,7 @@ class Pool:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, following, word)
 
     def _count(self, tag: str, paged: bool, size: int) -> None:
-        count = self.usage.setdefault((tag, paged), [0, 0, 0])
+        count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])
         count[1] += 1
         count[2] -= size
 

@@ -40,7 +40,7 @@ def IofCallDriver(nt: Kernel, DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTAT
         nt.bugcheck(bugcodes.NO_MORE_IRP_STACK_LOCATIONS, int(Irp), 0, 0, 0)
     v.Tail_Overlay_CurrentStackLocation = address = v.Tail_Overlay_CurrentStackLocation - LOCATION
     stack = IO_STACK_LOCATION.at(nt.mmu, address)._v
-    stack.DeviceObject = int(DeviceObject)
+    stack.DeviceObject = DeviceObject
     major = stack.MajorFunction
     driver = DeviceObject._v.DriverObject
     routine = nt.read_pointer(driver + _MAJOR_FUNCTION + 8 * major)
@@ -49,8 +49,7 @@ def IofCallDriver(nt: Kernel, DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTAT
         nt.emit(IrpSent, int(Irp), name, nt.io.driver_name(driver))
     else:
         nt.il.progress += 1
-    status: int = nt.call(routine, DeviceObject, Irp)
-    return status
+    return nt.host.call(routine, (DeviceObject, Irp))
 
 
 @export(irql="<= DISPATCH", aliases=("IoCompleteRequest",))

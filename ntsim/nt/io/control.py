@@ -15,6 +15,7 @@ from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.hw.mmu import WRITE
 from ntsim.nt.io.irp import io_free_irp, io_next_location
 from ntsim.nt.io.request import (
     iop_let_go,
@@ -55,8 +56,9 @@ def NtDeviceIoControlFile(
     status, file, granted = iop_reference_file(nt, FileHandle, 0)
     if status:
         return status
+    mode = nt.thread.v.PreviousMode
     access = IoControlCode >> 14 & 3
-    if access and access & ~granted and nt.thread.v.PreviousMode:
+    if access and access & ~granted and mode:
         nt.io.irp_done(file)
         return ntstatus.STATUS_ACCESS_DENIED
     status, event = iop_reference_event(nt, Event)
@@ -65,7 +67,7 @@ def NtDeviceIoControlFile(
         return status
     irp = None
     try:
-        if nt.thread.v.PreviousMode:
+        if mode:
             iop_probe_status_block(nt, IoStatusBlock)
         irp = iop_new_irp(nt, file, c.IRP_MJ_DEVICE_CONTROL, IoStatusBlock, event)
         if not irp:
@@ -101,8 +103,8 @@ def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: in
         mm_probe(source, size, 1)
     if mode and room:
         mm_probe(target, room, 1)
-        nt.mmu.host(target, 2, user=True)
-    length = max(size, room)
+        nt.mmu.host(target, WRITE, user=True)
+    length = size if size > room else room
     if not length:
         return
     buffer = nt.ex.pool.allocate(length, _IOSB)

@@ -13,6 +13,7 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK, IRP
 from ntsim.abi.ke import KAPC, KEVENT
 from ntsim.abi.mm import MDL
+from ntsim.hw.mmu import WRITE
 from ntsim.nt.io.irp import dequeue_from_thread, io_free_irp
 from ntsim.nt.ke.objects import KeSetEvent
 from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
@@ -105,12 +106,7 @@ def iop_copy_back(nt: Kernel, v: Any, flags: int, status: int, information: int)
 def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> None:
     """The I/O status block, the event, the file object."""
     if v.UserIosb:
-        block = IO_STATUS_BLOCK.at(nt.mmu, v.UserIosb)
-        try:
-            block.Information = information
-            block.Status = status
-        except StructuredException:
-            pass
+        iop_write_status_block(nt, v.UserIosb, status, information)
     if file:
         file._v.FinalStatus = status
     if v.UserEvent:
@@ -119,6 +115,20 @@ def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> No
             KeSetEvent(nt, file.Event, 0, False)
     elif file:
         KeSetEvent(nt, file.Event, 0, False)
+
+
+def iop_write_status_block(nt: Kernel, address: int, status: int, information: int) -> None:
+    """Information, then Status, which a caller may be polling; if it can be written still."""
+    mmu = nt.mmu
+    try:
+        if address & 7 or address & 0xFFF == 0xFF8:
+            block = IO_STATUS_BLOCK.at(mmu, address)
+            block.Information, block.Status = information, status
+        else:
+            at = mmu.reach(address, WRITE)
+            mmu.words[(at >> 3) + 1], mmu.ram.u32[at >> 2] = information, status
+    except StructuredException:
+        return
 
 
 def iop_release_event(nt: Kernel, v: Any, file: Any) -> None:

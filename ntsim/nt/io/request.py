@@ -8,6 +8,8 @@ from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK
 from ntsim.abi.ke import KEVENT
+from ntsim.hw.mmu import WRITE
+from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.cancel import IoCancelIrp
 from ntsim.nt.io.device import iop_top_of
@@ -55,8 +57,9 @@ def iop_let_go(nt: Kernel, file: Any, event: Any) -> None:
 def iop_probe_status_block(nt: Kernel, address: int) -> None:
     """Raises if the caller's I/O status block cannot be written."""
     mm_probe(address, IO_STATUS_BLOCK.size, 4)
-    nt.mmu.host(address, 2, user=True)
-    nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, 2, user=True)
+    nt.mmu.host(address, WRITE, user=True)
+    if address & 0xFFF > PAGE_SIZE - IO_STATUS_BLOCK.size:
+        nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, WRITE, user=True)
 
 
 def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any) -> Any:
@@ -66,11 +69,11 @@ def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any
     if not irp:
         return irp
     v = irp._v
-    v.Tail_Overlay_OriginalFileObject = int(file)
+    v.Tail_Overlay_OriginalFileObject = file
     v.RequestorMode = nt.thread.v.PreviousMode
-    v.UserIosb, v.UserEvent = status_block, int(event or 0)
+    v.UserIosb, v.UserEvent = status_block, event or 0
     stack = io_next_location(nt, irp)._v
-    stack.MajorFunction, stack.FileObject = major, int(file)
+    stack.MajorFunction, stack.FileObject = major, file
     return irp
 
 

@@ -168,9 +168,14 @@ def instruction_pointer(nt: Kernel) -> StackFrame | None:
 def source_line(nt: Kernel) -> str:
     """`eh.py:120 run_vcpu` of the innermost driver or app frame; empty if there is none."""
     files = nt.host.files
-    for frame in frames_from(sys._getframe(2)):
+    frame: FrameType | None = sys._getframe(2)
+    below: Any = getcurrent()
+    while frame is not None:
         code = frame.f_code
         name = files.get(code.co_filename)
         if name is not None:
             return f"{name}:{frame.f_lineno} {code.co_name}"
+        frame = frame.f_back
+        while frame is None and isinstance(below := below.parent, MachineGreenlet):
+            frame = below.gr_frame
     return ""
