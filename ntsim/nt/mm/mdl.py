@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TWO_GIB = 1 << 31
 PFNS = MDL.size
 TAG = "Mdl "
+UNLOCKED_TOO_OFTEN = 7
+"""Parameter 1 of 0x4E: a driver unlocked a page more often than it locked it."""
 
 
 def mdl_pages(va: int, length: int) -> int:
@@ -129,11 +131,15 @@ def MmProbeAndLockPages(
 
 @export(irql="<= DISPATCH")
 def MmUnlockPages(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
-    """Undo MmProbeAndLockPages, and the system mapping if there is one. Source: WDK."""
+    """Undo MmProbeAndLockPages, and the system mapping if there is one.
+
+    Pages that are not locked stop with 0x4E, parameter 1 = 7, parameter 2 the first frame. Source:
+    WDK MmUnlockPages; bug check 0x4E reference.
+    """
     v = MemoryDescriptorList._v
     if not v.MdlFlags & c.MDL_PAGES_LOCKED:
-        code = bugcodes.PROCESS_HAS_LOCKED_PAGES
-        nt.bugcheck(code, 0, int(MemoryDescriptorList), 0, 0)
+        first = mdl_frames(nt, MemoryDescriptorList)[:1]
+        nt.bugcheck(bugcodes.PFN_LIST_CORRUPT, UNLOCKED_TOO_OFTEN, *(pa >> 12 for pa in first))
     if v.MdlFlags & c.MDL_MAPPED_TO_SYSTEM_VA:
         mi_unmap(nt, MemoryDescriptorList)
     process = nt.ps.by_address.get(v.Process)

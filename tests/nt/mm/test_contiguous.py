@@ -1,0 +1,158 @@
+"""Contiguous memory, address translation, mappings of physical ranges."""
+
+import pytest
+
+from ntsim.wdm import *
+
+PAGE = 0x1000
+ANYWHERE = MAXULONG64
+
+
+@pytest.mark.parametrize("pages", [1, 2, 16, 100])
+@pytest.mark.parametrize("seed", [0, 9])
+def test_contiguous_memory_is_contiguous_aligned_and_not_zeroed(
+    value_of, pages: int, seed: int
+) -> None:
+    def body() -> tuple:
+        va = MmAllocateContiguousMemory(pages * PAGE, ANYWHERE)
+        addresses = [int(MmGetPhysicalAddress(va + i * PAGE)) for i in range(pages)]
+        consecutive = addresses == [addresses[0] + i * PAGE for i in range(pages)]
+        return va % PAGE, addresses[0] % PAGE, consecutive, read_bytes(va, 8) == bytes(8)
+
+    assert value_of(body, seed=seed) == (0, 0, True, False)
+
+
+def test_the_highest_acceptable_address_is_kept(value_of) -> None:
+    def body() -> list:
+        limit = 50 << 20
+        va = MmAllocateContiguousMemory(4 * PAGE, limit)
+        return [MmGetPhysicalAddress(va) + 4 * PAGE - 1 <= limit]
+
+    assert value_of(body) == [True]
+
+
+def test_nothing_is_found_below_what_is_free(value_of) -> None:
+    assert value_of(lambda: MmAllocateContiguousMemory(PAGE, 0x1000)) == 0
+
+
+def test_more_than_there_is_gives_null(value_of) -> None:
+    assert value_of(lambda: MmAllocateContiguousMemory(1 << 32, ANYWHERE)) == 0
+
+
+@pytest.mark.parametrize("boundary", [0x10000, 0x100000])
+def test_a_boundary_is_not_crossed(value_of, boundary: int) -> None:
+    def body() -> list:
+        found = []
+        for size in (0x3000, 0x9000, 0xD000, 0x8000):
+            va = MmAllocateContiguousMemorySpecifyCache(size, 0, ANYWHERE, boundary, MmCached)
+            first = int(MmGetPhysicalAddress(va))
+            found.append(first // boundary == (first + size - 1) // boundary)
+        return found
+
+    assert value_of(body) == [True] * 4
+
+
+def test_the_lowest_acceptable_address_is_kept(value_of) -> None:
+    def body() -> bool:
+        va = MmAllocateContiguousMemorySpecifyCache(PAGE, 60 << 20, ANYWHERE, 0, MmCached)
+        return MmGetPhysicalAddress(va) >= 60 << 20
+
+    assert value_of(body) is True
+
+
+def test_freed_memory_is_found_again(value_of) -> None:
+    def body() -> bool:
+        first = [MmAllocateContiguousMemory(64 * PAGE, ANYWHERE) for _ in range(8)]
+        places = sorted(int(MmGetPhysicalAddress(va)) for va in first)
+        for va in first:
+            MmFreeContiguousMemory(va)
+        again = MmAllocateContiguousMemory(512 * PAGE, ANYWHERE)
+        return MmGetPhysicalAddress(again) == places[0]
+
+    assert value_of(body) is True
+
+
+@pytest.mark.parametrize("what", ["physical address", "pool", "middle", "twice"])
+def test_freeing_anything_else_bugchecks_0xc2_with_0x46(bugcheck_of, what: str) -> None:
+    """The frequent mistake of hypervisor drivers: the physical address is passed."""
+    seen = []
+
+    def body() -> None:
+        va = MmAllocateContiguousMemory(2 * PAGE, ANYWHERE)
+        address = {
+            "physical address": lambda: int(MmGetPhysicalAddress(va)),
+            "pool": lambda: ExAllocatePoolWithTag(NonPagedPoolNx, PAGE, 1),
+            "middle": lambda: va + PAGE,
+            "twice": lambda: MmFreeContiguousMemory(va) or va,
+        }[what]()
+        seen.append(address)
+        MmFreeContiguousMemory(address)
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters) == (0xC2, (0x46, seen[0], 0, 0))
+
+
+# Addresses
+
+
+def test_virtual_and_physical_addresses_lead_to_the_same_byte(value_of) -> None:
+    def body() -> list:
+        found = []
+        for va in (
+            MmAllocateContiguousMemory(PAGE, ANYWHERE) + 5,
+            ExAllocatePoolWithTag(NonPagedPoolNx, 64, 1),
+            ExAllocatePoolWithTag(NonPagedPoolNx, 3 * PAGE, 1) + PAGE + 7,
+            int(KEVENT()),
+        ):
+            write_bytes(va, b"mark")
+            window = MmMapIoSpace(MmGetPhysicalAddress(va), 4, MmNonCached)
+            found.append(
+                (MmGetVirtualForPhysical(MmGetPhysicalAddress(va)) == va, read_bytes(window, 4))
+            )
+            write_bytes(window, b"back")
+            found.append(read_bytes(va, 4))
+            MmUnmapIoSpace(window, 4)
+        return found
+
+    assert value_of(body) == [(True, b"mark"), b"back"] * 4
+
+
+def test_the_page_tables_appear_at_the_self_map(value_of) -> None:
+    """PML4 entry 0x1ED: the entry of an address holds the frame MmGetPhysicalAddress tells."""
+
+    def body() -> list:
+        va = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 1)
+        entry = cast(0xFFFF_F680_0000_0000 + (va >> 9 & 0x7F_FFFF_FFF8), PULONGLONG)[0]
+        frame = entry & 0x000F_FFFF_FFFF_F000
+        return [frame == MmGetPhysicalAddress(va) & ~0xFFF, entry & 3, entry >> 63]
+
+    assert value_of(body) == [True, 3, 1]
+
+
+def test_unmapping_io_space_that_is_not_mapped_so_bugchecks_0xda(bugcheck_of) -> None:
+    def body() -> None:
+        window = MmMapIoSpace(0x1000, 2 * PAGE, MmNonCached)
+        MmUnmapIoSpace(window, PAGE)
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters[0], stop.parameters[2]) == (0xDA, 0x400, 1)
+
+
+def test_a_range_beyond_ram_cannot_be_mapped(value_of) -> None:
+    assert value_of(lambda: MmMapIoSpace(0xFEE0_0000, PAGE, MmNonCached), memory_mb=32) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "valid"),
+    [
+        (0, False),
+        (0x7FFF_0000_0000, False),
+        (0xFFFF_F980_1234_5678, False),
+        (0x8000_0000_0000_0000, False),
+        (0xFFFF_F780_0000_0000, True),
+    ],
+)
+def test_whether_an_address_is_valid_is_told_without_a_fault(
+    value_of, address: int, valid: bool
+) -> None:
+    assert value_of(lambda: MmIsAddressValid(address)) is valid
