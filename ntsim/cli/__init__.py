@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "Try whether ntsim works on this computer.",
     "bugcheck": "Explain a bug check, and what its parameters mean.",
     "doc": "Show a kernel routine's prototype, IRQL contract and Python form.",
+    "imports": "List what a compiled driver (.sys) imports, and what of it ntsim has.",
     "ioctl": "Take an I/O control code apart, or put one together.",
 }
 """Every command with its line in `ntsim --help`."""

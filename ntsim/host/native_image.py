@@ -1,0 +1,196 @@
+"""Maps a compiled driver: sections with their protections, relocations, imports, cookie, symbols.
+
+What a loader does between reading the file and calling DriverEntry. Source: PE Format
+specification; Windows Internals 7, part 1, chapter 5, "Kernel-mode image loading".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from ntsim.abi import ntstatus, routines
+from ntsim.errors import DriverLoadError, UnmodelledRoutine
+from ntsim.host.export_table import ExportTable, Standing, is_kernel_module, standing
+from ntsim.host.pe import Import, PeError, PeFile, RuntimeFunction, Section
+from ntsim.hw.prng import Random
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.mm.images import Image, Symbol
+
+DEFAULT_COOKIE = 0x2B99_2DDF_A232
+"""What the linker leaves in __security_cookie for the loader to replace."""
+
+
+@dataclass(eq=False, slots=True)
+class NativeImage:
+    """A compiled driver in memory: the image and what its file said."""
+
+    image: Image
+    pe: PeFile
+    entry: int
+    begins: list[int] = field(default_factory=list)
+
+    def function_at(self, address: int) -> RuntimeFunction | None:
+        """The exception directory's entry for an address; None for a leaf function."""
+        offset = address - self.image.base
+        index = bisect_right(self.begins, offset) - 1
+        if index < 0 or offset >= self.pe.functions[index].end:
+            return None
+        return self.pe.functions[index]
+
+    def discarded(self) -> list[Section]:
+        """Sections that go when DriverEntry has returned."""
+        aligned = [s for s in self.pe.sections if s.address % PAGE_SIZE == 0]
+        return [s for s in aligned if s.discardable or s.name == "INIT"]
+
+
+def read_file(path: Path) -> PeFile:
+    """The driver in a file; DriverLoadError says why Windows would not take it."""
+    try:
+        return PeFile(path.read_bytes())
+    except PeError as error:
+        raise DriverLoadError(f"{path}: {error}", error.status, str(path)) from error
+    except OSError as error:
+        text = f"{path}: cannot be read: {error.strerror}"
+        raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path)) from error
+
+
+class ImageLoader:
+    """Loads compiled drivers into one machine."""
+
+    def __init__(self, nt: Kernel, exports: ExportTable) -> None:
+        self.nt, self.exports = nt, exports
+        self.loaded: dict[int, NativeImage] = {}
+
+    def load(self, path: Path, name: str | None = None) -> NativeImage:
+        """Map the file. Nothing stays mapped if that fails."""
+        pe = read_file(path)
+        try:
+            return self._load(path, pe, name or path.name)
+        except PeError as error:
+            raise DriverLoadError(f"{path}: {error}", error.status, str(path)) from error
+
+    def _load(self, path: Path, pe: PeFile, name: str) -> NativeImage:
+        bindings = [(each.slot, self._bind(path, each)) for each in pe.imports]
+        base = self.nt.mm.images.reserve(-(-len(pe.memory) // (16 * PAGE_SIZE)) * 16)
+        memory = self._relocated(pe, base)
+        for slot, address in bindings:
+            memory[slot : slot + 8] = address.to_bytes(8, "little")
+        self._replace_cookie(pe, memory, base)
+        image = Image(name, base, len(memory), base + len(memory), base + len(memory))
+        image.path = str(path)
+        made = NativeImage(image, pe, base + pe.entry, [f.begin for f in pe.functions])
+        _add_symbols(made)
+        self._map(made, memory)
+        self.loaded[base] = made
+        return made
+
+    @staticmethod
+    def _relocated(pe: PeFile, base: int) -> bytearray:
+        memory = bytearray(pe.memory)
+        delta = base - pe.base
+        for place in pe.relocations():
+            value = int.from_bytes(memory[place : place + 8], "little") + delta
+            memory[place : place + 8] = (value & (1 << 64) - 1).to_bytes(8, "little")
+        return memory
+
+    @staticmethod
+    def _replace_cookie(pe: PeFile, memory: bytearray, base: int) -> None:
+        """A cookie of 48 bits, the same in every run; only the linker's value is replaced."""
+        place = pe.security_cookie
+        if place and memory[place : place + 8] == DEFAULT_COOKIE.to_bytes(8, "little"):
+            value = Random(base, "security cookie").next()
+            memory[place : place + 6] = value.to_bytes(8, "little")[:6]
+
+    # Imports
+
+    def _bind(self, path: Path, wanted: Import) -> int:
+        """The address that an import slot gets."""
+        if is_kernel_module(wanted.module):
+            return self._kernel_import(path, wanted)
+        for other in self.loaded.values():
+            if other.image.file_name.lower() == wanted.module.lower():
+                found = other.pe.exports.get(wanted.name)
+                if found is None:
+                    _not_found(path, wanted, f"{other.image.file_name} does not export it")
+                return other.image.base + found
+        text = f"{path}: it imports from {wanted.module}, which is not loaded"
+        raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path))
+
+    def _kernel_import(self, path: Path, wanted: Import) -> int:
+        if wanted.ordinal is not None:
+            text = f"{path}: {wanted.module} has no routine number {wanted.ordinal}"
+            raise DriverLoadError(text, ntstatus.STATUS_ORDINAL_NOT_FOUND, str(path))
+        kind = standing(wanted.name)
+        if kind in (Standing.VARIABLE, Standing.UNMODELLED_VARIABLE):
+            address = self.exports.variable(wanted.name)
+            if address is None:
+                raise UnmodelledRoutine(wanted.name, "a variable that the kernel exports")
+            return address
+        address = self.exports.address(wanted.name)
+        if address is None:
+            near = [n for n in routines.closest(wanted.name) if standing(n) is Standing.MODELLED]
+            hint = f": did you mean {near[0]}?" if near else ""
+            _not_found(path, wanted, f"Windows has no such routine{hint}")
+        return address
+
+    # Memory
+
+    def _map(self, native: NativeImage, memory: bytearray) -> None:
+        """Every page with the rights of the sections in it."""
+        mm = self.nt.mm
+        base = native.image.base
+        for offset in range(0, len(memory), PAGE_SIZE):
+            executable, writable = _rights(native.pe, offset)
+            pa = mm.frames.take()
+            mm.ram.write(pa, bytes(memory[offset : offset + PAGE_SIZE]))
+            mm.system.map(base + offset, [pa], executable=executable, writable=writable)
+            if writable:
+                mm.mmu.map_raw(base + offset, mm.ram.address + pa, [pa])
+
+    def discard_init(self, native: NativeImage) -> None:
+        """DriverEntry has returned: sections marked discardable leave memory."""
+        for section in native.discarded():
+            pages = -(-section.size // PAGE_SIZE)
+            self._unmap(native.image.base + section.address, pages)
+
+    def unload(self, native: NativeImage) -> None:
+        """The whole image goes; its addresses are not used again, so that a late call shows."""
+        del self.loaded[native.image.base]
+        self._unmap(native.image.base, native.image.size // PAGE_SIZE)
+
+    def _unmap(self, va: int, pages: int) -> None:
+        mm = self.nt.mm
+        frames = [mm.mmu.physical(va + i * PAGE_SIZE) for i in range(pages)]
+        mm.system.unmap(va, pages)
+        for pa in frames:
+            if pa is not None:
+                mm.frames.give(pa)
+
+
+def _rights(pe: PeFile, offset: int) -> tuple[bool, bool]:
+    """(executable, writable) of a page: what any section in it asks for."""
+    inside = [s for s in pe.sections if s.address < offset + PAGE_SIZE and s.end > offset]
+    return any(s.executable for s in inside), any(s.writable for s in inside)
+
+
+def _add_symbols(native: NativeImage) -> None:
+    """Exports, the entry point, and a name for every other function that the file lists."""
+    image, pe = native.image, native.pe
+    named = {address: name for name, address in pe.exports.items()}
+    named.setdefault(pe.entry, "DriverEntry")
+    ends = {f.begin: f.end for f in pe.functions}
+    for function in pe.functions:
+        named.setdefault(function.begin, f"sub_{function.begin:x}")
+    for address in sorted(named):
+        size = ends.get(address, address) - address
+        image.symbols.append(Symbol(named[address], image.base + address, size))
+        image.starts.append(image.base + address)
+
+
+def _not_found(path: Path, wanted: Import, why: str) -> NoReturn:
+    text = f"{path}: it imports {wanted.label} from {wanted.module}; {why}"
+    raise DriverLoadError(text, ntstatus.STATUS_PROCEDURE_NOT_FOUND, str(path))

@@ -1,0 +1,125 @@
+"""Reading and mapping compiled drivers: what is refused and why, what lies where afterwards."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from ntsim.abi import ntstatus
+from ntsim.errors import DriverLoadError
+from ntsim.host.export_table import ExportTable, Standing, standing
+from ntsim.host.native_image import ImageLoader
+from ntsim.host.pe import PeError, PeFile
+from ntsim.hw.mmu import EXECUTE, WRITE
+
+DRIVERS = Path(__file__).parents[2] / "driver/c"
+HELLO = (DRIVERS / "hello.sys").read_bytes()
+PE = int.from_bytes(HELLO[0x3C:0x40], "little")
+
+
+def patched(offset: int, value: int, size: int = 2) -> bytes:
+    """hello.sys with one number of its PE header changed."""
+    at = PE + offset
+    return HELLO[:at] + value.to_bytes(size, "little") + HELLO[at + size :]
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "status"),
+    [
+        (b"", "does not begin with MZ", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
+        (b"\x7fELF" + bytes(200), "does not begin with MZ", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
+        (HELLO[:0x50], "ends before its PE header", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (HELLO[: PE + 10], "middle of the file header", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (HELLO[:0x600], "middle of section", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (patched(4, 0x14C), "32-bit x86", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (patched(4, 0xAA64), "ARM64", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (patched(24, 0x10B), "32-bit \\(PE32\\)", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (patched(24 + 68, 3), "console application", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
+        (patched(24 + 16, 0, 4), "no entry point", ntstatus.STATUS_DRIVER_ENTRYPOINT_NOT_FOUND),
+    ],
+)
+def test_a_file_that_windows_would_not_load_says_why(data, words, status) -> None:
+    with pytest.raises(PeError, match=words) as caught:
+        PeFile(data)
+    assert caught.value.status == status
+
+
+def test_damaged_files_give_pe_errors_and_nothing_else() -> None:
+    numbers = random.Random(1)
+    data = (DRIVERS / "echo.sys").read_bytes()
+    for _ in range(500):
+        damaged = bytearray(data)
+        for _ in range(numbers.randint(1, 6)):
+            damaged[numbers.randrange(0x400)] = numbers.randrange(256)
+        try:
+            found = PeFile(bytes(damaged[: numbers.randrange(len(data)) or None]))
+            assert [*found.imports, *found.functions, *found.relocations(), found.exports]
+        except PeError:
+            pass
+
+
+@pytest.fixture
+def loader(ntsim_machine):
+    nt = ntsim_machine().nt
+    return ImageLoader(nt, ExportTable(nt))
+
+
+def test_sections_have_the_rights_that_the_file_asks_for(loader) -> None:
+    loaded = loader.load(DRIVERS / "echo.sys")
+    mmu, base = loader.nt.mmu, loaded.image.base
+    for section in loaded.pe.sections:
+        va = base + section.address
+        assert (mmu.probe(va, WRITE) is not None) == section.writable, section.name
+        assert (mmu.probe(va, EXECUTE) is not None) == section.executable, section.name
+
+
+def test_addresses_in_the_image_are_relocated(loader) -> None:
+    loaded = loader.load(DRIVERS / "echo.sys")
+    base = loaded.image.base
+    values = [loader.nt.read_pointer(base + place) for place in loaded.pe.relocations()]
+    assert values
+    assert all(value in loaded.image for value in values)
+
+
+def test_import_slots_hold_the_addresses_of_export_bodies(loader) -> None:
+    loaded = loader.load(DRIVERS / "echo.sys")
+    for wanted in loaded.pe.imports:
+        address = loader.nt.read_pointer(loaded.image.base + wanted.slot)
+        assert loader.nt.describe_address(address) == f"nt!{wanted.name}"
+        body = loader.nt.mmu.read(address, 32)
+        assert body[:5] == bytes.fromhex("48894c2408")
+        assert body[25:27] == b"\xf4\xc3"
+
+
+def test_a_routine_that_windows_does_not_have_fails_the_load(loader, tmp_path) -> None:
+    file = tmp_path / "wrong.sys"
+    file.write_bytes(HELLO.replace(b"DbgPrint\0", b"DbgPrunt\0"))
+    with pytest.raises(DriverLoadError, match="DbgPrunt") as caught:
+        loader.load(file)
+    assert caught.value.status == ntstatus.STATUS_PROCEDURE_NOT_FOUND
+    assert not loader.loaded
+
+
+def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
+    loaded = loader.load(DRIVERS / "hello.sys")
+    assert loader.nt.mmu.probe(loaded.entry) is not None
+    loader.discard_init(loaded)
+    assert loader.nt.mmu.probe(loaded.entry) is None
+    loader.unload(loaded)
+    assert loader.nt.mmu.probe(loaded.image.base) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("IofCompleteRequest", Standing.MODELLED),
+        ("IoCallDriver", Standing.MODELLED),
+        ("CcMapData", Standing.UNMODELLED),
+        ("PsThreadType", Standing.VARIABLE),
+        ("SeExports", Standing.UNMODELLED_VARIABLE),
+        ("KeGetCurrentIrql", Standing.UNKNOWN),  # inline: mov rax, cr8
+        ("Speculate", Standing.UNKNOWN),
+    ],
+)
+def test_names_are_modelled_known_or_unknown(name, expected) -> None:
+    assert standing(name) is expected
