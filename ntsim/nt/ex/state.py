@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
 
 class Ex:
-    """`pool` is both pools, `work` the system worker threads' queue once it exists."""
+    """`pool` is both pools, `work` the system worker threads' queue once it exists.
+
+    `resource_list` is nt!ExpSystemResourcesList, `lookaside_lists` the heads of the nonpaged and
+    the paged look-aside lists: 0 until the first of a kind is initialized.
+    """
 
     def __init__(self, nt: Kernel) -> None:
         self.pool = Pool(nt)
         self.work: WorkQueue | None = None
+        self.resource_list = 0
+        self.lookaside_lists = [0, 0]
