@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NoReturn
 
 from ntsim.abi import ntstatus
@@ -121,10 +121,17 @@ class PythonHost:
         image = self._map(file_name, CALLABLE_TEXT)
         code = getattr(entry, "__code__", None)
         if code is not None:
-            self.by_file.setdefault(code.co_filename, image)
-            self.files.setdefault(code.co_filename, Path(code.co_filename).name)
-            self.by_code[code] = image
+            self._note_source(image, code)
         return image, entry
+
+    def _note_source(self, image: Image, code: CodeType) -> None:
+        """Code of a driver that is no file: it belongs to `image`, and so does its file's rest."""
+        file = code.co_filename
+        self.by_code[code] = image
+        self.files.setdefault(file, Path(file).name)
+        known = self.by_file.get(file)
+        if known is None or known.unloaded:
+            self.by_file[file] = image
 
     def _map(self, file_name: str, text_size: int) -> Image:
         """Address space and memory for header, .text, .rdata and .data."""
@@ -146,6 +153,7 @@ class PythonHost:
         rdata = text + text_pages * PAGE_SIZE
         data = base + read_only * PAGE_SIZE
         image = Image(file_name, base, pages * PAGE_SIZE, text, rdata)
+        image.more_text = mm.images.reserve
         image.rdata, image.rdata_end = rdata, data
         image.data, image.data_end = data, base + pages * PAGE_SIZE
         return image
@@ -161,11 +169,14 @@ class PythonHost:
     # Addresses
 
     def register(self, image: Image, function: Callable[..., Any], name: str = "") -> int:
-        """The address of `function` in `image`."""
-        found = image.addresses.get(function)
+        """The address of `function` in `image`; of one made anew each time the same."""
+        identity = identity_of(function)
+        found = image.addresses.get(identity)
         if found is not None:
             return found
         code = getattr(function, "__code__", None)
+        if code is not None and not image.path:
+            self._note_source(image, code)
         label = name or getattr(function, "__name__", type(function).__name__)
         if code is not None and code in image.slots:
             symbol = image.slots[code]
@@ -175,7 +186,7 @@ class PythonHost:
             symbol = image.add_symbol(label, code_size(code), code)
         else:
             symbol = image.add_symbol(label, 16)
-        image.addresses[function] = symbol.address
+        image.addresses[identity] = symbol.address
         image.routines[symbol.address] = function
         self.routines[symbol.address] = (function, image)
         return symbol.address
@@ -343,6 +354,14 @@ def pages_of(va: int, size: int) -> Iterator[tuple[int, int]]:
     yield va, 0
     for page in range((va | PAGE_SIZE - 1) + 1, va + size, PAGE_SIZE):
         yield page, page - va
+
+
+def identity_of(function: Callable[..., Any]) -> Any:
+    """Equal for functions that cannot be told apart: the same code, and no variables of its own."""
+    if type(function) is not FunctionType:
+        return function
+    own = function.__closure__ or function.__defaults__ or function.__kwdefaults__
+    return function if own else ("the function of", function.__code__)
 
 
 def is_user(image: Image) -> bool:

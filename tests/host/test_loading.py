@@ -246,6 +246,57 @@ def test_a_routine_reads_back_as_its_address(run_driver) -> None:
     assert outcome.machine.nt.describe_address(outcome.value) == "drv!routine"
 
 
+def test_routines_made_anew_all_the_time_keep_one_address_if_nothing_tells_them_apart(
+    value_of,
+) -> None:
+    def body() -> int:
+        dpc, seen = KDPC(), set()
+        for _ in range(100):
+            KeInitializeDpc(dpc, lambda *_: None, NULL)
+            seen.add(dpc.DeferredRoutine)
+        return len(seen)
+
+    assert value_of(body) == 1
+
+
+def test_a_driver_may_make_any_number_of_routines_while_it_runs(run_driver) -> None:
+    def body() -> tuple[int, int, list[int]]:
+        dpc, seen, ran = KDPC(), [], []
+        for number in range(10_000):
+            KeInitializeDpc(dpc, lambda *_, number=number: ran.append(number), NULL)
+            seen.append(dpc.DeferredRoutine)
+        for address in seen[::2500]:
+            dpc.DeferredRoutine = address
+            KeInsertQueueDpc(dpc, NULL, NULL)
+        return len(set(seen)), seen[-1], ran
+
+    outcome = run_driver(body, processors=1)
+    count, last, ran = outcome.value
+    assert (count, ran) == (10_000, [0, 2500, 5000, 7500])
+    assert outcome.machine.nt.describe_address(last) == "drv!<lambda>"
+
+
+def test_two_drivers_from_one_python_file_keep_their_names_apart(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    addresses = []
+
+    def driver(marker):
+        def routine(DeviceObject, Irp) -> int:
+            return marker
+
+        def DriverEntry(DriverObject, RegistryPath) -> int:
+            DriverObject.MajorFunction[0] = routine
+            addresses.append(DriverObject.MajorFunction[0])
+            return 0
+
+        return DriverEntry
+
+    for name in ("one", "two"):
+        machine.load_driver(driver(name), name=f"{name}.sys")
+    described = [machine.nt.describe_address(address) for address in addresses]
+    assert described == ["one!routine", "two!routine"]
+
+
 # Unload
 
 

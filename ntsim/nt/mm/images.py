@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+from ntsim.hw.ram import PAGE_SIZE
+
 SLOT_ALIGNMENT = 16
+MORE_TEXT_PAGES = 256
+"""What .text grows by; addresses only, since Python code has no bytes."""
+
 BYTES_PER_LINE = 4
 EXPORT_BODY = 32
 """An export's body in memory; the slot of the Python code behind it starts after these bytes."""
@@ -70,24 +75,38 @@ class Image:
     addresses: dict[Any, int] = field(default_factory=dict)
     literals: dict[tuple[str, bool], int] = field(default_factory=dict)
     owner: Any = None
+    more_text: Callable[[int], int] | None = None
+    further: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.module_name = self.module_name or self.file_name.rpartition(".")[0]
 
     def __contains__(self, address: int) -> bool:
-        return self.base <= address < self.base + self.size
+        return self.base <= address < self.base + self.size or any(
+            start <= address < end for start, end in self.further
+        )
 
     def add_symbol(self, name: str, size: int, code: CodeType | None = None) -> Symbol:
-        """The next free range of .text; AssertionError when the image was made too small."""
+        """The next free range of .text."""
+        size = -(-size // SLOT_ALIGNMENT) * SLOT_ALIGNMENT
+        if self.text + size > self.text_end:
+            self._grow(size)
         address = self.text
-        self.text += -(-size // SLOT_ALIGNMENT) * SLOT_ALIGNMENT
-        assert self.text <= self.text_end, f"{self.file_name}: no room for {name} in .text"
+        self.text += size
         symbol = Symbol(name, address, size, code, code.co_filename if code else "")
         self.symbols.append(symbol)
         self.starts.append(address)
         if code is not None:
             self.slots[code] = symbol
         return symbol
+
+    def _grow(self, size: int) -> None:
+        """Go on in another address range: a Python driver makes routines while it runs."""
+        assert self.more_text is not None, f"{self.file_name}: .text is full"
+        pages = max(MORE_TEXT_PAGES, -(-size // PAGE_SIZE))
+        self.text = self.more_text(pages)
+        self.text_end = self.text + pages * PAGE_SIZE
+        self.further.append((self.text, self.text_end))
 
     def slot_of(self, code: CodeType, name: str) -> Symbol:
         """The slot of a code object, made on first use."""
