@@ -59,7 +59,7 @@ def tag_value(tag: str) -> int:
 
 def _block_size(size: int) -> int:
     """Header and `size` bytes, rounded up to 16."""
-    return (max(size, 1) + HEADER + 15) & ~15
+    return ((size or 1) + HEADER + 15) & ~15
 
 
 class Pool:
@@ -82,11 +82,14 @@ class Pool:
         zero: bool = False,
     ) -> int:
         """A block of `size` bytes, 0 if memory is short. Alignment 16, a page for large ones."""
+        room = size
         try:
             if size > LARGEST_SMALL:
                 address = self._allocate_big(size, tag, paged, executable)
             else:
-                address = self._allocate_small(size, tag, paged, executable)
+                block = _block_size(size)
+                address = self._allocate_small(block, tag, paged, executable)
+                room = block - HEADER
         except OutOfFrames:
             return 0
         if zero:
@@ -95,11 +98,11 @@ class Pool:
             self.nt.mmu.write(address, _POISON_BYTE * size)
         count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])
         count[0] += 1
-        count[2] += size if address & 0xFFF == 0 else _block_size(size) - HEADER
+        count[2] += room
         return address
 
-    def _allocate_small(self, size: int, tag: str, paged: bool, executable: bool) -> int:
-        block = _block_size(size)
+    def _allocate_small(self, block: int, tag: str, paged: bool, executable: bool) -> int:
+        """What follows the header of a free block of `block` bytes."""
         kind = (paged, executable, block)
         free = self.free_blocks.get(kind)
         if not free:
@@ -202,12 +205,11 @@ class Pool:
 
     def _check_next(self, va: int, block: int) -> None:
         """The header after this block in its page must still be one."""
-        following = va + block
-        if following & ~0xFFF != va & ~0xFFF or (following & 0xFFF) + block > PAGE_SIZE:
+        if (va & 0xFFF) + 2 * block > PAGE_SIZE:
             return
-        word = self.nt.mmu.read_word(following) & 0xFFFF_FFFF
+        word = self.nt.mmu.read_word(va + block) & 0xFFFF_FFFF
         if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
-            self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, following, word)
+            self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
 
     def _count(self, tag: str, paged: bool, size: int) -> None:
         count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])

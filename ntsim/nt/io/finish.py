@@ -74,10 +74,11 @@ def iop_complete_request(nt: Kernel, irp: Any) -> None:
     if flags & _BUFFERED:
         iop_copy_back(nt, v, flags, status, information)
         status = v.IoStatus_Status
-    file = nt.io.original_file(irp)
+    file = FILE_OBJECT.at(nt.mmu, v.Tail_Overlay_OriginalFileObject)
     if status >> 30 != 3 or v.PendingReturned or flags & c.IRP_CREATE_OPERATION:
         iop_post(nt, v, file, status, information)
-    iop_release_event(nt, v, file)
+    if v.UserEvent:
+        iop_release_event(nt, v, file)
     dequeue_from_thread(nt, irp)
     routine = v.Overlay_AsynchronousParameters_UserApcRoutine
     if routine and not flags & c.IRP_CREATE_OPERATION and status >> 30 != 3:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import IO_STACK_LOCATION, IRP
+from ntsim.abi.ps import ETHREAD
 from ntsim.abi.scalars import (
     BOOLEAN,
     CCHAR,
@@ -34,6 +35,7 @@ IRP_SIZE = IRP.size
 TAG = "Irp "
 LOOKASIDE_DEPTH = 256
 THREAD_LIST_ENTRY = IRP.offset_of("ThreadListEntry")
+IRP_LIST = ETHREAD.offset_of("IrpList")
 ALL_INVOKE = c.SL_INVOKE_ON_SUCCESS | c.SL_INVOKE_ON_ERROR | c.SL_INVOKE_ON_CANCEL
 
 _SYNONYMS = ("IRP_MJ_SCSI", "IRP_MJ_PNP_POWER", "IRP_MJ_MAXIMUM_FUNCTION")
@@ -83,9 +85,9 @@ def io_next_location(nt: Kernel, irp: Any) -> Any:
 
 def queue_to_thread(nt: Kernel, irp: Any) -> None:
     """Link the IRP into its thread's IrpList."""
-    thread = nt.thread
-    irp._v.Tail_Overlay_Thread = thread.va
-    lists.insert_head(nt.mmu, int(thread.ethread.IrpList), int(irp) + THREAD_LIST_ENTRY)
+    thread = nt.thread.va
+    irp._v.Tail_Overlay_Thread = thread
+    lists.insert_head(nt.mmu, thread + IRP_LIST, int(irp) + THREAD_LIST_ENTRY)
 
 
 def dequeue_from_thread(nt: Kernel, irp: Any) -> None:

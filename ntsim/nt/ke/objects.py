@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.abi.ke import KMUTANT
+from ntsim.abi.ke import KEVENT, KMUTANT
 from ntsim.abi.scalars import BOOLEAN, EVENT_TYPE, KPRIORITY, LONG, ULONG
 from ntsim.nt.exports import export
 from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_signal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STATUS_MUTANT_NOT_OWNED = 0xC000_0046
 STATUS_ABANDONED = 0x80
 STATUS_SEMAPHORE_LIMIT_EXCEEDED = 0xC000_0047
+_WAIT_LIST = KEVENT.offset_of("Header.WaitListHead")
 _MUTANT_ENTRY = KMUTANT.offset_of("MutantListEntry")
 
 
@@ -39,11 +40,13 @@ def KeSetEvent(nt: Kernel, Event: PKEVENT, Increment: KPRIORITY, Wait: BOOLEAN) 
     With Wait TRUE the caller promises an immediate wait and the IRQL stays raised; here the
     dispatcher is never left half-way, so it is the same. Source: WDK KeSetEvent.
     """
-    old: int = Event._v.Header_SignalState
-    Event._v.Header_SignalState = 1
+    v = Event._v
+    old: int = v.Header_SignalState
+    v.Header_SignalState = 1
     if not old:
         nt.il.progress += 1
-        ki_signal(nt, Event.Header, Increment)
+        if v.Header_WaitListHead_Flink != int(Event) + _WAIT_LIST:
+            ki_signal(nt, Event.Header, Increment)
     return old
 
 
