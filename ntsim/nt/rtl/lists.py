@@ -97,6 +97,8 @@ def remove_head(memory: Mmu, head: int) -> int:
     """Unlink and return the first entry; of an empty list, `head` itself."""
     first = memory.read_word(head)
     if first != head:
+        if memory.read_word(first + 8) != head:
+            memory.corrupt_list(first)
         remove(memory, first)
     return first
 
@@ -151,6 +153,8 @@ def RemoveTailList(nt: Kernel, ListHead: PLIST_ENTRY) -> PLIST_ENTRY:
     """Unlink and return the last entry; ListHead itself if empty. Source: WDK RemoveTailList."""
     last = read_pointer(nt.mmu, ListHead + 8)
     if last != ListHead:
+        if nt.mmu.read_word(last) != ListHead:
+            nt.mmu.corrupt_list(last)
         remove(nt.mmu, last)
     return ListHead.at(nt.mmu, last)  # type: ignore[no-any-return]
 
