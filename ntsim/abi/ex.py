@@ -122,6 +122,52 @@ class PAGED_LOOKASIDE_LIST(Structure, size=0x80):
     L: GENERAL_LOOKASIDE = at(0x00)
 
 
+class GENERAL_LOOKASIDE_POOL(Structure, size=0x60):
+    ListHead: SLIST_HEADER = at(0x00)
+    SingleListHead: SINGLE_LIST_ENTRY = at(0x00)
+    Depth: USHORT = at(0x10)
+    MaximumDepth: USHORT = at(0x12)
+    TotalAllocates: ULONG = at(0x14)
+    AllocateHits: ULONG = at(0x18)
+    AllocateMisses: ULONG = at(0x18)
+    TotalFrees: ULONG = at(0x1C)
+    FreeHits: ULONG = at(0x20)
+    FreeMisses: ULONG = at(0x20)
+    Type: LONG = at(0x24)
+    Tag: ULONG = at(0x28)
+    Size: ULONG = at(0x2C)
+    Allocate: PVOID = at(0x30)
+    AllocateEx: PVOID = at(0x30)
+    Free: PVOID = at(0x38)
+    FreeEx: PVOID = at(0x38)
+    ListEntry: LIST_ENTRY = at(0x40)
+    LastTotalAllocates: ULONG = at(0x50)
+    LastAllocateHits: ULONG = at(0x54)
+    LastAllocateMisses: ULONG = at(0x54)
+    Future = array("ULONG", 2, 0x58)
+
+
+class LOOKASIDE_LIST_EX(Structure, size=0x60):
+    L: GENERAL_LOOKASIDE_POOL = at(0x00)
+
+
+class CALLBACK_OBJECT(Structure, size=0x38):
+    Signature: ULONG = at(0x00)
+    Lock: ULONGLONG = at(0x08)
+    RegisteredCallbacks: LIST_ENTRY = at(0x10)
+    AllowMultipleCallbacks: UCHAR = at(0x20)
+    ExpCallbackList: LIST_ENTRY = at(0x28)
+
+
+class CALLBACK_REGISTRATION(Structure, size=0x30):
+    Link: LIST_ENTRY = at(0x00)
+    CallbackObject: PCALLBACK_OBJECT = at(0x10)
+    CallbackFunction: PVOID = at(0x18)
+    CallbackContext: PVOID = at(0x20)
+    Busy: ULONG = at(0x28)
+    UnregisterWaiting: UCHAR = at(0x2C)
+
+
 class HANDLE_TABLE(Structure, size=0x80):
     NextHandleNeedingPool: ULONG = at(0x00)
     ExtraInfoPages: LONG = at(0x04)
@@ -189,6 +235,8 @@ if TYPE_CHECKING:
     PGENERAL_LOOKASIDE = GENERAL_LOOKASIDE
     PNPAGED_LOOKASIDE_LIST = NPAGED_LOOKASIDE_LIST
     PPAGED_LOOKASIDE_LIST = PAGED_LOOKASIDE_LIST
+    PLOOKASIDE_LIST_EX = LOOKASIDE_LIST_EX
+    PCALLBACK_OBJECT = CALLBACK_OBJECT
     PHANDLE_TABLE = HANDLE_TABLE
     PHANDLE_TABLE_ENTRY = HANDLE_TABLE_ENTRY
     PKLDR_DATA_TABLE_ENTRY = KLDR_DATA_TABLE_ENTRY
