@@ -82,10 +82,26 @@ def iop_complete_request(nt: Kernel, irp: Any) -> None:
     dequeue_from_thread(nt, irp)
     routine = v.Overlay_AsynchronousParameters_UserApcRoutine
     if routine and not flags & c.IRP_CREATE_OPERATION and status >> 30 != 3:
-        nt.io.queue_user_apc(irp)
-    io_free_irp(nt, irp)
+        iop_queue_user_apc(nt, irp, v, routine)
+    else:
+        io_free_irp(nt, irp)
     if file:
         nt.io.irp_done(file)
+
+
+def iop_queue_user_apc(nt: Kernel, irp: Any, v: Any, routine: int) -> None:
+    """The APC routine an asynchronous caller gave, queued to its thread; the IRP holds the APC."""
+    context, block = v.Overlay_AsynchronousParameters_UserApcContext, v.UserIosb
+    apc = KAPC.at(nt.mmu, int(irp) + APC_OFFSET)
+    free = nt.io.free_irp_apc
+    KeInitializeApc(nt, apc, nt.thread.k, 0, free, 0, routine, v.RequestorMode, context)
+    ki_insert_apc(nt, apc, block, 0)
+
+
+def iop_free_irp_apc(nt: Kernel, apc: Any, *arguments: int) -> int:
+    """Kernel routine of a requester's APC: nothing needs the IRP around it any more."""
+    io_free_irp(nt, IRP.at(nt.mmu, int(apc) - APC_OFFSET))
+    return 0
 
 
 def iop_copy_back(nt: Kernel, v: Any, flags: int, status: int, information: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.io import DEVICE_OBJECT, FILE_OBJECT, IRP
-from ntsim.abi.ke import KAPC
 from ntsim.nt.io import file as file_objects
 from ntsim.nt.io.call import IofCompleteRequest
 from ntsim.nt.io.cancel import io_cancel_thread
@@ -16,8 +15,7 @@ from ntsim.nt.io.driver import (
     iop_invalid_device_request,
     iop_unload_when_idle,
 )
-from ntsim.nt.io.finish import APC_OFFSET, iop_completion_apc
-from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
+from ntsim.nt.io.finish import iop_completion_apc, iop_free_irp_apc
 from ntsim.nt.ob.objects import ObjectType
 
 if TYPE_CHECKING:
@@ -59,6 +57,7 @@ class Io:
         )  # fmt: skip
         self.invalid_request = nt.internal_address(iop_invalid_device_request)
         self.completion_apc = nt.internal_address(iop_completion_apc)
+        self.free_irp_apc = nt.internal_address(iop_free_irp_apc)
 
     def driver_name(self, address: int) -> str:
         """`\\Driver\\eh` of a DRIVER_OBJECT."""
@@ -80,15 +79,6 @@ class Io:
     def free_system_buffer(self, address: int) -> None:
         if address:
             self.nt.free_pool(address)
-
-    def queue_user_apc(self, irp: Any) -> None:
-        """The APC routine an asynchronous caller gave: queued to the requesting thread."""
-        v = irp._v
-        parameters = v.Overlay_AsynchronousParameters_UserApcRoutine
-        context = v.Overlay_AsynchronousParameters_UserApcContext
-        apc = KAPC.at(self.nt.mmu, int(irp) + APC_OFFSET)
-        KeInitializeApc(self.nt, apc, self.nt.thread.k, 0, 0, 0, parameters, 1, context)
-        ki_insert_apc(self.nt, apc, v.UserIosb, 0)
 
     def cancel_thread_io(self, thread: Thread) -> None:
         """A thread ends: cancel what it has under way and wait for it."""

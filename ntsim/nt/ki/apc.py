@@ -90,20 +90,29 @@ def ki_deliver_apcs(nt: Kernel, thread: Thread) -> None:
 
 def _run_kernel_apc(nt: Kernel, thread: Thread, apc: Any) -> None:
     """KernelRoutine at APC_LEVEL, then NormalRoutine, if it is still set, at PASSIVE_LEVEL."""
-    v = apc._v
-    kernel, normal = v.KernelRoutine, v.NormalRoutine
-    arguments = nt.allocate_pool(32, "Apcs")
-    for i, value in enumerate((normal, v.NormalContext, v.SystemArgument1, v.SystemArgument2)):
-        nt.write_pointer(arguments + 8 * i, value)
     nt.il.current.cr8 = APC_LEVEL
-    nt.call(kernel, apc, arguments, arguments + 8, arguments + 16, arguments + 24)
-    normal, context, one, two = (nt.read_pointer(arguments + 8 * i) for i in range(4))
-    nt.free_pool(arguments)
+    normal, context, one, two = ki_call_kernel_routine(nt, apc)
     nt.il.current.cr8 = 0
     if normal:
         thread.v.ApcState_InProgressFlags |= 1
         nt.call(normal, context, one, two)
         thread.v.ApcState_InProgressFlags &= ~1
+
+
+def ki_call_kernel_routine(nt: Kernel, apc: Any) -> tuple[int, int, int, int]:
+    """(routine, context, arguments) of an APC, as its kernel routine leaves them."""
+    v = apc._v
+    kernel = v.KernelRoutine
+    left = (v.NormalRoutine, v.NormalContext, v.SystemArgument1, v.SystemArgument2)
+    if not kernel:
+        return left
+    place = nt.allocate_pool(32, "Apcs")
+    for i, value in enumerate(left):
+        nt.write_pointer(place + 8 * i, value)
+    nt.call(kernel, apc, place, place + 8, place + 16, place + 24)
+    normal, context, one, two = (nt.read_pointer(place + 8 * i) for i in range(4))
+    nt.free_pool(place)
+    return normal, context, one, two
 
 
 @export(irql="any")

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import ntstatus
 from ntsim.abi.ke import KAPC
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID
-from ntsim.nt.ki.apc import KeInitializeApc, ki_apc_head, ki_insert_apc
+from ntsim.nt.ki.apc import (
+    KeInitializeApc,
+    ki_apc_head,
+    ki_call_kernel_routine,
+    ki_insert_apc,
+)
 from ntsim.nt.ki.state import USER_APC_PENDING
 from ntsim.nt.ob.handles import ob_reference_by_handle
 from ntsim.nt.rtl import lists
@@ -77,9 +82,5 @@ def ki_take_user_apc(nt: Kernel, thread: Thread) -> tuple[int, int, int, int] | 
         v.ApcState_UserApcPendingAll &= ~USER_APC_PENDING
         return None
     apc = KAPC.at(nt.mmu, lists.remove_head(nt.mmu, head) - _ENTRY)
-    a = apc._v
-    a.Inserted = 0
-    found = (a.NormalRoutine, a.NormalContext, a.SystemArgument1, a.SystemArgument2)
-    if a.KernelRoutine:
-        nt.call(a.KernelRoutine, apc, 0, 0, 0, 0)
-    return found
+    apc._v.Inserted = 0
+    return ki_call_kernel_routine(nt, apc)

@@ -54,6 +54,29 @@ def test_a_driver_talks_to_another_by_handle(ntsim_machine) -> None:
     ]  # fmt: skip
 
 
+def test_an_apc_routine_runs_after_the_request_with_the_status_block(ntsim_machine) -> None:
+    machine = ntsim_machine(processors=1)
+    machine.load_driver(PARROT)
+    found: list[object] = []
+
+    def Finished(ApcContext, IoStatusBlock, Reserved):
+        found.append((int(ApcContext), int(IoStatusBlock), KeGetCurrentIrql()))
+
+    def DriverEntry(DriverObject, RegistryPath):
+        block = IO_STATUS_BLOCK()
+        _, handle = open_parrot(block)
+        data = ExAllocatePoolWithTag(NonPagedPool, 64, 0x74736554)
+        for context in (0x11, 0x22):
+            ZwDeviceIoControlFile(handle, 0, Finished, context, block, ECHO, data, 5, data, 32)
+        found.append(int(cast(block, UCHAR)))
+        ExFreePoolWithTag(data, 0x74736554)
+        return ZwClose(handle)
+
+    machine.load_driver(DriverEntry, name="client.sys")
+    block = found.pop()
+    assert found == [(0x11, block, PASSIVE_LEVEL), (0x22, block, PASSIVE_LEVEL)]
+
+
 def test_opening_what_does_not_exist(value_of) -> None:
     def work() -> list[int]:
         block = IO_STATUS_BLOCK()
