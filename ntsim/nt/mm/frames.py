@@ -28,6 +28,8 @@ class Frames:
         self.ram = ram
         self.random = Random(seed, "frames")
         split = max(FIRST_FREE + 0x100000, ram.size * 3 // 4) & ~0xFFF
+        self.locks: dict[int, int] = {}
+        self.awaiting_unlock: set[int] = set()
         self.free = list(range(FIRST_FREE, split, PAGE_SIZE))
         self.low = list(range(0x10_0000, FIRST_FREE, PAGE_SIZE))
         self.runs: list[tuple[int, int]] = [(split, (ram.size - split) // PAGE_SIZE)]
@@ -56,8 +58,26 @@ class Frames:
         return pa
 
     def give(self, pa: int) -> None:
-        """Return a single frame."""
-        self.free.append(pa)
+        """Return a single frame; one that an MDL holds locked is free once it is unlocked."""
+        if pa in self.locks:
+            self.awaiting_unlock.add(pa)
+        else:
+            self.free.append(pa)
+
+    def lock(self, pa: int) -> None:
+        """A frame is locked once more."""
+        self.locks[pa] = self.locks.get(pa, 0) + 1
+
+    def unlock(self, pa: int) -> None:
+        """Undo one `lock`."""
+        left = self.locks.get(pa, 0) - 1
+        if left > 0:
+            self.locks[pa] = left
+            return
+        self.locks.pop(pa, None)
+        if pa in self.awaiting_unlock:
+            self.awaiting_unlock.remove(pa)
+            self.free.append(pa)
 
     def take_run(self, pages: int, lowest: int, highest: int, boundary: int = 0) -> int | None:
         """`pages` consecutive frames within [lowest, highest], poisoned; None if none fit.

@@ -119,6 +119,8 @@ def MmProbeAndLockPages(
         pa = nt.mmu.physical(va)
         assert pa is not None, f"{va:#x} is not present after a successful access"
         frames.append(pa >> 12)
+    for pfn in frames:
+        nt.mm.frames.lock(pfn << 12)
     data = b"".join(pfn.to_bytes(8, "little") for pfn in frames)
     nt.mmu.write(int(MemoryDescriptorList) + PFNS, data)
     v.MdlFlags |= c.MDL_PAGES_LOCKED | (c.MDL_WRITE_OPERATION if Operation else 0)
@@ -142,6 +144,8 @@ def MmUnlockPages(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
         nt.bugcheck(bugcodes.PFN_LIST_CORRUPT, UNLOCKED_TOO_OFTEN, *(pa >> 12 for pa in first))
     if v.MdlFlags & c.MDL_MAPPED_TO_SYSTEM_VA:
         mi_unmap(nt, MemoryDescriptorList)
+    for pa in mdl_frames(nt, MemoryDescriptorList):
+        nt.mm.frames.unlock(pa)
     process = nt.ps.by_address.get(v.Process)
     if process is not None:
         process.locked_pages -= mdl_pages(v.ByteOffset, v.ByteCount)

@@ -58,13 +58,15 @@ def _allowed(code: int, error: int) -> bool:
 
 
 def mi_page_out(nt: Kernel, va: int) -> bool:
-    """Write the page at `va` to the paging file and take its frame; False if it is not pageable."""
+    """Write the page at `va` to the paging file and take its frame; False if it is locked or not pageable."""
     page = va & ~0xFFF
     root = nt.mmu.root()
     entry = nt.mm.tables.read(root, page)
     if not entry & PTE_PRESENT or (page >> 12) in nt.mmu.raw_pages:
         return False
     pa = entry & 0x000F_FFFF_FFFF_F000
+    if pa in nt.mm.frames.locks:
+        return False
     slot = nt.mm.next_slot()
     nt.mm.paging_file[slot] = nt.mm.ram.read(pa, PAGE_SIZE)
     code = 4 if entry & PTE_WRITE else 1

@@ -141,3 +141,32 @@ def test_unlocking_more_often_than_locking_bugchecks_0x4e(bugcheck_of, times: in
 
     stop = bugcheck_of(body)
     assert (stop.code, stop.parameters[:2]) == (0x4E, (7, seen[0]))
+
+
+def test_locked_pages_outlive_their_mapping_and_are_free_once_unlocked(ntsim_machine) -> None:
+    seen: list[object] = []
+    machine = ntsim_machine(processors=1)
+
+    def free_frames() -> int:
+        return machine.nt.mm.frames.available
+
+    def DriverEntry(DriverObject, RegistryPath):
+        current = 0xFFFF_FFFF_FFFF_FFFF
+        base, size = PVOID(), SIZE_T()
+        size[0] = 2 * PAGE
+        ZwAllocateVirtualMemory(current, base, 0, size, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE)
+        write_bytes(base[0], b"held")
+        mdl = IoAllocateMdl(base[0], 2 * PAGE, FALSE, FALSE, NULL)
+        MmProbeAndLockPages(mdl, KernelMode, IoWriteAccess)
+        window = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority)
+        before = free_frames()
+        size[0] = 0
+        ZwFreeVirtualMemory(current, base, size, MEM_RELEASE)
+        seen.extend([free_frames() - before, read_bytes(window, 4)])
+        MmUnlockPages(mdl)
+        seen.append(free_frames() - before)
+        IoFreeMdl(mdl)
+        return STATUS_SUCCESS
+
+    machine.load_driver(DriverEntry)
+    assert seen == [0, b"held", 2]
