@@ -58,7 +58,7 @@ def _allowed(code: int, error: int) -> bool:
 
 
 def mi_page_out(nt: Kernel, va: int) -> bool:
-    """Write the page at `va` to the paging file and take its frame; False if it is locked or not pageable."""
+    """Write the page at `va` to the paging file; False if it is locked or not pageable."""
     page = va & ~0xFFF
     root = nt.mmu.root()
     entry = nt.mm.tables.read(root, page)
