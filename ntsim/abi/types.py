@@ -297,7 +297,9 @@ class Structure(Pointer, metaclass=_StructureMeta):
     _setters: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, size: int | None = None, union: bool = False) -> None:
-        declared: dict[str, tuple[Any, int | None]] = {}
+        base = typing_cast("type[Structure]", cls.__base__)
+        declared = dict(base._declared)
+        size = base._declared_size if size is None and declared else size
         for name, annotation in cls.__annotations__.items():
             place = cls.__dict__.get(name)
             declared[name] = (annotation, place.offset if isinstance(place, at) else None)
@@ -306,7 +308,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
                 declared[name] = (f"{place.item}[{place.length}]", place.offset)
             if isinstance(place, at | array):
                 delattr(cls, name)
-        cls._declared, cls._declared_size, cls._union = declared, size, union
+        cls._declared, cls._declared_size, cls._union = declared, size, union or base._union
         cls._item = cls
         cls._ready = False
         cls._setters = {}
