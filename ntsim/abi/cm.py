@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import LONGLONG, PVOID, ULONG, USHORT
-from ntsim.abi.types import Structure, array, at
+from ntsim.abi.structure import Structure, array, at
 
 
 class KEY_BASIC_INFORMATION(Structure, size=0x18):

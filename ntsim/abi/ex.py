@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import LONG, LONGLONG, PVOID, SHORT, UCHAR, ULONG, ULONGLONG, USHORT
-from ntsim.abi.types import Structure, array, at
+from ntsim.abi.structure import Structure, array, at
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import KEVENT

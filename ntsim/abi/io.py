@@ -24,7 +24,7 @@ from ntsim.abi.scalars import (
     ULONGLONG,
     USHORT,
 )
-from ntsim.abi.types import Structure, array, at
+from ntsim.abi.structure import Structure, array, at
 
 if TYPE_CHECKING:
     from ntsim.abi.ex import WORK_QUEUE_ITEM

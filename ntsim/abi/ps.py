@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import LONG, NTSTATUS, PVOID, UCHAR, ULONG, ULONGLONG
-from ntsim.abi.types import Structure, array, at
+from ntsim.abi.structure import Structure, array, at
 
 if TYPE_CHECKING:
     from ntsim.abi.ex import EX_FAST_REF, EX_PUSH_LOCK, EX_RUNDOWN_REF, PHANDLE_TABLE

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import LONG, LONGLONG, PCHAR, PVOID, PWCH, UCHAR, ULONG, ULONGLONG, USHORT
-from ntsim.abi.types import Structure, array, at
+from ntsim.abi.structure import Structure, array, at
 
 
 class LIST_ENTRY(Structure, size=0x10):

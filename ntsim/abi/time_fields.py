@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import SHORT
-from ntsim.abi.types import Structure, at
+from ntsim.abi.structure import Structure, at
 
 
 class TIME_FIELDS(Structure, size=0x10):

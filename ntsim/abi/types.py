@@ -23,50 +23,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
-from operator import attrgetter
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar
 from typing import cast as typing_cast
 
-MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+from ntsim.abi.memory import MASK64, Memory, current_memory
 
-
-class Memory(Protocol):
-    """What a typed address needs of its machine."""
-
-    pointers: dict[Any, dict[int, Any]]
-
-    def raw(self, va: int, size: int) -> int | None:
-        """Host address of `size` bytes at `va`, or None if they are guarded or not mapped."""
-
-    def read(self, va: int, size: int) -> bytes:
-        """Checked read: ends in the fault that hardware and kernel would give."""
-
-    def write(self, va: int, data: bytes) -> None:
-        """Checked write."""
-
-    def allocate(self, size: int, alignment: int) -> int:
-        """Storage for a variable of the running code: image data or kernel stack."""
-
-    def address_of(self, routine: Callable[..., Any]) -> int:
-        """Address of a driver's routine; TypeError if it belongs to no loaded image."""
-
-
-def _no_machine() -> Memory:
-    raise RuntimeError(
-        "no machine is running here: NT variables and pointers exist only inside a driver, an app "
-        "or a callable that a Machine runs"
-    )
-
-
-current_memory: Callable[[], Memory] = _no_machine
-
-
-def set_current_memory(function: Callable[[], Memory]) -> None:
-    """Tell how the memory of the running code's machine is found (host does, once)."""
-    global current_memory
-    current_memory = function
+REGISTRY: dict[str, Any] = {}
 
 
 class Type:
@@ -167,9 +131,6 @@ class ArrayType(Type):
         self.item, self.length = item, length
 
 
-REGISTRY: dict[str, Any] = {}
-
-
 class Pointer(int):
     """An address that knows its pointee: `p[i]` dereferences, `p + n` counts bytes."""
 
@@ -189,7 +150,7 @@ class Pointer(int):
     def _new(cls, memory: Memory, va: int) -> Any:
         """An instance that `at` will find from now on."""
         if not cls._ready:
-            typing_cast("type[Structure]", cls)._prepare()
+            cls._prepare()
         made = int.__new__(cls, va & MASK64)
         made._m = memory
         cache = memory.pointers.setdefault(cls, {})
@@ -197,6 +158,10 @@ class Pointer(int):
             cache.clear()
         cache[va] = made
         return made
+
+    @classmethod
+    def _prepare(cls) -> None:
+        """A structure's fields are laid out when it is first used."""
 
     def __getitem__(self, index: int) -> Any:
         item = self._item
@@ -234,316 +199,6 @@ class Pointer(int):
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self
-
-
-class at:
-    """The offset of a field, in bytes from the start of its structure."""
-
-    __slots__ = ("offset",)
-
-    offset: int
-
-    def __new__(cls, offset: int) -> Any:
-        self = super().__new__(cls)
-        self.offset = offset
-        return self
-
-
-class array:
-    """A field of `length` items of the named type at `offset`."""
-
-    __slots__ = ("item", "length", "offset")
-
-    item: str
-    length: int
-    offset: int
-
-    def __new__(cls, item: str, length: int, offset: int) -> Any:
-        self = super().__new__(cls)
-        self.item, self.length, self.offset = item, length, offset
-        return self
-
-
-class _StructureMeta(type):
-    """Makes `KEVENT * 4` an array type and `KEVENT()` storage."""
-
-    def __mul__(cls, length: int) -> ArrayType:
-        structure = typing_cast("type[Structure]", cls)
-        if not structure._ready:
-            structure._prepare()
-        return ArrayType(structure, length)
-
-    def __call__(cls, *arguments: Any) -> Any:
-        if arguments:
-            raise TypeError(
-                f"{cls.__name__}() takes no arguments: it is storage for one {cls.__name__}; "
-                f"to view an address as one write cast(address, P{cls.__name__})"
-            )
-        return allocate_variable(cls)
-
-
-class Structure(Pointer, metaclass=_StructureMeta):
-    """Base of every structure; see the module docstring."""
-
-    size: ClassVar[int] = 0
-    alignment: ClassVar[int] = 1
-    _declared: ClassVar[dict[str, tuple[Any, int | None]]] = {}
-    _fields: ClassVar[dict[str, tuple[int, Any]]] = {}
-    _flat: ClassVar[dict[str, tuple[int, Any]]] = {}
-    _view: ClassVar[Any] = None
-    _declared_size: ClassVar[int | None] = None
-    _union: ClassVar[bool] = False
-    _globals: ClassVar[dict[str, Any]] = {}
-    _setters: ClassVar[dict[str, Any]] = {}
-
-    def __init_subclass__(cls, size: int | None = None, union: bool = False) -> None:
-        base = typing_cast("type[Structure]", cls.__base__)
-        declared = dict(base._declared)
-        size = base._declared_size if size is None and declared else size
-        for name, annotation in cls.__annotations__.items():
-            place = cls.__dict__.get(name)
-            declared[name] = (annotation, place.offset if isinstance(place, at) else None)
-        for name, place in list(cls.__dict__.items()):
-            if isinstance(place, array):
-                declared[name] = (f"{place.item}[{place.length}]", place.offset)
-            if isinstance(place, at | array):
-                delattr(cls, name)
-        cls._declared, cls._declared_size, cls._union = declared, size, union or base._union
-        cls._item = cls
-        cls._ready = False
-        cls._setters = {}
-        frame = sys._getframe(1)
-        cls._globals = frame.f_globals
-        if "<locals>" in cls.__qualname__:
-            cls._globals = {**frame.f_globals, **frame.f_locals}
-        if size is not None:
-            cls.size = size
-        if cls.__module__.startswith("ntsim.abi") and "." not in cls.__qualname__:
-            REGISTRY[cls.__name__] = cls
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_v":
-            host = self._m.raw(int(self), self.size)
-            if host is None:
-                return GuardedView(self)
-            view = self._view.from_address(host)
-            self.__dict__["_v"] = view
-            return view
-        raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        put = self._setters.get(name)
-        if put is not None:
-            put(self, value)
-        elif name == "_m":
-            object.__setattr__(self, name, value)
-        else:
-            raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.at(self._m, (int(self) + index * self.size) & MASK64)
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        self.store(self._m, int(self) + index * self.size, value)
-
-    @classmethod
-    def load(cls, memory: Memory, va: int) -> Any:
-        return cls.at(memory, va)
-
-    @classmethod
-    def store(cls, memory: Memory, va: int, value: Any) -> None:
-        """Structure assignment: copies the bytes of another structure of the same type."""
-        if not isinstance(value, Structure) or value.size != cls.size:
-            raise TypeError(f"cannot assign {value!r} to a {cls.__name__}: assign its fields")
-        memory.write(va, value._m.read(int(value), cls.size))
-
-    @classmethod
-    def offset_of(cls, field: str) -> int:
-        """Byte offset of `field`, where nested fields are written `Tail.Overlay.ListEntry`."""
-        offset, structure = 0, cls
-        for part in field.split("."):
-            if not structure._ready:
-                structure._prepare()
-            if part not in structure._fields:
-                raise AttributeError(f"{structure.__name__} has no field {part}")
-            step, structure = structure._fields[part]
-            offset += step
-        return offset
-
-    @classmethod
-    def _prepare(cls) -> None:
-        """Lay out the fields, generate the ctypes view and the attributes."""
-        if cls._ready:
-            return
-        end, alignment = 0, 1
-        fields: dict[str, tuple[int, Any]] = {}
-        for name, (annotation, offset) in cls._declared.items():
-            kind = resolve(annotation, cls)
-            prepare(kind)
-            if offset is None:
-                offset = 0 if cls._union else -(-end // kind.alignment) * kind.alignment
-            fields[name] = (offset, kind)
-            end = max(end, offset + kind.size)
-            alignment = max(alignment, kind.alignment)
-        natural = -(-end // alignment) * alignment
-        if cls._declared_size is None:
-            cls.size = natural
-        assert end <= cls.size, f"{cls.__name__}: fields end at {end:#x}, size is {cls.size:#x}"
-        cls.alignment, cls._fields = alignment, fields
-        cls._flat = dict(flatten(fields))
-        cls._view = make_view(cls.__name__, cls.size, cls._flat)
-        for name, (offset, kind) in fields.items():
-            attribute = make_attribute(name, offset, kind)
-            cls._setters[name] = attribute.fset
-            setattr(cls, name, attribute)
-        cls._ready = True
-
-
-class GuardedView:
-    """The view of a structure in guarded memory: one checked access per field access."""
-
-    __slots__ = ("_s",)
-
-    def __init__(self, structure: Structure) -> None:
-        object.__setattr__(self, "_s", structure)
-
-    def __getattr__(self, name: str) -> Any:
-        structure = self._s
-        offset, kind = structure._flat[name]
-        data = structure._m.read((int(structure) + offset) & MASK64, kind.size)
-        if isinstance(kind, ArrayType):
-            return data
-        return int.from_bytes(data, "little", signed=kind.signed)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        structure = self._s
-        offset, kind = structure._flat[name]
-        if not isinstance(value, int):
-            raise TypeError("int expected")
-        data = (value & ((1 << 8 * kind.size) - 1)).to_bytes(kind.size, "little")
-        structure._m.write((int(structure) + offset) & MASK64, data)
-
-
-def flatten(
-    fields: dict[str, tuple[int, Any]], prefix: str = "", base: int = 0
-) -> Iterator[tuple[str, tuple[int, Any]]]:
-    """Every leaf field as (path joined by underscores, (offset, type))."""
-    for name, (offset, kind) in fields.items():
-        if isinstance(kind, _StructureMeta):
-            inner = typing_cast("type[Structure]", kind)._fields
-            yield from flatten(inner, f"{prefix}{name}_", base + offset)
-        else:
-            yield prefix + name, (base + offset, kind)
-
-
-def make_view(name: str, size: int, flat: dict[str, tuple[int, Any]]) -> Any:
-    """A ctypes class with every leaf at its offset, overlapping ones in separate layers."""
-    layers: list[list[tuple[str, Any]]] = []
-    ends: list[int] = []
-    for field, (offset, kind) in sorted(flat.items(), key=lambda item: item[1][0]):
-        ctype = view_type(kind)
-        layer = next((i for i, end in enumerate(ends) if end <= offset), None)
-        if layer is None:
-            layer = len(layers)
-            layers.append([])
-            ends.append(0)
-        if offset > ends[layer]:
-            layers[layer].append((f"_pad{offset:x}", ctypes.c_uint8 * (offset - ends[layer])))
-        layers[layer].append((field, ctype))
-        ends[layer] = offset + kind.size
-    parts = [
-        (
-            f"_layer{i}",
-            type(
-                f"{name}_{i}",
-                (ctypes.Structure,),
-                {"__slots__": (), "_pack_": 1, "_fields_": layer},
-            ),
-        )
-        for i, layer in enumerate(layers)
-    ]
-    parts.append(("_bytes", ctypes.c_uint8 * size))
-    body = {
-        "__slots__": (),  # or a misspelt field would be stored beside the bytes, unnoticed
-        "_pack_": 1,
-        "_anonymous_": [n for n, _ in parts[:-1]],
-        "_fields_": parts,
-    }
-    return type(name, (ctypes.Union,), body)
-
-
-def view_type(kind: Any) -> Any:
-    if isinstance(kind, ArrayType):
-        return ctypes.c_uint8 * kind.size
-    return kind.ctype
-
-
-def make_attribute(name: str, offset: int, kind: Any) -> property:
-    """The property of one field, by its kind."""
-    if isinstance(kind, type):
-        return structure_attribute(name, offset, kind)
-    if isinstance(kind, ArrayType):
-        return array_attribute(offset, kind)
-    if isinstance(kind, PointerType):
-        return pointer_attribute(name, kind)
-    return scalar_attribute(name, kind)
-
-
-def scalar_attribute(name: str, kind: Any) -> property:
-    def put(self: Any, value: Any) -> None:
-        try:
-            setattr(self._v, name, value)
-        except TypeError:
-            setattr(self._v, name, address_value(self._m, value))
-
-    return property(attrgetter("_v." + name), put)
-
-
-def pointer_attribute(name: str, kind: PointerType) -> property:
-    raw = attrgetter("_v." + name)
-    cls: Any = None
-
-    def get(self: Any) -> Any:
-        nonlocal cls
-        if cls is None:
-            cls = int if kind.target is VOID else pointer_class(kind.target)
-        return raw(self) if cls is int else cls.at(self._m, raw(self))
-
-    def put(self: Any, value: Any) -> None:
-        try:
-            setattr(self._v, name, value)
-        except TypeError:
-            setattr(self._v, name, address_value(self._m, value))
-
-    return property(get, put)
-
-
-def structure_attribute(name: str, offset: int, kind: Any) -> property:
-    key = "~" + name
-
-    def get(self: Any) -> Any:
-        inner = self.__dict__.get(key)
-        if inner is None:
-            inner = self.__dict__[key] = kind.at(self._m, (int(self) + offset) & MASK64)
-        return inner
-
-    def put(self: Any, value: Any) -> None:
-        kind.store(self._m, (int(self) + offset) & MASK64, value)
-
-    return property(get, put)
-
-
-def array_attribute(offset: int, kind: ArrayType) -> property:
-    def get(self: Any) -> Any:
-        return pointer_to(kind.item, self._m, (int(self) + offset) & MASK64)
-
-    def put(self: Any, value: Any) -> None:
-        data = bytes(value)
-        if len(data) > kind.size:
-            raise ValueError(f"{len(data)} bytes do not fit in {kind.name}")
-        self._m.write((int(self) + offset) & MASK64, data.ljust(kind.size, b"\0"))
-
-    return property(get, put)
 
 
 def prepare(kind: Any) -> None:
@@ -662,9 +317,6 @@ def home_name(home: Any) -> str:
     return home.__name__ if isinstance(home, type) else "a pointer"
 
 
-T = TypeVar("T")
-
-
 def allocate_variable(kind: Any) -> Any:
     """Zeroed storage for one `kind` in the running code's image or on its kernel stack."""
     prepare(kind)
@@ -672,39 +324,6 @@ def allocate_variable(kind: Any) -> Any:
     va = memory.allocate(max(kind.size, 1), max(kind.alignment, 8))
     memory.write(va, bytes(kind.size))
     return pointer_to(kind, memory, va)
-
-
-def cast(value: int, kind: Any) -> Any:
-    """`(kind)value`: the address `value` with another pointee.
-
-    `kind` is a pointer type (PIRP, POINTER(ULONG)) or the pointee itself (IRP, ULONG); PVOID gives
-    a plain address.
-    """
-    memory = value._m if isinstance(value, Pointer) else current_memory()
-    target = kind.target if isinstance(kind, PointerType) else kind
-    if target is PVOID_TYPE or target is VOID:
-        return int(value) & MASK64
-    return pointer_to(target, memory, int(value) & MASK64)
-
-
-def sizeof(kind: Any) -> int:
-    """Size in bytes of a type, or of the object that a typed pointer points to."""
-    if isinstance(kind, Pointer):
-        kind = kind._item
-    prepare(kind)
-    return int(kind.size)
-
-
-def FIELD_OFFSET(structure: Any, field: str) -> int:
-    """Byte offset of `field` (a string, dots for nested fields) in `structure`."""
-    return int(structure.offset_of(field))
-
-
-def CONTAINING_RECORD(address: int, structure: Any, field: str) -> Any:
-    """The structure whose `field` lies at `address`."""
-    memory = address._m if isinstance(address, Pointer) else current_memory()
-    prepare(structure)
-    return structure.at(memory, (int(address) - structure.offset_of(field)) & MASK64)
 
 
 VOID = Type("VOID", 1, 1)

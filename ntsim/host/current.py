@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from ntsim.abi import types
+from ntsim.abi import memory
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -22,7 +22,7 @@ def current_kernel(what: str = "this") -> Kernel:
     return machine  # type: ignore[no-any-return]
 
 
-def current_memory() -> types.Memory:
+def current_memory() -> memory.Memory:
     """The memory of the running machine, for typed addresses."""
     return current_kernel("an NT variable or pointer").mmu
 
@@ -39,4 +39,4 @@ def caller_error(text: str) -> Any:
 
 def use_running_machine() -> None:
     """From now on typed variables and pointers belong to the running greenlet's machine."""
-    types.set_current_memory(current_memory)
+    memory.set_current_memory(current_memory)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntsim.abi import cm, ex, io, ke, mm, ob, os_version, ps, rtl, scalars, time_fields, types
+from ntsim.abi import cm, ex, io, ke, mm, ob, os_version, ps, rtl, scalars, time_fields
 from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
+from ntsim.abi.operators import CONTAINING_RECORD, FIELD_OFFSET, cast, sizeof
+from ntsim.abi.structure import Structure
+from ntsim.abi.types import POINTER, REGISTRY, PointerType, allocate_variable
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
@@ -28,16 +31,16 @@ def type_names() -> dict[str, object]:
     """Every NT structure, its pointer type, every scalar."""
     assert MODULES
     found: dict[str, object] = {}
-    for name, kind in list(types.REGISTRY.items()):
+    for name, kind in list(REGISTRY.items()):
         found[name] = kind
         if isinstance(kind, type):
-            found["P" + name] = types.PointerType(kind)
+            found["P" + name] = PointerType(kind)
     found["UNICODE_STRING"] = UnicodeStringType
     found["PHYSICAL_ADDRESS"] = rtl.LARGE_INTEGER
-    found["KSPIN_LOCK"] = types.REGISTRY["KSPIN_LOCK"]
+    found["KSPIN_LOCK"] = REGISTRY["KSPIN_LOCK"]
     for alias, name in ALIASES.items():
-        kind = types.REGISTRY[name]
-        found[alias] = types.PointerType(kind) if alias.startswith("P") else kind
+        kind = REGISTRY[name]
+        found[alias] = PointerType(kind) if alias.startswith("P") else kind
     return found
 
 
@@ -46,12 +49,12 @@ class _UnicodeStringMeta(type(rtl.UNICODE_STRING)):  # type: ignore[misc]
 
     def __call__(cls, *arguments: Any) -> Any:
         if not arguments:
-            return types.allocate_variable(rtl.UNICODE_STRING)
+            return allocate_variable(rtl.UNICODE_STRING)
         (text,) = arguments
         if not isinstance(text, str):
             raise caller_error(f"UNICODE_STRING takes a str, not {text!r}")
         nt = current_kernel("UNICODE_STRING")
-        made = types.allocate_variable(rtl.UNICODE_STRING)
+        made = allocate_variable(rtl.UNICODE_STRING)
         set_unicode(made, nt.host.text(text, True), len(text.encode("utf-16-le")))
         return made
 
@@ -67,9 +70,9 @@ def helpers() -> dict[str, object]:
         "MAXULONG64": MAXULONG64, "MAXULONGLONG": MAXULONGLONG, "MAXLONG": MAXLONG,
         "MAXUSHORT": MAXUSHORT, "MAXUCHAR": MAXUCHAR,
         "NT_SUCCESS": NT_SUCCESS, "NT_ERROR": NT_ERROR, "NT_WARNING": NT_WARNING,
-        "NT_INFORMATION": NT_INFORMATION, "Structure": types.Structure, "POINTER": types.POINTER,
-        "cast": types.cast, "sizeof": types.sizeof, "FIELD_OFFSET": types.FIELD_OFFSET,
-        "CONTAINING_RECORD": types.CONTAINING_RECORD, "StructuredException": StructuredException,
+        "NT_INFORMATION": NT_INFORMATION, "Structure": Structure, "POINTER": POINTER,
+        "cast": cast, "sizeof": sizeof, "FIELD_OFFSET": FIELD_OFFSET,
+        "CONTAINING_RECORD": CONTAINING_RECORD, "StructuredException": StructuredException,
         "read_bytes": read_bytes, "write_bytes": write_bytes, "ExRaiseStatus": ExRaiseStatus,
         "PAGED_CODE": PAGED_CODE, "UNREFERENCED_PARAMETER": UNREFERENCED_PARAMETER,
         "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None,

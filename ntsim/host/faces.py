@@ -17,12 +17,12 @@ from typing import Any
 from greenlet import getcurrent
 
 from ntsim.abi import routines, scalars
+from ntsim.abi.structure import Structure
 from ntsim.abi.types import (
     REGISTRY,
     Pointer,
     PointerType,
     Scalar,
-    Structure,
     address_value,
     pointer_class,
     pointer_to,

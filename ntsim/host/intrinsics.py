@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ntsim.abi import types
+from ntsim.abi import memory, types
 from ntsim.host import stacks
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.hw.cpu import RFLAGS_IF, Processor
@@ -104,7 +104,7 @@ def __readmsr(register: int) -> int:
 def __writemsr(register: int, value: int) -> None:
     """WRMSR."""
     nt, processor = _privileged("__writemsr")
-    nt.ki.processor_operation(processor.wrmsr, register, int(value) & types.MASK64)
+    nt.ki.processor_operation(processor.wrmsr, register, int(value) & memory.MASK64)
 
 
 def _read_cr(number: int) -> Callable[[], int]:
@@ -120,7 +120,7 @@ def _read_cr(number: int) -> Callable[[], int]:
 def _write_cr(number: int) -> Callable[[int], None]:
     def write(value: int) -> None:
         nt, _ = _privileged(f"__writecr{number}")
-        nt.write_control_register(number, int(value) & types.MASK64)
+        nt.write_control_register(number, int(value) & memory.MASK64)
 
     write.__name__ = write.__qualname__ = f"__writecr{number}"
     write.__doc__ = f"MOV CR{number}, r64."
@@ -283,7 +283,7 @@ def _pointer_operand(nt: Kernel, value: Any) -> int:
     """The 64-bit physical address: by value, or from the variable a typed pointer names."""
     if isinstance(value, types.Pointer) and value >> 47 == 0x1FFFF:
         return nt.read_pointer(int(value))
-    return int(value) & types.MASK64
+    return int(value) & memory.MASK64
 
 
 def _vmx(name: str, operation: str, *arguments: int) -> Any:
@@ -339,7 +339,7 @@ def __vmx_vmwrite(field: int, value: Any) -> int:
     """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
     nt = current_kernel("__vmx_vmwrite")
     try:
-        number = types.address_value(nt.mmu, value) & types.MASK64
+        number = types.address_value(nt.mmu, value) & memory.MASK64
     except TypeError as error:
         raise caller_error(f"__vmx_vmwrite: {error}") from None
     return intrinsic_status(_vmx("__vmx_vmwrite", "vmwrite", int(field), number))

@@ -83,7 +83,7 @@ class _NoProcessor:
 class Mmu:
     """The virtual memory of one machine; see the module docstring.
 
-    Implements `ntsim.abi.types.Memory`. `running.current` is the processor whose CR3 counts,
+    Implements `ntsim.abi.memory.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
     list whose links disagree. `allocate` and `address_of` are filled in by the room that knows
     about images and stacks.

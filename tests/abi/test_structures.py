@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ntsim.abi import ex, io, ke, mm, ob, ps, rtl
-from ntsim.abi.types import REGISTRY, Structure, prepare
+from ntsim.abi.structure import Structure
+from ntsim.abi.types import REGISTRY, prepare
 
 MODULES = (ex, io, ke, mm, ob, ps, rtl)
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ntsim.abi.memory import MASK64, Memory
 from ntsim.abi.rtl import STRING
-from ntsim.abi.types import MASK64, Memory, address_value
+from ntsim.abi.types import address_value
 from ntsim.nt.rtl.codepage import ansi_decode, ansi_encode, wide_decode
 from ntsim.nt.rtl.cstring import narrow_bytes, wide_bytes
 

@@ -6,7 +6,7 @@ character after the other would meet it.
 
 from __future__ import annotations
 
-from ntsim.abi.types import Memory
+from ntsim.abi.memory import Memory
 from ntsim.nt.rtl.codepage import ansi_encode, wide_encode
 
 PAGE = 0x1000

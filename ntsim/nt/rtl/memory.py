@@ -12,8 +12,8 @@ import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ntsim.abi.memory import MASK64
 from ntsim.abi.scalars import INT, LOGICAL, PVOID, SIZE_T, UCHAR, ULONG, ULONGLONG
-from ntsim.abi.types import MASK64
 from ntsim.nt.exports import export
 
 if TYPE_CHECKING:

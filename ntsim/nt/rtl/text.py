@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntsim.abi.types import Memory
+from ntsim.abi.memory import Memory
 
 
 def read_unicode(memory: Memory, string: Any) -> str:
