@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.host.current import use_running_machine
+from ntsim.host.drivers import DriverHost
 from ntsim.host.python import PythonHost
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import Processor
@@ -78,7 +79,7 @@ def power_on(options: BootOptions) -> Kernel:
         "ntoskrnl.exe", layout.NT_BASE, layout.NT_SIZE,
         layout.NT_BASE + 0x20_0000, layout.NT_BASE + layout.NT_SIZE, "nt",
     )  # fmt: skip
-    nt.host = PythonHost(nt)
+    nt.host = DriverHost(nt)
     connect_memory(nt.mmu, nt.host)
     return nt
 

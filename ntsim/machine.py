@@ -337,10 +337,6 @@ def _target(target: Any) -> Any:
         return Path(file)
     if isinstance(target, (str, Path)):
         path = Path(target)
-        if path.suffix.lower() == ".sys":
-            raise ConfigurationError(
-                f"{path}: compiled drivers are not modelled yet, load a .py driver"
-            )
         if not path.exists():
             raise ConfigurationError(f"{path}: no such file")
         if path.is_dir():

@@ -138,9 +138,23 @@ _PROLOGUE = """
     except AttributeError: nt = current_kernel({name!r})
     il = nt.il
     processor = il.current
+    thread = processor.context
+    if thread.user is not None and nt.in_user_mode(): raise kernel_only({name!r})
     processor.budget -= 1
     if processor.budget < 0: il.give_way()
 """
+
+
+def kernel_mode(name: str) -> Any:
+    """The kernel whose driver calls routine `name`; the error of an app that does."""
+    nt = current_kernel(name)
+    if nt.in_user_mode():
+        raise kernel_only(name)
+    return nt
+
+
+def kernel_only(name: str) -> Any:
+    return caller_error(f"{name} is a routine of the kernel: an app cannot call it")
 
 
 def make_face(export: Export, name: str) -> Callable[..., Any]:
@@ -158,7 +172,7 @@ def _environment(export: Export) -> dict[str, Any]:
         "coerce_pointer": coerce_pointer, "coerce_address": coerce_address,
         "coerce_text": coerce_text,
         "coerce_large": coerce_large, "coerce_scalar": coerce_scalar,
-        "coerce_signed": coerce_signed, "export": export,
+        "coerce_signed": coerce_signed, "kernel_only": kernel_only, "export": export,
     }  # fmt: skip
 
 
@@ -198,10 +212,10 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
     forms = (
         f"{name}({', '.join(names)}) or, returning the out arguments, {name}({', '.join(short)})"
     )
-    converters = _converters(export, name)
+    convert_each = converters(export, name)
 
     def face(*arguments: Any) -> Any:
-        nt = current_kernel(name)
+        nt = kernel_mode(name)
         nt.il.step()
         full = len(arguments) == len(names)
         if not full and len(arguments) != len(short):
@@ -209,7 +223,7 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
         values: list[Any] = []
         given = iter(arguments)
         cells: list[Any] = []
-        for index, convert in enumerate(converters):
+        for index, convert in enumerate(convert_each):
             if index in outs and not full:
                 cells.append([None])
                 values.append(cells[-1])
@@ -234,7 +248,7 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
     return face
 
 
-def _converters(export: Export, name: str) -> list[Callable[[Any, Any], Any]]:
+def converters(export: Export, name: str) -> list[Callable[[Any, Any], Any]]:
     """One function (kernel, argument) -> value for each parameter."""
     made: list[Callable[[Any, Any], Any]] = []
     for index, (parameter, kind) in enumerate(export.parameters):
@@ -257,10 +271,10 @@ def _out_class(export: Export, index: int) -> Callable[[Any, Any], Any]:
 
 
 def _variadic_face(export: Export, name: str) -> Callable[..., Any]:
-    fixed = _converters(export, name)
+    fixed = converters(export, name)
 
     def face(*arguments: Any) -> Any:
-        nt = current_kernel(name)
+        nt = kernel_mode(name)
         nt.il.step()
         if len(arguments) < len(fixed):
             raise caller_error(f"{name} takes at least {len(fixed)} arguments")
@@ -278,11 +292,14 @@ def make_unmodelled(name: str) -> Callable[..., Any]:
     """A routine that Windows has and the model has not: the run stops with its name."""
 
     def face(*arguments: Any) -> Any:
-        nt = current_kernel(name)
+        nt = kernel_mode(name)
         if name in nt.stubs:
             return nt.stubs[name]
-        found = routines.lookup(name)
-        nt.fail(UnmodelledRoutine(name, found.prototype if found else ""))
+        try:
+            prototype = routines.lookup(name).prototype
+        except KeyError:  # a routine that has no documentation
+            prototype = ""
+        nt.fail(UnmodelledRoutine(name, prototype))
 
     face.__name__ = face.__qualname__ = name
     return face

@@ -215,7 +215,7 @@ class PythonHost:
         assert name is not None, function
         symbol = image.slot_of(function.__code__, name)
         if symbol.address not in self.routines:
-            self.routines[symbol.address] = (lambda *args: function(nt, *args)), image
+            self.routines[symbol.address] = _Internal(nt, function), image
         return symbol.address
 
     # Storage
@@ -347,6 +347,18 @@ class PythonHost:
         """Between load and store of an augmented assignment."""
         self.nt.il.step()
         return value
+
+
+class _Internal:
+    """A routine of the kernel as it is called by its address; `inner` takes the kernel first."""
+
+    __slots__ = ("inner", "nt")
+
+    def __init__(self, nt: Kernel, inner: Callable[..., Any]) -> None:
+        self.nt, self.inner = nt, inner
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.inner(self.nt, *arguments)
 
 
 def pages_of(va: int, size: int) -> Iterator[tuple[int, int]]:

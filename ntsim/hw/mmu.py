@@ -97,6 +97,7 @@ class Mmu:
         self.words, self.bytes, self.base = ram.u64, ram.map, ram.address
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
+        self.changes = 0  # of page tables: who else keeps translations looks at it
         self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
         self.corrupt_list: Callable[[int], None] = self._no_list_check
@@ -251,6 +252,7 @@ class Mmu:
     def invalidate(self, va: int, root: int | None = None) -> None:
         """INVLPG: forget the page of `va` (in every address space if no root is given)."""
         page = va >> 12
+        self.changes += 1
         spaces = [self.kernel] if page >= KERNEL_HALF else []
         spaces += [s for r, s in self.user.items() if root is None or r == root]
         for space in spaces:
@@ -263,6 +265,7 @@ class Mmu:
 
     def flush(self, root: int) -> None:
         """A write to CR3: forget the user translations of `root`."""
+        self.changes += 1
         self.user.pop(root, None)
 
     def map_raw(self, va: int, host: int, frames: Sequence[int]) -> None:

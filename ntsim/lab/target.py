@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ntsim.errors import ConfigurationError
+from ntsim.errors import ConfigurationError, DriverLoadError
 from ntsim.lab.expectation import COMPLETED, Expectation
 from ntsim.nt.cm.registry import Content
 
@@ -40,14 +40,24 @@ def is_path(text: str) -> bool:
 
 def from_paths(driver: str, apps: Sequence[str] = ()) -> Target:
     """A driver of one's own, and the apps that talk to it. ConfigurationError: an unusable file."""
-    if Path(driver).suffix.lower() == ".sys":
-        raise ConfigurationError(
-            f"{driver}: compiled drivers are not modelled yet; load a driver written in Python"
-        )
     options = (word for app in apps for word in ("--app", app))
-    drivers = (usable_source(driver, "driver"),)
+    drivers = (usable_driver(driver),)
     paths = tuple(usable_source(app, "app") for app in apps)
     return Target(drivers, paths, command=(driver, *options))
+
+
+def usable_driver(text: str) -> Path:
+    """The path of a driver: a Python file, or a compiled one, which the loader looks at."""
+    path = Path(text)
+    if path.suffix.lower() != ".sys" or not path.is_file():
+        return usable_source(text, "driver")
+    from ntsim.host.native_image import read_file
+
+    try:
+        read_file(path)
+    except DriverLoadError as error:
+        raise ConfigurationError(error.message) from None
+    return path
 
 
 def usable_source(text: str, kind: str) -> Path:

@@ -69,6 +69,12 @@ class Host(Protocol):
     def locate(self, frame: FrameType) -> tuple[Image, str, bool] | None:
         """(image, symbol name, user mode) of a Python frame of a driver or user module."""
 
+    def compiled_frames(self, frame: FrameType) -> list[Any]:
+        """The StackFrames of compiled code that a Python frame of the host runs."""
+
+    def compiled_place(self, frame: FrameType) -> str:
+        """Where that code is executing: module!symbol+offset."""
+
 
 class Kernel:
     """See the module docstring. `prcb[n]` is the KPRCB of processor n.

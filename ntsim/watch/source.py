@@ -13,7 +13,8 @@ from ntsim.nt.ki.frames import StackFrame
 
 
 class Sources:
-    """Places are `eh.py:120 run_vcpu`, as in the events of one machine."""
+    """Places are `eh.py:120 run_vcpu`, as in the events of one machine; `eh!run_vcpu+0x3c` in
+    compiled code, which has no lines."""
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
@@ -33,7 +34,7 @@ class Sources:
     def innermost(self, stack: list[StackFrame], *, user: bool) -> StackFrame | None:
         """The innermost frame of a driver, or of an app."""
         files = self.nt.host.files
-        return next((f for f in stack if f.file in files and f.user is user), None)
+        return next((f for f in stack if (f.compiled or f.file in files) and f.user is user), None)
 
     def calls(self, place: str, names: Collection[str]) -> list[int]:
         """Lines of the function at a place that refer to one of the global `names`."""
@@ -56,14 +57,16 @@ class Sources:
 
 
 def split_place(place: str) -> tuple[str, int, str]:
-    """(file, line, function) of `eh.py:120 run_vcpu`; ("", 0, "") for an empty place."""
+    """(file, line, function) of `eh.py:120 run_vcpu`; ("", 0, "") where there is no source."""
     left, _, function = place.partition(" ")
     name, _, line = left.rpartition(":")
-    return name, int(line or 0), function
+    return (name, int(line), function) if line.isdecimal() else ("", 0, "")
 
 
 def frame_place(frame: StackFrame) -> str:
-    """`eh.py:120 run_vcpu` of a frame."""
+    """`eh.py:120 run_vcpu` of a frame; of compiled code, `eh!run_vcpu+0x3c`."""
+    if frame.compiled:
+        return frame.call_site
     return f"{Path(frame.file).name}:{frame.line} {frame.symbol}"
 
 

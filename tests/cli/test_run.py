@@ -216,7 +216,8 @@ def test_events_go_to_a_file_one_a_line(driver: Write, tmp_path: Path) -> None:
     [
         (["nosuch.py"], "nosuch.py: no such file"),
         (["./nosuch"], "no such file"),
-        (["mine.sys"], "compiled drivers are not modelled yet"),
+        (["mine.sys"], "mine.sys: no such file"),
+        (["{not_pe}"], "does not begin with MZ"),
         (["nosuchscenario"], "no scenario is called 'nosuchscenario'"),
         (["osr-vtx"], "Did you mean osr-vtx-0x4a?"),
         (["{quiet}", "--fixed"], "--fixed is for scenarios"),
@@ -249,6 +250,7 @@ def test_what_cannot_be_run_exits_2_and_says_why(
         "quiet": driver(QUIET),
         "broken": driver("def f(:", "broken.py", head=""),
         "imports_broken": driver("import broken", "imports_broken.py", head=""),
+        "not_pe": driver("text", "not_pe.sys", head=""),
     }
     assert main(["run", *(each.format(**paths) for each in arguments)]) == 2
     captured = capsys.readouterr()

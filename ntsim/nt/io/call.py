@@ -49,7 +49,7 @@ def IofCallDriver(nt: Kernel, DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTAT
         nt.emit(IrpSent, int(Irp), name, nt.io.driver_name(driver))
     else:
         nt.il.progress += 1
-    return nt.host.call(routine, (DeviceObject, Irp))
+    return nt.host.call(routine, (DeviceObject, Irp)) & 0xFFFF_FFFF
 
 
 @export(irql="<= DISPATCH", aliases=("IoCompleteRequest",))
@@ -94,7 +94,7 @@ def iop_unwind(nt: Kernel, irp: Any) -> bool:
             routine, context = stack.CompletionRoutine, stack.Context
             stack.Control = stack.CompletionRoutine = stack.Context = 0
             status = nt.call(routine, DEVICE_OBJECT.at(mmu, device), irp, context)
-            if status == STATUS_MORE_PROCESSING_REQUIRED:
+            if status & 0xFFFF_FFFF == STATUS_MORE_PROCESSING_REQUIRED:
                 return False
         elif v.PendingReturned and location <= top:
             IO_STACK_LOCATION.at(mmu, address)._v.Control |= _PENDING

@@ -105,7 +105,7 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     registry_path = UNICODE_STRING.at(nt.mmu, nt.allocate_pool(UNICODE_STRING.size, "Io  "))
     text = make_unicode(nt, path)
     set_unicode(registry_path, text, len(path) * 2)
-    status = nt.call(driver.image.entry_point, driver.object, registry_path)
+    status = nt.call(driver.image.entry_point, driver.object, registry_path) & 0xFFFF_FFFF
     nt.free_pool(text)
     nt.free_pool(int(registry_path))
     nt.emit(DriverEntryReturned, driver.image.file_name, ntstatus.status_name(status))

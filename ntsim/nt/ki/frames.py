@@ -31,6 +31,8 @@ _CAMEL = {
     "io": "Io", "ki": "Ki", "apc": "Apc", "dpc": "Dpc", "irp": "Irp", "ipi": "Ipi", "irql": "Irql",
 }  # fmt: skip
 HOME_SPACE = 0x28
+COMPILED = "run_compiled"
+"""The host's function that runs compiled code: its frame stands for that code's frames."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class StackFrame:
 
     `address` is the instruction pointer in the frame, `arguments` its first four arguments, `user`
     whether it is user-mode code; `child_sp` and `return_address` are filled in when a whole stack
-    is laid out.
+    is laid out. Frames of `compiled` code lie where they lie: those two are known.
     """
 
     image: Image
@@ -53,6 +55,7 @@ class StackFrame:
     size: int
     child_sp: int = 0
     return_address: int = 0
+    compiled: bool = False
 
     @property
     def call_site(self) -> str:
@@ -90,6 +93,14 @@ def frames_from(frame: FrameType | None, stack: greenlet | None = None) -> Itera
         if not isinstance(below, MachineGreenlet):
             return
         frame = below.gr_frame
+
+
+def describe_frames(nt: Kernel, frame: FrameType, line: int) -> list[StackFrame]:
+    """The StackFrames that a Python frame stands for: one, none, or those of compiled code."""
+    if frame.f_code.co_name == COMPILED:
+        return nt.host.compiled_frames(frame)
+    found = describe_frame(nt, frame, line)
+    return [] if found is None else [found]
 
 
 def describe_frame(nt: Kernel, frame: FrameType, line: int) -> StackFrame | None:
@@ -140,8 +151,7 @@ def capture(
 ) -> list[StackFrame]:
     """The stack of the running code, innermost first, or from `frame` (on `stack`) outwards."""
     start = frame or sys._getframe(1)
-    found = (describe_frame(nt, f, f.f_lineno) for f in frames_from(start, stack))
-    return [f for f in found if f is not None]
+    return [d for f in frames_from(start, stack) for d in describe_frames(nt, f, f.f_lineno)]
 
 
 def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[StackFrame]:
@@ -151,17 +161,17 @@ def capture_traceback(nt: Kernel, traceback: TracebackType | None) -> list[Stack
     while step is not None:
         steps.append(step)
         step = step.tb_next
-    inner = [describe_frame(nt, s.tb_frame, s.tb_lineno) for s in reversed(steps)]
+    inner = [d for s in reversed(steps) for d in describe_frames(nt, s.tb_frame, s.tb_lineno)]
     outer = steps[0].tb_frame.f_back if steps else None
-    return [f for f in inner if f is not None] + (capture(nt, outer) if outer else [])
+    return inner + (capture(nt, outer) if outer else [])
 
 
 def instruction_pointer(nt: Kernel) -> StackFrame | None:
     """The innermost frame that has an address: what RIP is to the kernel."""
     for frame in frames_from(sys._getframe(1)):
-        found = describe_frame(nt, frame, frame.f_lineno)
-        if found is not None and not found.symbol.startswith(("Ki", "Mm", "Mi")):
-            return found
+        for found in describe_frames(nt, frame, frame.f_lineno):
+            if not found.symbol.startswith(("Ki", "Mm", "Mi")):
+                return found
     return None
 
 
@@ -175,6 +185,8 @@ def source_line(nt: Kernel) -> str:
         name = files.get(code.co_filename)
         if name is not None:
             return f"{name}:{frame.f_lineno} {code.co_name}"
+        if code.co_name == COMPILED:
+            return nt.host.compiled_place(frame)
         frame = frame.f_back
         while frame is None and isinstance(below := below.parent, MachineGreenlet):
             frame = below.gr_frame

@@ -40,6 +40,8 @@ def lay_out(
     if user:
         _place(user, thread.user_rsp + sum(frame.size for frame in user))
     for frame, caller in pairwise(stack):
+        if frame.return_address:
+            continue
         frame.return_address = caller.address
         slot = frame.child_sp + frame.size - 8
         if not frame.user and frame.child_sp > low and nt.mmu.probe(slot, WRITE) is not None:
@@ -60,5 +62,8 @@ def is_host_stack(nt: Kernel, processor: Processor) -> bool:
 
 def _place(part: list[StackFrame], top: int) -> None:
     for frame in reversed(part):
+        if frame.compiled:
+            top = frame.child_sp
+            continue
         top -= frame.size
         frame.child_sp = top

@@ -1,0 +1,109 @@
+"""The x64 calling convention between the kernel's Python and compiled code.
+
+Into compiled code: the first four arguments in RCX, RDX, R8, R9, the rest above 32 bytes of home
+space, the result in RAX. Out of it: the arguments of an export from the same places, as many as its
+prototype has; a variadic one is given what lies further up the stack. Source: x64 ABI conventions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from ntsim.host.export_table import ExportTable
+from ntsim.host.faces import converters
+from ntsim.hw.engine import RegisterFile
+from ntsim.nt.exports import Export
+from ntsim.nt.kernel import Kernel
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9 = range(10)
+RFLAGS, RIP = 16, 17
+MASK = 0xFFFF_FFFF_FFFF_FFFF
+HOME_SPACE = 0x20
+VARIADIC_SLOTS = 24
+"""How many arguments a variadic routine may look at."""
+
+
+class Activation:
+    """One call of compiled code. `top` is where its return address lies; `guest` the VT-x unit
+    whose exit the code handles, None for an ordinary call. `in_export` is true while an export that
+    it called runs."""
+
+    __slots__ = ("guest", "in_export", "registers", "thread", "top", "words")
+
+    def __init__(self, registers: RegisterFile) -> None:
+        self.registers, self.words = registers, registers.words
+        self.thread: Any = None
+        self.top = 0
+        self.guest: Any = None
+        self.in_export = False
+
+
+def enter(
+    nt: Kernel, activation: Activation, address: int, arguments: tuple[Any, ...], back: int
+) -> None:
+    """Set up the stack and registers for a call that returns to `back`."""
+    thread, words = activation.thread, activation.words
+    slots = max(4, len(arguments))
+    stack = (thread.storage - 8 * slots & ~15) - 8
+    activation.top = stack
+    nt.mmu.write_word(stack, back)
+    for place, register in enumerate((RCX, RDX, R8, R9)[: len(arguments)]):
+        words[register] = int(arguments[place] or 0) & MASK
+    for place in range(4, len(arguments)):
+        nt.mmu.write_word(stack + 8 + 8 * place, int(arguments[place] or 0) & MASK)
+    words[RSP], words[RIP] = stack, address
+
+
+class ExportCalls:
+    """Calls of exports out of compiled code: for each, how many arguments it takes."""
+
+    def __init__(self, nt: Kernel, exports: ExportTable) -> None:
+        self.nt, self.faces = nt, exports.faces
+        self.counts = [
+            (len(e.parameters), e.variadic) if e is not None else (0, False)
+            for e in exports.exports
+        ]
+
+    def call(self, number: int, words: Any) -> Any:
+        """Run the export with what the caller left in registers and on the stack."""
+        count, variadic = self.counts[number]
+        face = self.faces[number]
+        if count <= 4 and not variadic:
+            return face(*(words[RCX], words[RDX], words[R8], words[R9])[:count])
+        further = count - 4 if not variadic else count - 4 + self._room(words[RSP], count)
+        stack = self._stack(words[RSP] + 8 + HOME_SPACE, further)
+        arguments = (words[RCX], words[RDX], words[R8], words[R9], *stack)
+        return face(*arguments) if variadic else face(*arguments[:count])
+
+    def of_routine(self, function: Callable[..., Any], words: Any) -> tuple[Any, ...]:
+        """The arguments of a Python routine that is called by its address.
+
+        One inside the kernel has the kernel in front, and types; a driver's takes addresses.
+        """
+        inner = getattr(function, "inner", function)
+        count = inner.__code__.co_argcount
+        if inner is function:
+            return (words[RCX], words[RDX], words[R8], words[R9])[:count]
+        convert = converters(Export(inner, "any", (), False), inner.__name__)
+        values = (words[RCX], words[RDX], words[R8], words[R9])
+        return tuple(c(self.nt, v) for c, v in zip(convert, values, strict=False))
+
+    def _room(self, stack: int, count: int) -> int:
+        """Slots that a variadic routine may see: not beyond the top of the stack."""
+        base = self.nt.thread.stack_base
+        above = (base - stack - 8 - HOME_SPACE) // 8 if stack < base else VARIADIC_SLOTS
+        return max(0, min(VARIADIC_SLOTS, above))
+
+    def _stack(self, address: int, count: int) -> tuple[int, ...]:
+        if count <= 0:
+            return ()
+        return struct.unpack(f"<{count}Q", self.nt.mmu.read(address, 8 * count))
+
+
+def store_result(words: Any, result: Any) -> None:
+    """What an export returned goes to RAX; a VOID one leaves it alone."""
+    if result is not None:
+        words[RAX] = int(getattr(result, "QuadPart", result)) & MASK
+

@@ -1,0 +1,85 @@
+"""The host of a machine: drivers in Python and compiled ones side by side.
+
+A routine is called by its address; whether Python or machine code lies there is decided here. What
+compiled drivers need is loaded with the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ntsim.host.python import PythonHost
+from ntsim.host.registers import GuestRegisters
+from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.mm.images import Image
+
+if TYPE_CHECKING:
+    from ntsim.host.native import NativeCode
+    from ntsim.host.native_image import NativeImage
+
+
+class CompiledEntry:
+    """Stands for a compiled driver's entry point where Python drivers have a function."""
+
+    def __init__(self, native: NativeImage) -> None:
+        self.native = native
+
+    def __call__(self, *arguments: Any) -> int:
+        raise AssertionError("a compiled entry point is called by its address")
+
+
+class DriverHost(PythonHost):
+    """Implements the kernel's `Host` for every kind of driver."""
+
+    native: NativeCode | None = None
+
+    def compiled(self) -> NativeCode:
+        """The compiled side, made when first needed."""
+        if self.native is None:
+            from ntsim.host.native import NativeCode
+
+            self.native = NativeCode(self.nt, self.routines)
+        return self.native
+
+    def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:
+        """An image for a .py or .sys path or a DriverEntry callable."""
+        if isinstance(target, (str, Path)) and Path(target).suffix.lower() == ".sys":
+            native = self.compiled().load(Path(target).resolve(), name)
+            return native.image, CompiledEntry(native)
+        return super().load(target, name)
+
+    def register(self, image: Image, function: Callable[..., Any], name: str = "") -> int:
+        if isinstance(function, CompiledEntry):
+            return function.native.entry
+        return super().register(image, function, name)
+
+    def call(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Run the routine at `address`, whatever it is written in."""
+        if address in self.routines or self.native is None:
+            return super().call(address, arguments)
+        if arguments and isinstance(arguments[0], GuestRegisters):
+            return self.native.call_handler(address, self.nt.il.current.vmx)
+        return self.native.call(address, arguments)
+
+    def discard(self, image: Image) -> None:
+        native = None if self.native is None else self.native.loader.loaded.get(image.base)
+        if native is None:
+            super().discard(image)
+        else:
+            assert self.native is not None
+            self.native.unload(native)
+
+    def compiled_frames(self, frame: FrameType) -> list[StackFrame]:
+        """The frames of the activation that a Python frame of `run_compiled` runs."""
+        activation = frame.f_locals.get("activation")
+        if activation is None or self.native is None:
+            return []
+        return self.native.stack_frames(activation)
+
+    def compiled_place(self, frame: FrameType) -> str:
+        """Where that activation is executing."""
+        activation = frame.f_locals.get("activation")
+        return "" if activation is None or self.native is None else self.native.place_of(activation)

@@ -1,0 +1,308 @@
+"""Runs compiled driver code on the simulated processors.
+
+Every call of compiled code is an activation: a register file and a place on the thread's kernel
+stack. The engine runs it for what is left of the processor's quantum; whatever stops it is handled
+in Python after the engine has returned, so that the code may block, be switched to another
+processor or call further compiled code meanwhile. Each processor has one world. Exports are reached
+by HLT in their bodies, the way back into the kernel by HLT at the return address.
+
+Rejected: running exports inside a callback of the engine (two stacks that wait there cannot be
+resumed in any order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ntsim.errors import UnmodelledRoutine
+from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation, ExportCalls, enter, store_result
+from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
+from ntsim.host.native_exits import Exits
+from ntsim.host.native_image import ImageLoader, NativeImage
+from ntsim.host.seh import Dispatcher, Place
+from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
+from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
+from ntsim.nt.events import InterruptsDisabled
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.rtl.exception import StructuredException
+
+INSTRUCTIONS_PER_STEP = 4
+"""A step is what a call of Python kernel code costs; instructions are shorter."""
+
+KERNEL_FRAMES, NESTED_FRAMES = 0x300, 0x180
+"""Bytes of stack that the kernel's own frames take above the first and further compiled ones."""
+
+_FRAME_OF_LEAF = 8
+
+
+class NativeCode:
+    """The compiled drivers of one machine; made when the first is loaded."""
+
+    def __init__(self, nt: Kernel, routines: dict[int, Any]) -> None:
+        self.nt, self.routines = nt, routines
+        self.exports = ExportTable(nt)
+        self.loader = ImageLoader(nt, self.exports)
+        self.calls = ExportCalls(nt, self.exports)
+        self.exits = Exits(self)
+        self.dispatcher = Dispatcher(self)
+        if nt.engine is None:
+            nt.engine = Engine(nt.mm.ram)
+        self.engine: Engine = nt.engine
+        self.worlds: list[World | None] = [None] * len(nt.processors)
+        self._stale: set[int] = set()
+        self._seen_changes = -1
+        self._idle: list[RegisterFile] = []
+        self._last = len(self.exports.names) - 1
+        self._places: dict[int, str] = {}
+        self._turn = 0
+
+    # Images
+
+    def load(self, path: Path, name: str | None) -> NativeImage:
+        """Map a driver; DriverLoadError if it cannot be."""
+        made = self.loader.load(path, name)
+        self.engine.invalidate_code()
+        return made
+
+    def unload(self, native: NativeImage) -> None:
+        self.loader.unload(native)
+        self.engine.invalidate_code()
+        self._places.clear()
+
+    def image_at(self, address: int) -> NativeImage | None:
+        """The compiled driver that an address lies in."""
+        for native in self.loader.loaded.values():
+            if address in native.image:
+                return native
+        return None
+
+    # Calls
+
+    def call(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Call compiled code on the current kernel stack; what it leaves in RAX."""
+        nt = self.nt
+        activation = Activation(self._idle.pop() if self._idle else RegisterFile())
+        thread = activation.thread = nt.thread
+        storage = thread.storage
+        thread.storage -= KERNEL_FRAMES if not thread.images else NESTED_FRAMES
+        native = self.image_at(address)
+        thread.images.append(native.image if native is not None else nt.nt_image)
+        activation.words[RFLAGS] = RFLAGS_FIXED
+        try:
+            enter(nt, activation, address, arguments, self.exports.return_address)
+            result = self.run_compiled(activation)
+        finally:
+            thread.storage = storage
+            thread.images.pop()
+        self._idle.append(activation.registers)
+        if native is not None and address == native.entry:
+            self.loader.discard_init(native)
+            self.engine.invalidate_code()
+        return result
+
+    def call_handler(self, address: int, unit: Any) -> int:
+        """Compiled code at HOST_RIP: it starts with the guest's registers, and no return address.
+
+        Comes back when it executes VMRESUME, with its registers in the unit.
+        """
+        nt, processor = self.nt, self.nt.il.current
+        activation = Activation(RegisterFile())
+        thread = activation.thread = nt.thread
+        storage = thread.storage
+        words = activation.words
+        words[0:16] = unit.gpr[0:16]
+        words[RSP], words[RIP], words[RFLAGS] = processor.rsp, address, RFLAGS_FIXED
+        activation.guest = unit
+        self.forget_world(processor)
+        try:
+            return self.run_compiled(activation)
+        finally:
+            thread.storage = storage
+
+    def leave_handler(self, activation: Activation) -> None:
+        """The exit handler has executed VMRESUME: end its activation."""
+        activation.words[RIP] = self.exports.return_address
+
+    @contextmanager
+    def below(self, activation: Activation, size: int) -> Iterator[int]:
+        """Room on the stack below an activation, for a call on its behalf."""
+        thread = activation.thread
+        storage = thread.storage
+        thread.storage = (activation.words[RSP] - size) & ~15
+        try:
+            yield thread.storage
+        finally:
+            thread.storage = storage
+
+    # The loop
+
+    def run_compiled(self, activation: Activation) -> int:
+        """Run an activation until it returns to the kernel. Stack captures know it by its name."""
+        nt, words, registers = self.nt, activation.words, activation.registers
+        il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
+        back, hlt = self.exports.return_address, ExitKind.HLT
+        while True:
+            if words[RIP] == back:
+                return self._returned(activation)
+            processor = il.current
+            world = self.worlds[processor.number]
+            if world is None or processor.number in self._stale:
+                world = self._make_world(processor)
+            if world.cr3 != processor.cr3:
+                world.cr3 = processor.cr3
+            if mmu.changes != self._seen_changes:
+                self.flush_translations()
+            words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | processor.rflags & RFLAGS_IF
+            budget = processor.budget
+            steps = max(2, (budget + 1) * INSTRUCTIONS_PER_STEP) - self._shift(budget)
+            exit_ = engine.run(world, registers, steps)
+            processor.budget = budget - exit_.retired // INSTRUCTIONS_PER_STEP
+            thread.storage = words[RSP]
+            if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
+                self._interrupt_flag_changed(words)
+            if exit_.kind is hlt:
+                offset = exit_.rip - BODIES
+                if offset & 31 == HLT_OFFSET and 0 <= offset >> 5 < self._last:
+                    self._export(activation, offset >> 5)
+                    continue
+                if exit_.rip == back:
+                    continue
+            if exit_.kind is ExitKind.QUANTUM_END:
+                processor.budget = -1
+                il.give_way()
+                continue
+            self._stopped(activation, exit_)
+
+    def _shift(self, budget: int) -> int:
+        """How many instructions earlier this run ends.
+
+        A loop whose length divides the quantum would be interrupted at the same place every time.
+        """
+        if budget < 4:
+            return 0
+        self._turn = (self._turn + 1) % 7
+        return self._turn
+
+    def _returned(self, activation: Activation) -> int:
+        """The code is back at its return address."""
+        words = activation.words
+        if activation.guest is None and words[RSP] != activation.top + 8:
+            reason = "it came back to the kernel on another stack than it was called on"
+            self.nt.fail(UnmodelledRoutine("a compiled routine", reason))
+        return int(words[RAX])
+
+    def _export(self, activation: Activation, number: int) -> None:
+        """Run an export and go on behind the call, or at the handler of what it raised."""
+        words = activation.words
+        activation.in_export = True
+        try:
+            store_result(words, self.calls.call(number, words))
+        except StructuredException as error:
+            if not self.dispatcher.dispatch(activation, error):
+                raise
+        else:
+            stack = words[RSP]
+            words[RIP] = self.nt.mmu.read_word(stack)
+            words[RSP] = stack + 8
+        finally:
+            activation.in_export = False
+
+    def _stopped(self, activation: Activation, exit_: Any) -> None:
+        """Anything but an export."""
+        self.nt.il.step()
+        rip = exit_.rip
+        if rip in self.routines:
+            self._python_routine(activation, rip)
+            return
+        try:
+            self.exits.handle(activation, exit_)
+        except StructuredException as error:
+            if not self.dispatcher.dispatch(activation, error):
+                raise
+
+    def _python_routine(self, activation: Activation, address: int) -> None:
+        """Compiled code called a routine of a Python driver, or one inside the kernel."""
+        words = activation.words
+        activation.in_export = True
+        try:
+            arguments = self.calls.of_routine(self.routines[address][0], words)
+            store_result(words, self.nt.host.call(address, arguments))
+        except StructuredException as error:
+            if not self.dispatcher.dispatch(activation, error):
+                raise
+        else:
+            words[RIP] = self.nt.mmu.read_word(words[RSP])
+            words[RSP] += 8
+        finally:
+            activation.in_export = False
+
+    def _interrupt_flag_changed(self, words: Any) -> None:
+        """CLI, STI and POPF execute in the engine: what follows from them."""
+        nt, processor = self.nt, self.nt.il.current
+        if words[RFLAGS] & RFLAGS_IF:
+            nt.interrupts_back_on(processor, "STI")
+        else:
+            nt.emit_at(InterruptsDisabled, "CLI")
+            nt.disable_interrupts(processor, "CLI")
+
+    # Worlds
+
+    def _make_world(self, processor: Processor) -> World:
+        """The processor's world with the state it has now."""
+        state = WorldState.of(processor)
+        world = self.worlds[processor.number]
+        if world is None:
+            world = self.worlds[processor.number] = self.engine.world(state)
+        else:
+            world.load(state)
+        self._stale.discard(processor.number)
+        return world
+
+    def forget_world(self, processor: Processor) -> None:
+        """Control registers, segments or MSRs of the processor have changed."""
+        self._stale.add(processor.number)
+
+    def store_world(self, processor: Processor) -> None:
+        """Bases that the code may have changed itself, by SWAPGS, into the processor."""
+        world = self.worlds[processor.number]
+        if world is not None:
+            world.state().into(processor)
+
+    def flush_translations(self) -> None:
+        """Page tables have changed."""
+        self._seen_changes = self.nt.mmu.changes
+        self.engine.flush_tlb()
+
+    # Stacks
+
+    def stack_frames(self, activation: Activation) -> list[StackFrame]:
+        """The compiled frames of an activation, innermost first."""
+        return [self._stack_frame(place) for place in self.dispatcher.places(activation)]
+
+    def _stack_frame(self, place: Place) -> StackFrame:
+        rip, stack = place.rip, place.registers[RSP]
+        size = max(_FRAME_OF_LEAF, place.frame.registers[RSP] - stack)
+        image = self.nt.images.at(rip) or self.nt.nt_image
+        symbol = image.find(rip)
+        name = symbol.name if symbol is not None else f"{image.module_name}"
+        offset = rip - (symbol.address if symbol is not None else image.base)
+        made = StackFrame(image, name, rip, offset, "", 0, (0, 0, 0, 0), False, size)
+        made.child_sp, made.compiled = stack, True
+        if place.frame.rip != self.exports.return_address:  # what is above is the kernel's Python
+            made.return_address = place.frame.rip
+        return made
+
+    def place_of(self, activation: Activation) -> str:
+        """`echo!sub_10d0+0x3c`: where an activation is, for events."""
+        words = activation.words
+        address = words[RIP]
+        if activation.in_export:
+            address = self.nt.mmu.read_word(words[RSP])
+        found = self._places.get(address)
+        if found is None:
+            found = self._places[address] = self.nt.describe_address(address)
+        return found

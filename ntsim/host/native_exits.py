@@ -1,0 +1,315 @@
+"""What stops the engine in a driver's compiled code: privileged instructions and faults.
+
+Each does on the processor what the instruction does, through the same paths as the intrinsics of
+Python drivers; a fault raises in the running code or ends in a bug check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ntsim.abi import ntstatus
+from ntsim.errors import UnmodelledRoutine
+from ntsim.host import stacks
+from ntsim.host.abi_x64 import MASK, RAX, RBX, RCX, RDX, RFLAGS, RIP, RSP, Activation
+from ntsim.hw.cpu import IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE
+from ntsim.hw.engine import Exit
+from ntsim.hw.engine import ExitKind as K
+from ntsim.hw.exceptions import MNEMONICS
+from ntsim.hw.vmx.exits import GuestExit
+from ntsim.hw.vmx.results import Entered, VmSucceed, flags_after
+from ntsim.nt.ki.fault import ki_raise
+
+if TYPE_CHECKING:
+    from ntsim.host.native import NativeCode
+
+UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT = 0x7F, 8
+_LOW = 0xFFFF_FFFF
+_OF_THE_WORLD = frozenset({IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE})
+_EVERYWHERE = MASK
+_STATUS_OF_VECTOR = {
+    0: ntstatus.STATUS_INTEGER_DIVIDE_BY_ZERO,
+    1: ntstatus.STATUS_SINGLE_STEP,
+    3: ntstatus.STATUS_BREAKPOINT,
+    4: ntstatus.STATUS_INTEGER_OVERFLOW,
+    6: ntstatus.STATUS_ILLEGAL_INSTRUCTION,
+}
+
+
+class Exits:
+    """Handlers by kind of exit; each leaves RIP where the code goes on."""
+
+    def __init__(self, code: NativeCode) -> None:
+        self.code, self.nt = code, code.nt
+        self.handlers: dict[K, Callable[[Activation, Exit], None]] = {
+            K.CPUID: self._cpuid,
+            K.RDMSR: self._rdmsr,
+            K.WRMSR: self._wrmsr,
+            K.CR_READ: self._cr_read,
+            K.CR_WRITE: self._cr_write,
+            K.DR_READ: self._dr_read,
+            K.DR_WRITE: self._dr_write,
+            K.RDTSC: self._rdtsc,
+            K.RDTSCP: self._rdtsc,
+            K.PAUSE: self._pause,
+            K.HLT: self._hlt,
+            K.IO: self._io,
+            K.INVLPG: self._invlpg,
+            K.INVD: self._skip,
+            K.WBINVD: self._skip,
+            K.DESCRIPTOR_TABLE: self._descriptor_table,
+            K.VMX_INSTRUCTION: self._vmx,
+            K.EXCEPTION: self._exception,
+            K.SOFTWARE_INTERRUPT: self._software_interrupt,
+            K.NO_MEMORY: self._no_memory,
+        }
+
+    def handle(self, activation: Activation, exit_: Exit) -> None:
+        """Do what the instruction does, or raise what it raises."""
+        handler = self.handlers.get(exit_.kind)
+        if handler is None:
+            self._undefined(exit_, f"{exit_.mnemonic.upper()} is not executed here")
+        else:
+            handler(activation, exit_)
+
+    # Small instructions
+
+    def _skip(self, activation: Activation, exit_: Exit) -> None:
+        activation.words[RIP] = exit_.rip + exit_.instruction_length
+
+    def _set_pair(self, words: Any, value: int) -> None:
+        words[RAX], words[RDX] = value & _LOW, value >> 32 & _LOW
+
+    def _cpuid(self, activation: Activation, exit_: Exit) -> None:
+        words = activation.words
+        leaves = self.nt.il.current.cpuid(words[RAX] & _LOW, words[RCX] & _LOW)
+        words[RAX], words[RBX], words[RCX], words[RDX] = leaves
+        self._skip(activation, exit_)
+
+    def _rdtsc(self, activation: Activation, exit_: Exit) -> None:
+        words, nt = activation.words, self.nt
+        self._set_pair(words, nt.il.now * nt.clock.tsc_per_100ns)
+        if exit_.kind is K.RDTSCP:
+            words[RCX] = nt.il.current.number
+        self._skip(activation, exit_)
+
+    def _pause(self, activation: Activation, exit_: Exit) -> None:
+        self._skip(activation, exit_)
+        self.nt.il.spin()
+
+    def _hlt(self, activation: Activation, exit_: Exit) -> None:
+        activation.words[RIP] = exit_.rip + 1
+        self.nt.il.halt()
+
+    def _invlpg(self, activation: Activation, exit_: Exit) -> None:
+        self.nt.mmu.invalidate(exit_.operand_address())
+        self._skip(activation, exit_)
+
+    # Registers
+
+    def _rdmsr(self, activation: Activation, exit_: Exit) -> None:
+        nt, words = self.nt, activation.words
+        processor = nt.il.current
+        if words[RCX] & _LOW in _OF_THE_WORLD:
+            self.code.store_world(processor)
+        value = nt.ki.processor_operation(processor.rdmsr, words[RCX] & _LOW)
+        self._set_pair(words, value)
+        self._skip(activation, exit_)
+
+    def _wrmsr(self, activation: Activation, exit_: Exit) -> None:
+        nt, words = self.nt, activation.words
+        processor, index = nt.il.current, words[RCX] & _LOW
+        value = words[RAX] & _LOW | (words[RDX] & _LOW) << 32
+        nt.ki.processor_operation(processor.wrmsr, index, value)
+        if index in _OF_THE_WORLD:
+            self.code.forget_world(processor)
+        self._skip(activation, exit_)
+
+    def _cr_read(self, activation: Activation, exit_: Exit) -> None:
+        processor = self.nt.il.current
+        if exit_.mnemonic == "smsw":
+            self._undefined(exit_, "SMSW is not executed here")
+        value = self.nt.ki.processor_operation(processor.mov_from_cr, exit_.number)
+        activation.words[exit_.gpr] = value
+        self._skip(activation, exit_)
+
+    def _cr_write(self, activation: Activation, exit_: Exit) -> None:
+        if exit_.mnemonic in ("clts", "lmsw"):
+            self._undefined(exit_, f"{exit_.mnemonic.upper()} is not executed here")
+        value = activation.words[exit_.gpr]
+        if exit_.number == 8:  # interrupts are taken behind the instruction
+            self._skip(activation, exit_)
+            self.nt.write_control_register(8, value)
+            return
+        self.nt.write_control_register(exit_.number, value)
+        if exit_.number == 3:
+            self.code.flush_translations()
+        else:
+            self.code.forget_world(self.nt.il.current)
+        self._skip(activation, exit_)
+
+    def _dr_read(self, activation: Activation, exit_: Exit) -> None:
+        activation.words[exit_.gpr] = self.nt.il.current.dr[exit_.number]
+        self._skip(activation, exit_)
+
+    def _dr_write(self, activation: Activation, exit_: Exit) -> None:
+        self.nt.il.current.dr[exit_.number] = activation.words[exit_.gpr]
+        self._skip(activation, exit_)
+
+    def _descriptor_table(self, activation: Activation, exit_: Exit) -> None:
+        """SGDT, SIDT, LGDT, LIDT, SLDT, STR; LLDT and LTR change what Windows never does."""
+        name, processor = exit_.mnemonic, self.nt.il.current
+        if name in ("sgdt", "sidt"):
+            table = processor.gdtr if name == "sgdt" else processor.idtr
+            data = (table.limit & 0xFFFF).to_bytes(2, "little") + table.base.to_bytes(8, "little")
+            self.nt.mmu.write(exit_.operand_address(), data)
+        elif name in ("lgdt", "lidt"):
+            data = self.nt.mmu.read(exit_.operand_address(), 10)
+            table = processor.gdtr if name == "lgdt" else processor.idtr
+            table.limit = int.from_bytes(data[:2], "little")
+            table.base = int.from_bytes(data[2:], "little")
+        elif name in ("str", "sldt"):
+            self._store_selector(activation, exit_)
+        else:
+            self._undefined(exit_, f"{name.upper()} is not executed here")
+        self._skip(activation, exit_)
+
+    def _store_selector(self, activation: Activation, exit_: Exit) -> None:
+        processor, instruction = self.nt.il.current, exit_.instruction
+        assert instruction is not None
+        segment = processor.tr if exit_.mnemonic == "str" else processor.ldtr
+        if instruction.memory is not None:
+            self.nt.mmu.write(exit_.operand_address(), segment.selector.to_bytes(2, "little"))
+            return
+        assert instruction.rm is not None
+        words, mask = activation.words, 0xFFFF
+        upper = words[instruction.rm] & ~mask if instruction.operand_size == 2 else 0
+        words[instruction.rm] = upper | segment.selector
+
+    # Ports
+
+    def _io(self, activation: Activation, exit_: Exit) -> None:
+        if exit_.mnemonic in ("ins", "outs"):
+            self._undefined(exit_, "string I/O is not executed here")
+        words, processor = activation.words, self.nt.il.current
+        mask = (1 << 8 * exit_.size) - 1
+        if exit_.is_write:
+            processor.port_out(exit_.port, exit_.size, words[RAX] & mask)
+        else:
+            value = processor.port_in(exit_.port, exit_.size)
+            kept = words[RAX] & ~mask if exit_.size < 4 else 0
+            words[RAX] = kept | value & mask
+        self._skip(activation, exit_)
+
+    # VT-x
+
+    def _vmx(self, activation: Activation, exit_: Exit) -> None:
+        name = exit_.mnemonic
+        if name in ("vmlaunch", "vmresume"):
+            self._enter_guest(activation, exit_, name)
+            return
+        processor = self.nt.il.current
+        method: Callable[..., Any] | None = getattr(processor.vmx, name, None)
+        if method is None:
+            self._undefined(exit_, f"{name.upper()} is not executed here")
+        processor.rflags = activation.words[RFLAGS]
+        result = self.nt.ki.processor_operation(method, *self._vmx_operands(activation, exit_))
+        if isinstance(result, VmSucceed) and name in ("vmread", "vmptrst"):
+            self._store_operand(activation, exit_, result.value)
+        words = activation.words
+        words[RFLAGS] = flags_after(words[RFLAGS], result)
+        self._skip(activation, exit_)
+
+    def _vmx_operands(self, activation: Activation, exit_: Exit) -> tuple[int, ...]:
+        """What the unit's method takes, read from memory and registers."""
+        name, instruction, words = exit_.mnemonic, exit_.instruction, activation.words
+        assert instruction is not None
+        if name in ("vmxoff", "vmcall", "vmptrst"):
+            return ()
+        if name == "vmread":
+            return (words[instruction.register],)
+        if name in ("invept", "invvpid"):
+            data = self.nt.mmu.read(exit_.operand_address(), 16)
+            low, high = (int.from_bytes(data[i : i + 8], "little") for i in (0, 8))
+            return words[instruction.register], low, high
+        if instruction.memory is None:
+            assert instruction.rm is not None
+            value = words[instruction.rm]
+        else:
+            value = self.nt.mmu.read_word(exit_.operand_address())
+        return (words[instruction.register], value) if name == "vmwrite" else (value,)
+
+    def _store_operand(self, activation: Activation, exit_: Exit, value: int) -> None:
+        instruction = exit_.instruction
+        assert instruction is not None
+        if instruction.memory is not None:
+            self.nt.mmu.write(exit_.operand_address(), value.to_bytes(8, "little"))
+            return
+        assert instruction.rm is not None
+        activation.words[instruction.rm] = value
+
+    def _enter_guest(self, activation: Activation, exit_: Exit, name: str) -> None:
+        """VMLAUNCH or VMRESUME. An exit handler's VMRESUME is done by the stub that called it."""
+        nt, words = self.nt, activation.words
+        if name == "vmresume" and activation.guest is not None:
+            activation.guest.gpr[:] = words[0:16]
+            self.code.leave_handler(activation)
+            return
+        processor = nt.il.current
+        processor.vmx.gpr[:] = words[0:16]
+        processor.rflags = words[RFLAGS]
+        method = processor.vmx.vmlaunch if name == "vmlaunch" else processor.vmx.vmresume
+        result = nt.ki.processor_operation(method)
+        if isinstance(result, Entered | GuestExit):
+            self.code.forget_world(processor)
+            nt.prepare_engine(processor)
+            stacks.enter_guest(nt, processor, result)
+        words[RFLAGS] = flags_after(words[RFLAGS], result)
+        self._skip(activation, exit_)
+
+    # Faults
+
+    def _exception(self, activation: Activation, exit_: Exit) -> None:
+        if exit_.vector == 14:
+            self._page_fault(activation, exit_)
+        elif exit_.vector in (12, 13):
+            what = f"{MNEMONICS[exit_.vector]}: an address that is not canonical, or a bad selector"
+            ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
+        elif exit_.vector == 6 and exit_.engine_limit:
+            limit = f"{self.nt.describe_address(exit_.rip)}: {exit_.engine_limit}"
+            self.nt.fail(UnmodelledRoutine(limit, "the engine cannot execute this instruction"))
+        else:
+            status = _STATUS_OF_VECTOR.get(exit_.vector, ntstatus.STATUS_ILLEGAL_INSTRUCTION)
+            ki_raise(self.nt, status, (), MNEMONICS.get(exit_.vector, f"vector {exit_.vector}"))
+
+    def _page_fault(self, activation: Activation, exit_: Exit) -> None:
+        """The kernel makes the page present, or ends in what Windows ends in."""
+        thread = activation.thread
+        guard = thread.stack_limit - 0x1000
+        if guard <= exit_.address < thread.stack_limit and guard <= activation.words[RSP] + 0x1000:
+            nt = self.nt
+            nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, exit_.address, 0, 0)
+        assert exit_.error_code is not None
+        self.nt.mmu.fault(exit_.address, exit_.error_code & 0x13)
+        self.code.flush_translations()
+
+    def _software_interrupt(self, activation: Activation, exit_: Exit) -> None:
+        """INT 29h is a fast fail, INT 2Ch an assertion, INT3 a breakpoint."""
+        if exit_.vector == 0x29:
+            self.nt.fast_fail(activation.words[RCX] & _LOW, "INT 29h")
+        if exit_.vector == 0x2C:
+            ki_raise(self.nt, ntstatus.STATUS_ASSERTION_FAILURE, (), "INT 2Ch: an assertion failed")
+        if exit_.vector == 3:
+            ki_raise(self.nt, ntstatus.STATUS_BREAKPOINT, (0,), "INT3 without a debugger")
+        what = f"INT {exit_.vector:#x}: no gate for it"
+        ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
+
+    def _undefined(self, exit_: Exit, why: str) -> NoReturn:
+        where = self.nt.describe_address(exit_.rip)
+        self.nt.fail(UnmodelledRoutine(f"{where}: {exit_.disassemble()}", why))
+
+    def _no_memory(self, activation: Activation, exit_: Exit) -> None:
+        where = self.nt.describe_address(exit_.rip)
+        why = f"physical address {exit_.address:#x} is beyond the machine's memory"
+        self.nt.fail(UnmodelledRoutine(where, why))
