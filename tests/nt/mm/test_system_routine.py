@@ -3,6 +3,7 @@
 import pytest
 
 import ntsim
+from ntsim.host.current import current_kernel
 from ntsim.wdm import *
 
 
@@ -28,30 +29,13 @@ def test_what_the_kernel_does_not_export_has_none(value_of, name: str) -> None:
 
 
 def test_the_address_can_be_called(run_driver) -> None:
-    """As a DPC's routine: KeSetEvent(Dpc as event?) is no good there, so the host calls it."""
-    found: list = []
-
     def body() -> list:
         event = KEVENT()
         KeInitializeEvent(event, NotificationEvent, FALSE)
-        found[:] = [address("KeSetEvent"), int(event)]
-        call = found_call[0]
-        return [call(found[0], int(event), 0, 0), call(found[0], int(event), 0, 0)]
+        call, routine = current_kernel("the test").call, address("KeSetEvent")
+        return [call(routine, int(event), 0, 0), call(routine, int(event), 0, 0)]
 
-    found_call: list = []
-
-    def entry(DriverObject, RegistryPath) -> int:
-        from ntsim.host.current import current_kernel
-
-        found_call.append(current_kernel("test").call)
-        found.append(body())
-        return 0
-
-    from ntsim.machine import Machine
-
-    with Machine() as machine:
-        machine.load_driver(entry, name="drv.sys")
-    assert found[-1] == [0, 1]
+    assert run_driver(body).value == [0, 1]
 
 
 def test_calling_one_that_is_not_modelled_stops_with_its_name(run_driver) -> None:
