@@ -196,7 +196,7 @@ def _plain_face(export: Export, name: str) -> Callable[..., Any]:
     arguments = ", ".join(["nt", *names])
     lines.append(f"    if nt.verifier is not None: nt.verifier.check(nt, export, ({arguments},))")
     lines.append(f"    return impl({arguments})")
-    exec("\n".join(lines), space)
+    exec(compile("\n".join(lines), __file__, "exec"), space)
     made: Callable[..., Any] = space[name]
     made.__doc__ = export.function.__doc__
     return made

@@ -274,3 +274,17 @@ def test_an_error_in_a_handler_at_the_machine_s_end_is_nobody_s() -> None:
         m.run_for(1000)
     assert process.exit_code is None
     assert process.stderr == ""
+
+
+def test_kernel_routines_are_not_for_apps(machine: Machine, write: Any) -> None:
+    path = write("from ntsim.wdm import *\nprint(KeGetCurrentIrql())\n")
+    process = machine.run(path)
+    assert process.exit_code == 1
+    assert "KeGetCurrentIrql is a routine of the kernel: an app cannot call it" in process.stderr
+    assert "faces" not in process.stderr
+
+
+def test_privileged_instructions_are_not_for_apps(machine: Machine, write: Any) -> None:
+    process = machine.run(write("from ntsim.intrin import *\n__readmsr(0x480)\n"))
+    assert process.exit_code == 0xC0000096
+    assert "#GP(0): __readmsr at CPL 3" in process.stderr
