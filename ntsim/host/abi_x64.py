@@ -13,6 +13,7 @@ from typing import Any
 
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
+from ntsim.host.own_exports import OwnExports
 from ntsim.hw.engine import RegisterFile
 from ntsim.nt.exports import Export
 from ntsim.nt.kernel import Kernel
@@ -65,6 +66,9 @@ class ExportCalls:
             (len(e.parameters), e.variadic) if e is not None else (0, False)
             for e in exports.exports
         ]
+        for name, (function, count) in OwnExports(nt, exports).routines.items():
+            number = exports.number(name)
+            self.faces[number], self.counts[number] = function, (count, False)
 
     def call(self, number: int, words: Any) -> Any:
         """Run the export with what the caller left in registers and on the stack."""

@@ -72,8 +72,11 @@ def standing(name: str) -> Standing:
     return Standing.MODELLED if name in EXPORTS or name in OWN else Standing.UNMODELLED
 
 
-OWN = frozenset({"__C_specific_handler", "__chkstk"})
-"""Routines that only compiled code calls; the host has them."""
+OWN = frozenset(
+    "ExRaiseAccessViolation ExRaiseDatatypeMisalignment ExRaiseStatus MmGetSystemRoutineAddress "
+    "RtlRaiseStatus __C_specific_handler".split()
+)
+"""Routines that mean something else to compiled code: `own_exports`."""
 
 
 def _object_type(name: str) -> Callable[[Kernel], int]:
@@ -143,9 +146,9 @@ class ExportTable:
             if not executable:
                 mm.mmu.map_raw(va + offset, mm.ram.address + pa, [pa])
 
-    def replace(self, name: str, function: Callable[..., Any]) -> None:
-        """Let `name`'s body run `function`."""
-        self.faces[self._numbers[name]] = function
+    def number(self, name: str) -> int:
+        """The number of a routine that exists."""
+        return self._numbers[name]
 
     def address(self, name: str) -> int | None:
         """Of a routine's body, None if Windows has no such routine."""

@@ -76,9 +76,9 @@ def test_a_bad_user_address_is_caught_by_the_drivers_handler(ntsim_machine, addr
 
     def app() -> None:
         handle = open_device("Echo")
-        for given in ((address, 16), TEXT), (TEXT, (address, 16)):
+        for given in ((address, 16), 16), (TEXT, (address, 16)):
             with pytest.raises(error) as caught:
-                DeviceIoControl(handle, ECHO_NEITHER, given[0], given[1] if given[1] != TEXT else 16)
+                DeviceIoControl(handle, ECHO_NEITHER, *given)
             assert caught.value.winerror == ERROR_NOACCESS
         assert DeviceIoControl(handle, ECHO_NEITHER, TEXT, 16) == TEXT
 

@@ -1,0 +1,27 @@
+"""Structured exception handling in compiled code: driver/c/seh.c, one block after another.
+
+What is expected is what the same C prints on Windows. Source: Microsoft C/C++, "Structured
+Exception Handling"; x64 exception handling.
+"""
+
+from pathlib import Path
+
+import pytest
+
+SEH = Path(__file__).parents[2] / "driver/c/seh.sys"
+
+BLOCKS = {
+    "simple": ["filter: c0000005 at RIP, 10", "simple: c0000005"],
+    "finally": ["in", "finally: abnormal 1", "after finally", "in", "finally: abnormal 0"],
+    "across frames": ["unwound 1", "unwound 2", "across frames: c00000a3"],
+    "nested": ["filter: c0000005 at RIP, 10", "outer", "from a handler: c0000001"],
+    "probes": ["probe: c0000005", "probe: 80000002"],
+    "locals": ["locals: 21 43"],
+}
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_handlers_filters_and_termination_handlers_run_in_order(ntsim_machine, seed) -> None:
+    machine = ntsim_machine(seed=seed)
+    machine.load_driver(SEH)
+    assert machine.debug_output == [line for block in BLOCKS.values() for line in block]
