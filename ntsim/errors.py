@@ -64,23 +64,29 @@ class DriverLoadError(Error):
 
 
 class UnmodelledRoutine(Error):
-    """The driver called a routine that Windows has and ntsim does not model (yet)."""
+    """The driver called a routine that Windows has and ntsim does not model (yet).
+
+    `file` and `line` are where it was called, if that is known.
+    """
 
     def __init__(self, routine: str, prototype: str = "") -> None:
         super().__init__(routine, prototype)
         self.routine = routine
         self.prototype = prototype
+        self.file, self.line = "", 0
 
     def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: " if self.file else ""
         prototype = f"\n  {self.prototype}" if self.prototype else ""
-        return f"{self.routine} is known to Windows but not modelled by ntsim{prototype}"
+        return f"{where}{self.routine} is known to Windows but not modelled by ntsim{prototype}"
 
 
 class UnmodelledCode(UnmodelledRoutine):
     """The driver called machine code: `routine` says where it is."""
 
     def __str__(self) -> str:
-        return f"{self.routine} is machine code: ntsim runs drivers written in Python only"
+        where = f"{self.file}:{self.line}: " if self.file else ""
+        return f"{where}{self.routine} is machine code: ntsim runs drivers written in Python only"
 
 
 class ScheduleError(Error):

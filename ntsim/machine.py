@@ -43,6 +43,13 @@ if TYPE_CHECKING:
 __all__ = ["CpuModel", "Machine"]
 
 
+class _Default(int):
+    """An argument that was not given: a schedule then brings its own."""
+
+
+_PROCESSORS, _SEED = _Default(4), _Default(0)
+
+
 class Machine:
     """A simulated multi-processor machine with an NT kernel on it; a context manager.
 
@@ -55,9 +62,9 @@ class Machine:
     def __init__(
         self,
         *,
-        processors: int = 4,
+        processors: int = _PROCESSORS,
         memory_mb: int = 64,
-        seed: int = 0,
+        seed: int = _SEED,
         strategy: str | None = None,
         schedule: str | None = None,
         verifier: Any = None,
@@ -71,7 +78,8 @@ class Machine:
         self.processors, self.seed = plan.processors, plan.seed
         self._plan = plan
         self._closed = False
-        model = lookup(cpu) if isinstance(cpu, str) else cpu
+        self._crash: BugCheck | None = None
+        model = _cpu_model(cpu)
         self.nt: Kernel = boot(
             BootOptions(
                 plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
@@ -137,15 +145,18 @@ class Machine:
     def unload_driver(self, driver: Driver) -> None:
         """Stop the driver's service: DriverUnload, then the image goes.
 
-        DriverLoadError if the driver has no DriverUnload.
+        DriverLoadError if the driver has no DriverUnload, ConfigurationError if it is not loaded.
         """
         self._check_usable()
+        loaded = isinstance(driver, Driver) and driver in self.nt.io.drivers.values()
+        if not loaded or driver.unloaded:
+            raise ConfigurationError(f"{driver!r} is no driver that is loaded on this machine")
         status = self._in_system_thread(lambda: iop_unload_driver(self.nt, driver))
         if not ntstatus.NT_SUCCESS(status):
             text = f"{driver.image.file_name} has no DriverUnload: it cannot be stopped"
             raise DriverLoadError(text, status)
 
-    def run(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
+    def run(self, target: Any, *, name: str | None = None, args: Sequence[str] = ()) -> Any:
         """Run an app (path or callable) to its end: its Process."""
         process = self.start(target, name=name, args=args)
         self.run_to_exit([process])
@@ -162,11 +173,13 @@ class Machine:
         self._drive(lambda: self.nt.stopped or self.nt.clock.now >= end)
         self._raise_outcome()
 
-    def start(self, target: Any, *, name: str | None = None, args: tuple[str, ...] = ()) -> Any:
+    def start(self, target: Any, *, name: str | None = None, args: Sequence[str] = ()) -> Any:
         """Start an app; it runs when the machine does."""
         from ntsim.um.process import start_app
 
         self._check_usable()
+        if isinstance(args, str):
+            raise ConfigurationError(f"args={args!r}: a tuple of arguments is needed")
         process = start_app(self.nt, _target(target), name, tuple(args))
         self._processes.append(process)
         return process
@@ -226,7 +239,7 @@ class Machine:
 
     def _raise_outcome(self) -> None:
         if (bugcheck := self.bugcheck) is not None:
-            raise bugcheck
+            raise bugcheck.with_traceback(None)
         if self.nt.failure is not None:
             raise self.nt.failure
 
@@ -257,11 +270,11 @@ class Machine:
 
     @property
     def bugcheck(self) -> BugCheck | None:
-        """The bug check that was raised, or None."""
+        """The bug check that was raised, or None; always the same object."""
         state = self.nt.bugcheck_state
-        if state is None:
-            return None
-        return BugCheck(state.code, state.parameters, state.processor, state.irql)
+        if self._crash is None and state is not None:
+            self._crash = BugCheck(state.code, state.parameters, state.processor, state.irql)
+        return self._crash
 
     @property
     def debug_output(self) -> list[str]:
@@ -363,18 +376,20 @@ def _plan(
     if name not in schedules.NAMES:
         names = " or ".join(repr(n) for n in schedules.NAMES)
         raise ConfigurationError(f"strategy={strategy!r}: use {names}")
-    return schedules.Schedule(name, seed, processors)
+    return schedules.Schedule(name, int(seed), int(processors))
 
 
 def _replayed(text: str, processors: int, seed: int, strategy: str | None) -> schedules.Schedule:
     """The schedule's own settings; arguments given beside it must agree."""
+    if not isinstance(text, str):
+        raise ScheduleError(f"schedule={text!r}: a string is needed, as Machine.schedule gives it")
     plan = schedules.parse(text)
-    if processors not in (4, plan.processors):
+    if processors is not _PROCESSORS and processors != plan.processors:
         raise ScheduleError(
             f"schedule {text!r} was recorded with {plan.processors} processors, this machine has "
             f"{processors}: use --processors {plan.processors}"
         )
-    if seed not in (0, plan.seed):
+    if seed is not _SEED and seed != plan.seed:
         raise ScheduleError(
             f"schedule {text!r} was recorded with seed {plan.seed}, not {seed}: leave the seed out"
         )
@@ -383,6 +398,15 @@ def _replayed(text: str, processors: int, seed: int, strategy: str | None) -> sc
             f"schedule {text!r} was recorded with strategy {plan.strategy!r}, not {strategy!r}"
         )
     return plan
+
+
+def _cpu_model(cpu: Any) -> CpuModel:
+    """The model that `cpu` names or is."""
+    if isinstance(cpu, CpuModel):
+        return cpu
+    if isinstance(cpu, str):
+        return lookup(cpu)
+    raise ConfigurationError(f"cpu={cpu!r}: a model's name or an ntsim.CpuModel is needed")
 
 
 def _check_memory(memory_mb: int, processors: int) -> None:

@@ -206,17 +206,15 @@ def _bugcheck(crash: BugCheck | None) -> BugCheckResult | None:
 
 def _error(machine: Machine | None, failure: BaseException | None) -> ErrorResult | None:
     """What the exception says, and the line of the driver or app that it comes from."""
-    if isinstance(failure, DriverLoadError):
+    if isinstance(failure, DriverLoadError | UnmodelledRoutine):
         return ErrorResult(
-            kind="load_failed",
+            kind="load_failed" if isinstance(failure, DriverLoadError) else "unmodelled",
             message=str(failure),
             file=failure.file or None,
             line=failure.line or None,
         )
     if isinstance(failure, Hang):
         return ErrorResult(kind="hang", message="\n".join([failure.reason, *failure.waits]))
-    if isinstance(failure, UnmodelledRoutine):
-        return _placed("unmodelled", str(failure), failure, machine)
     if isinstance(failure, KeyboardInterrupt):
         return None
     if failure is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from greenlet import greenlet
 
-from ntsim.errors import Error, Hang
+from ntsim.errors import Error, Hang, UnmodelledRoutine
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
@@ -207,6 +207,9 @@ class Kernel:
     def fail(self, error: BaseException) -> NoReturn:
         """End the run with an error for the caller of ntsim."""
         self.il.check_closed()
+        if isinstance(error, UnmodelledRoutine):
+            places = ((f.file, f.line) for f in frames.capture(self) if f.file)
+            error.file, error.line = next(places, ("", 0))
         self.failure = error
         self._leave()
 

@@ -137,6 +137,7 @@ def test_a_routine_that_is_not_modelled_is_named_where_it_is_called(
     status, result = run_json(capsys, path)
     assert (status, result["outcome"]) == (1, "unmodelled")
     assert "HalGetBusData" in result["error"]["message"]
+    assert (result["error"]["file"], result["error"]["line"]) == (path, 5)
 
 
 def test_a_python_error_in_a_driver_is_a_bug_check_with_its_line(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 IO_TYPE_DRIVER = 4
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Driver:
     """A loaded driver: its object, image and service name."""
 
@@ -42,6 +42,10 @@ class Driver:
     pool: list[int] = field(default_factory=list)
     unloaded: bool = False
     unload_pending: bool = False
+
+    def __repr__(self) -> str:
+        state = ", unloaded" if self.unloaded else ""
+        return f"<driver {self.name}, {self.image.file_name} at {self.image.base:#x}{state}>"
 
 
 def iop_invalid_device_request(nt: Kernel, DeviceObject: Any, Irp: Any) -> int:

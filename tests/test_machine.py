@@ -1,0 +1,83 @@
+"""The public Machine: its arguments, and what it is after a crash."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ntsim
+from ntsim.wdm import *
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HELLO = REPOSITORY / "driver" / "hello.py"
+
+
+def crash(DriverObject: Any, RegistryPath: Any) -> None:
+    KeBugCheckEx(0xE2, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"processors": 4},
+        {"processors": 3},
+        {"seed": 0},
+        {"seed": 6},
+        {"strategy": "rr"},
+    ],
+)
+def test_an_argument_that_contradicts_the_schedule_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ntsim.ScheduleError):
+        ntsim.Machine(schedule="1.random.5.2", **arguments)
+
+
+def test_arguments_that_agree_with_the_schedule_are_accepted() -> None:
+    with ntsim.Machine(schedule="1.random.5.2", processors=2, seed=5, strategy="random") as machine:
+        assert (machine.processors, machine.seed) == (2, 5)
+
+
+@pytest.mark.parametrize("arguments", [{"cpu": 3}, {"cpu": None}, {"memory_mb": 1}, {"seed": "1"}])
+def test_impossible_arguments_say_what_is_needed(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ntsim.ConfigurationError):
+        ntsim.Machine(**arguments)
+
+
+def test_a_schedule_is_a_string() -> None:
+    with pytest.raises(ntsim.ScheduleError):
+        ntsim.Machine(schedule=5)  # type: ignore[arg-type]
+
+
+def test_after_a_bug_check_everything_that_runs_code_raises_that_very_bug_check() -> None:
+    with ntsim.Machine() as machine:
+        driver = machine.load_driver(HELLO)
+        with pytest.raises(ntsim.BugCheck) as caught:
+            machine.load_driver(crash)
+        assert machine.bugcheck is caught.value
+        for again in (
+            lambda: machine.load_driver(HELLO),
+            lambda: machine.unload_driver(driver),
+            lambda: machine.start(print),
+            lambda: machine.run(print),
+            machine.run_until_idle,
+        ):
+            with pytest.raises(ntsim.BugCheck) as raised:
+                again()
+            assert raised.value is caught.value
+    assert machine.bugcheck is caught.value
+
+
+def test_only_a_loaded_driver_can_be_unloaded() -> None:
+    with ntsim.Machine() as machine, ntsim.Machine() as other:
+        driver = machine.load_driver(HELLO)
+        for stranger in ("hello", None, other.load_driver(HELLO)):
+            with pytest.raises(ntsim.ConfigurationError):
+                machine.unload_driver(stranger)  # type: ignore[arg-type]
+        machine.unload_driver(driver)
+        with pytest.raises(ntsim.ConfigurationError):
+            machine.unload_driver(driver)
+        assert machine.bugcheck is None
+
+
+def test_an_apps_arguments_are_a_tuple() -> None:
+    with ntsim.Machine() as machine, pytest.raises(ntsim.ConfigurationError):
+        machine.run(print, args="abc")
