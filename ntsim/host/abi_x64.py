@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from greenlet import getcurrent
+
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
 from ntsim.host.own_exports import OwnExports
@@ -27,18 +29,22 @@ VARIADIC_SLOTS = 24
 
 
 class Activation:
-    """One call of compiled code. `top` is where its return address lies; `guest` the VT-x unit
-    whose exit the code handles, None for an ordinary call. `in_export` is true while an export that
-    it called runs."""
+    """One call of compiled code.
 
-    __slots__ = ("guest", "in_export", "registers", "thread", "top", "words")
+    `top` is where its return address lies, `greenlet` the host stack it was called on; `guest` the
+    VT-x unit whose exit the code handles, None for an ordinary call. `in_export` is true while an
+    export that it called runs, `resumes` when an exit handler has executed VMRESUME.
+    """
+
+    __slots__ = ("greenlet", "guest", "in_export", "registers", "resumes", "thread", "top", "words")
 
     def __init__(self, registers: RegisterFile) -> None:
         self.registers, self.words = registers, registers.words
         self.thread: Any = None
         self.top = 0
         self.guest: Any = None
-        self.in_export = False
+        self.greenlet: Any = getcurrent()
+        self.in_export = self.resumes = False
 
 
 def enter(

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from ntsim.errors import UnmodelledRoutine
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation, ExportCalls, enter, store_result
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
@@ -33,6 +32,7 @@ from ntsim.nt.rtl.exception import StructuredException
 INSTRUCTIONS_PER_STEP = 4
 """A step is what a call of Python kernel code costs; instructions are shorter."""
 
+FAST_FAIL_INCORRECT_STACK = 4
 KERNEL_FRAMES, NESTED_FRAMES = 0x300, 0x180
 """Bytes of stack that the kernel's own frames take above the first and further compiled ones."""
 
@@ -59,6 +59,7 @@ class NativeCode:
         self._last = len(self.exports.names) - 1
         self._places: dict[int, str] = {}
         self._turn = 0
+        self._open: dict[int, Activation] = {}
 
     # Images
 
@@ -94,8 +95,10 @@ class NativeCode:
         activation.words[RFLAGS] = RFLAGS_FIXED
         try:
             enter(nt, activation, address, arguments, self.exports.return_address)
+            self._open[activation.top] = activation
             result = self.run_compiled(activation)
         finally:
+            self._open.pop(activation.top, None)
             thread.storage = storage
             thread.images.pop()
         self._idle.append(activation.registers)
@@ -125,6 +128,7 @@ class NativeCode:
 
     def leave_handler(self, activation: Activation) -> None:
         """The exit handler has executed VMRESUME: end its activation."""
+        activation.resumes = True
         activation.words[RIP] = self.exports.return_address
 
     @contextmanager
@@ -188,12 +192,32 @@ class NativeCode:
         return self._turn
 
     def _returned(self, activation: Activation) -> int:
-        """The code is back at its return address."""
+        """The code is back at its return address, which need not be that of its own call.
+
+        An exit handler that ended the guest goes on on the stack that entered it: what it returns
+        to is the kernel routine that called the driver there.
+        """
         words = activation.words
-        if activation.guest is None and words[RSP] != activation.top + 8:
-            reason = "it came back to the kernel on another stack than it was called on"
-            self.nt.fail(UnmodelledRoutine("a compiled routine", reason))
+        if activation.guest is not None and activation.resumes:
+            return 0
+        if words[RSP] != activation.top + 8:
+            self._return_elsewhere(activation)
         return int(words[RAX])
+
+    def _return_elsewhere(self, activation: Activation) -> NoReturn:
+        """Give what was returned to the call that the stack belongs to; this one is abandoned."""
+        nt, words = self.nt, activation.words
+        owner = self._open.get(words[RSP] - 8)
+        if owner is None or owner.greenlet.dead:
+            reason = "compiled code came back to the kernel on a stack that nobody called it on"
+            nt.fast_fail(FAST_FAIL_INCORRECT_STACK, reason)
+            raise AssertionError("the fast fail came back")
+        owner.words[RIP], owner.words[RAX] = words[RIP], words[RAX]
+        owner.words[RSP] = words[RSP]
+        nt.il.current.greenlet = owner.greenlet
+        owner.greenlet.switch()
+        nt.il.check_closed()
+        raise AssertionError("an abandoned stack was resumed")
 
     def _export(self, activation: Activation, number: int) -> None:
         """Run an export and go on behind the call, or at the handler of what it raised."""

@@ -264,7 +264,8 @@ class Exits:
         if isinstance(result, Entered | GuestExit):
             self.code.forget_world(processor)
             nt.prepare_engine(processor)
-            stacks.enter_guest(nt, processor, result)
+            stacks.begin_guest(nt, processor, result)
+            return  # an exit handler went back to this stack and returned to its caller
         words[RFLAGS] = flags_after(words[RFLAGS], result)
         self._skip(activation, exit_)
 

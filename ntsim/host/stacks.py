@@ -106,12 +106,18 @@ def _never_again(nt: Kernel) -> None:
 
 def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """VM entry succeeded: leave this stack for good and run on the VM-exit host stack."""
+    begin_guest(nt, processor, first)
+    _never_again(nt)
+
+
+def begin_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
+    """Run the guest on the VM-exit host stack; comes back if somebody switches to this one."""
     stack = _new_stack(
         nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
     )
     processor.greenlet = stack
     nt.il.enter(stack)
-    _never_again(nt)
+    nt.il.check_closed()
 
 
 def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
