@@ -251,9 +251,11 @@ def test_a_driver_objects_names_lie_where_windows_puts_them(run_driver) -> None:
             name.MaximumLength == name.Length,
             read_bytes(key.Buffer + key.Length, 2),
             read_bytes(key.Buffer, key.Length).decode("utf-16-le"),
+            MmIsNonPagedSystemAddressValid(name.Buffer),
+            MmIsNonPagedSystemAddressValid(key.Buffer),
         ]
 
-    assert run_driver(body).value == [True, b"\0\0", "drv"]
+    assert run_driver(body).value == [True, b"\0\0", "drv", False, True]
 
 
 # I/O control

@@ -80,7 +80,7 @@ def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     DRIVER_EXTENSION.at(nt.mmu, extension)._v.DriverObject = body
     for major in range(c.IRP_MJ_MAXIMUM_FUNCTION + 1):
         driver.MajorFunction[major] = nt.io.invalid_request
-    set_unicode(driver.DriverName, make_unicode(nt, name), len(name) * 2)
+    set_unicode(driver.DriverName, make_unicode(nt, name, paged=True), len(name) * 2)
     driver.DriverName.MaximumLength = len(name) * 2
     key = DRIVER_EXTENSION.at(nt.mmu, extension).ServiceKeyName
     set_unicode(key, make_unicode(nt, service), len(service) * 2)
