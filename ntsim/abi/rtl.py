@@ -93,6 +93,24 @@ class RTL_BITMAP(Structure, size=0x10):
     Buffer: PVOID = at(0x08)
 
 
+class RTL_SPLAY_LINKS(Structure, size=0x18):
+    Parent: PRTL_SPLAY_LINKS = at(0x00)
+    LeftChild: PRTL_SPLAY_LINKS = at(0x08)
+    RightChild: PRTL_SPLAY_LINKS = at(0x10)
+
+
+class RTL_GENERIC_TABLE(Structure, size=0x48):
+    TableRoot: PRTL_SPLAY_LINKS = at(0x00)
+    InsertOrderList: LIST_ENTRY = at(0x08)
+    OrderedPointer: PLIST_ENTRY = at(0x18)
+    WhichOrderedElement: ULONG = at(0x20)
+    NumberGenericTableElements: ULONG = at(0x24)
+    CompareRoutine: PVOID = at(0x28)
+    AllocateRoutine: PVOID = at(0x30)
+    FreeRoutine: PVOID = at(0x38)
+    TableContext: PVOID = at(0x40)
+
+
 class M128A(Structure, size=0x10):
     Low: ULONGLONG = at(0x00)
     High: LONGLONG = at(0x08)
@@ -249,3 +267,5 @@ if TYPE_CHECKING:
     PGROUP_AFFINITY = GROUP_AFFINITY
     PPROCESSOR_NUMBER = PROCESSOR_NUMBER
     PNT_TIB = NT_TIB
+    PRTL_SPLAY_LINKS = RTL_SPLAY_LINKS
+    PRTL_GENERIC_TABLE = RTL_GENERIC_TABLE

@@ -1224,3 +1224,12 @@ SE_DEBUG_PRIVILEGE = 20
 SE_AUDIT_PRIVILEGE = 21
 SE_CHANGE_NOTIFY_PRIVILEGE = 23
 SE_IMPERSONATE_PRIVILEGE = 29
+
+# RTL_GENERIC_COMPARE_RESULTS and TABLE_SEARCH_RESULT (ntddk.h)
+GenericLessThan = 0
+GenericGreaterThan = 1
+GenericEqual = 2
+TableEmptyTree = 0
+TableFoundNode = 1
+TableInsertAsLeft = 2
+TableInsertAsRight = 3
