@@ -9,7 +9,7 @@ from typing import cast as typing_cast
 
 from ntsim.abi.fields import GuardedView, make_attribute, make_view
 from ntsim.abi.memory import MASK64, Memory
-from ntsim.abi.types import REGISTRY, ArrayType, Pointer, allocate_variable, prepare, resolve
+from ntsim.abi.types import REGISTRY, ArrayType, Pointer, allocate_variable, check_type, prepare, resolve
 
 
 class at:
@@ -155,6 +155,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
         fields: dict[str, tuple[int, Any]] = {}
         for name, (annotation, offset) in cls._declared.items():
             kind = resolve(annotation, cls)
+            check_type(kind, f"{cls.__name__}.{name}")
             prepare(kind)
             if offset is None:
                 offset = 0 if cls._union else -(-end // kind.alignment) * kind.alignment

@@ -28,7 +28,14 @@ from importlib import import_module
 from typing import Any, ClassVar
 from typing import cast as typing_cast
 
-from ntsim.abi.memory import MASK64, Memory, current_memory
+from ntsim.abi.memory import (
+    MASK64,
+    Memory,
+    NoMachine,
+    Unplaced,
+    at_module_level,
+    current_memory,
+)
 
 REGISTRY: dict[str, Any] = {}
 
@@ -260,7 +267,13 @@ def resolve(annotation: Any, home: Any) -> Any:
     names: dict[str, Any] = {}
     for space in reversed(list(namespaces(home))):
         names.update(space)
-    return eval(text, names)
+    return resolve(eval(text, names), home)  # text once more if the annotation was quoted
+
+
+def check_type(kind: Any, where: str) -> None:
+    """TypeError if what a declaration names cannot be stored."""
+    if not isinstance(kind, Type | type):
+        raise TypeError(f"{where}: {kind!r} is no type that can be stored")
 
 
 def resolve_name(text: str, home: Any) -> Any:
@@ -318,9 +331,17 @@ def home_name(home: Any) -> str:
 
 
 def allocate_variable(kind: Any) -> Any:
-    """Zeroed storage for one `kind` in the running code's image or on its kernel stack."""
+    """Zeroed storage for one `kind` in the running code's image or on its kernel stack.
+
+    A driver file may also be imported as a module where no machine runs: Unplaced then.
+    """
     prepare(kind)
-    memory = current_memory()
+    try:
+        memory = current_memory()
+    except NoMachine:
+        if at_module_level():
+            return Unplaced(type_name(kind))
+        raise
     va = memory.allocate(max(kind.size, 1), max(kind.alignment, 8))
     memory.write(va, bytes(kind.size))
     return pointer_to(kind, memory, va)

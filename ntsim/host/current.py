@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def current_kernel(what: str = "this") -> Kernel:
-    """The kernel of the machine whose code is running; RuntimeError outside one."""
+    """The kernel of the machine whose code is running; NoMachine outside one."""
     machine = getattr(getcurrent(), "machine", None)
     if machine is None:
-        raise RuntimeError(
+        raise memory.NoMachine(
             f"{what} works only in a driver, an app or a callable that an ntsim.Machine runs"
         )
     return machine  # type: ignore[no-any-return]

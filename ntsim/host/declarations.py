@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ntsim.abi import cm, ex, io, ke, mm, ob, os_version, ps, rtl, scalars, time_fields
+from ntsim.abi.memory import Unplaced
 from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
 from ntsim.abi.operators import CONTAINING_RECORD, FIELD_OFFSET, cast, sizeof
 from ntsim.abi.structure import Structure
@@ -53,9 +54,10 @@ class _UnicodeStringMeta(type(rtl.UNICODE_STRING)):  # type: ignore[misc]
         (text,) = arguments
         if not isinstance(text, str):
             raise caller_error(f"UNICODE_STRING takes a str, not {text!r}")
-        nt = current_kernel("UNICODE_STRING")
         made = allocate_variable(rtl.UNICODE_STRING)
-        set_unicode(made, nt.host.text(text, True), len(text.encode("utf-16-le")))
+        if not isinstance(made, Unplaced):
+            buffer = current_kernel("UNICODE_STRING").host.text(text, True)
+            set_unicode(made, buffer, len(text.encode("utf-16-le")))
         return made
 
 

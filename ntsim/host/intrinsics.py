@@ -7,6 +7,7 @@ Privileged ones fault as the instruction does: #GP and #UD become exceptions of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 from ntsim.abi import memory, types
@@ -52,13 +53,13 @@ def _refuse(name: str) -> None:
 @intrinsic
 def __cpuid(leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
     """CPUID: (eax, ebx, ecx, edx)."""
-    return _kernel("__cpuid").il.current.cpuid(leaf, subleaf)
+    return _kernel("__cpuid").il.current.cpuid(index(leaf), index(subleaf))
 
 
 @intrinsic
 def __cpuidex(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     """CPUID with a subleaf."""
-    return _kernel("__cpuidex").il.current.cpuid(leaf, subleaf)
+    return _kernel("__cpuidex").il.current.cpuid(index(leaf), index(subleaf))
 
 
 @intrinsic
@@ -97,14 +98,15 @@ def __nop() -> None:
 def __readmsr(register: int) -> int:
     """RDMSR."""
     nt, processor = _privileged("__readmsr")
-    return int(nt.ki.processor_operation(processor.rdmsr, register))
+    return int(nt.ki.processor_operation(processor.rdmsr, index(register)))
 
 
 @intrinsic
 def __writemsr(register: int, value: int) -> None:
     """WRMSR."""
     nt, processor = _privileged("__writemsr")
-    nt.ki.processor_operation(processor.wrmsr, register, int(value) & memory.MASK64)
+    number, content = index(register), index(value) & memory.MASK64
+    nt.ki.processor_operation(processor.wrmsr, number, content)
 
 
 def _read_cr(number: int) -> Callable[[], int]:
@@ -254,7 +256,7 @@ def __segmentlimit(selector: int) -> int:
 def _port_in(name: str, size: int) -> Callable[[int], int]:
     def read(port: int) -> int:
         _, processor = _privileged(name)
-        return processor.port_in(port, size)
+        return processor.port_in(index(port), size)
 
     read.__name__ = read.__qualname__ = name
     read.__doc__ = f"IN of {size} byte(s)."
@@ -264,7 +266,7 @@ def _port_in(name: str, size: int) -> Callable[[int], int]:
 def _port_out(name: str, size: int) -> Callable[[int, int], None]:
     def write(port: int, value: int) -> None:
         _, processor = _privileged(name)
-        processor.port_out(port, size, value)
+        processor.port_out(index(port), size, index(value))
 
     write.__name__ = write.__qualname__ = name
     write.__doc__ = f"OUT of {size} byte(s)."

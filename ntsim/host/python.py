@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.errors import DriverLoadError, Error, UnmodelledCode
+from ntsim.host.blame import raised_in_ntsim
 from ntsim.host.modules import PrivateModules, SourceError, all_codes
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import ExceptionRaised
@@ -32,7 +33,6 @@ DEEPEST_FRAMES = 40
 UNEXPECTED_KERNEL_MODE_TRAP = 0x7F
 CALLABLE_TEXT = 0x2_0000
 IMAGE_MARK = "__ntsim_image__"
-NTSIM_FOLDER = str(Path(__file__).resolve().parents[1])
 
 
 class PythonHost:
@@ -308,7 +308,7 @@ class PythonHost:
 
     def python_error(self, error: Exception | SystemExit) -> StructuredException:
         """A Python error in driver code as exception 0xE0507945; ntsim's own errors pass."""
-        if _raised_in_ntsim(error):
+        if raised_in_ntsim(error, PythonHost.call.__code__):
             raise error
         made = StructuredException(PYTHON_ERROR, (), 0, f"{type(error).__name__}: {error}")
         made.error = error
@@ -396,23 +396,3 @@ def _last_line(error: BaseException, files: list[str], path: Path) -> tuple[str,
     """(file, line) of the innermost frame in one of the driver's files."""
     steps = [s for s in traceback.extract_tb(error.__traceback__) if s.filename in files]
     return (steps[-1].filename, steps[-1].lineno or 1) if steps else (str(path), 1)
-
-
-def _raised_in_ntsim(error: BaseException) -> bool:
-    """Whether the innermost frame is simulation code rather than the driver's or a library's.
-
-    Errors that a face raises about its caller's arguments carry `ntsim_caller_error`.
-    """
-    if getattr(error, "ntsim_caller_error", False):
-        return False
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    if step is None:
-        return False
-    if step.tb_frame.f_code is PythonHost.call.__code__:
-        return False  # the call itself: a routine with other parameters than the kernel passes
-    file = step.tb_frame.f_code.co_filename
-    if isinstance(error, (AttributeError, TypeError)) and file.startswith(NTSIM_FOLDER + "/abi/"):
-        return False
-    return file.startswith(NTSIM_FOLDER) and "/samples/" not in file
