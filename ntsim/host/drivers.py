@@ -41,7 +41,7 @@ class DriverHost(PythonHost):
         if self.native is None:
             from ntsim.host.native import NativeCode
 
-            self.native = NativeCode(self.nt, self.routines)
+            self.native = NativeCode(self.nt, self)
         return self.native
 
     def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:

@@ -21,6 +21,7 @@ from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation, ExportCalls, e
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_image import ImageLoader, NativeImage
+from ntsim.host.python import PythonHost
 from ntsim.host.seh import Dispatcher, Place
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
@@ -42,8 +43,8 @@ _FRAME_OF_LEAF = 8
 class NativeCode:
     """The compiled drivers of one machine; made when the first is loaded."""
 
-    def __init__(self, nt: Kernel, routines: dict[int, Any]) -> None:
-        self.nt, self.routines = nt, routines
+    def __init__(self, nt: Kernel, host: PythonHost) -> None:
+        self.nt, self.host, self.routines = nt, host, host.routines
         self.exports = ExportTable(nt)
         self.loader = ImageLoader(nt, self.exports)
         self.calls = ExportCalls(nt, self.exports)
@@ -97,6 +98,8 @@ class NativeCode:
             enter(nt, activation, address, arguments, self.exports.return_address)
             self._open[activation.top] = activation
             result = self.run_compiled(activation)
+        except RecursionError as error:
+            self.host.stack_overflow(error)
         finally:
             self._open.pop(activation.top, None)
             thread.storage = storage
@@ -325,7 +328,9 @@ class NativeCode:
         words = activation.words
         address = words[RIP]
         if activation.in_export:
-            address = self.nt.mmu.read_word(words[RSP])
+            below = words[RSP]
+            readable = self.nt.mmu.probe(below) is not None
+            address = self.nt.mmu.read_word(below) if readable else words[RIP]
         found = self._places.get(address)
         if found is None:
             found = self._places[address] = self.nt.describe_address(address)

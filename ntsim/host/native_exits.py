@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ntsim.abi import ntstatus
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host import stacks
-from ntsim.host.abi_x64 import MASK, RAX, RBX, RCX, RDX, RFLAGS, RIP, RSP, Activation
+from ntsim.host.abi_x64 import (
+    DOUBLE_FAULT,
+    MASK,
+    RAX,
+    RBX,
+    RCX,
+    RDX,
+    RFLAGS,
+    RIP,
+    RSP,
+    UNEXPECTED_KERNEL_MODE_TRAP,
+    Activation,
+)
 from ntsim.hw.cpu import IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE
 from ntsim.hw.engine import Exit
 from ntsim.hw.engine import ExitKind as K
@@ -24,7 +36,6 @@ from ntsim.nt.ki.fault import ki_raise
 if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
 
-UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT = 0x7F, 8
 _LOW = 0xFFFF_FFFF
 _OF_THE_WORLD = frozenset({IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE})
 _EVERYWHERE = MASK
