@@ -30,7 +30,7 @@ from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
 from ntsim.nt.rtl.exception import StructuredException
 
-INSTRUCTIONS_PER_STEP = 4
+INSTRUCTIONS_PER_STEP = 32
 """A step is what a call of Python kernel code costs; instructions are shorter."""
 
 FAST_FAIL_INCORRECT_STACK = 4
