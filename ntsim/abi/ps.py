@@ -245,6 +245,27 @@ class EPROCESS(Structure, size=0xA40):
     DynamicEHContinuationTargetsLock: EX_PUSH_LOCK = at(0xA08)
 
 
+class PS_CREATE_NOTIFY_INFO(Structure, size=0x48):
+    Size: ULONGLONG = at(0x00)
+    Flags: ULONG = at(0x08)
+    ParentProcessId: PVOID = at(0x10)
+    CreatingThreadId: CLIENT_ID = at(0x18)
+    FileObject: PVOID = at(0x28)
+    ImageFileName: PUNICODE_STRING = at(0x30)
+    CommandLine: PUNICODE_STRING = at(0x38)
+    CreationStatus: LONG = at(0x40)
+
+
+class IMAGE_INFO(Structure, size=0x28):
+    Properties: ULONG = at(0x00)
+    ImageBase: PVOID = at(0x08)
+    ImageSelector: ULONG = at(0x10)
+    ImageSize: ULONGLONG = at(0x18)
+    ImageSectionNumber: ULONG = at(0x20)
+
+
 if TYPE_CHECKING:
     PETHREAD = ETHREAD
     PEPROCESS = EPROCESS
+    PPS_CREATE_NOTIFY_INFO = PS_CREATE_NOTIFY_INFO
+    PIMAGE_INFO = IMAGE_INFO

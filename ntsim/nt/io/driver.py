@@ -20,6 +20,7 @@ from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import set_unicode
+from ntsim.nt.ps.notify import SYSTEM_MODE_IMAGE, psp_announce_image
 from ntsim.nt.ps.system_thread import psp_create_system_thread
 from ntsim.nt.rtl import lists
 
@@ -109,6 +110,9 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     registry_path = UNICODE_STRING.at(nt.mmu, nt.allocate_pool(UNICODE_STRING.size, "Io  "))
     text = make_unicode(nt, path)
     set_unicode(registry_path, text, len(path) * 2)
+    image = driver.image
+    full = f"\\SystemRoot\\system32\\drivers\\{image.file_name}"
+    psp_announce_image(nt, full, image.base, image.size, 0, SYSTEM_MODE_IMAGE)
     status = nt.call(driver.image.entry_point, driver.object, registry_path) & 0xFFFF_FFFF
     nt.free_pool(text)
     nt.free_pool(int(registry_path))

@@ -12,6 +12,7 @@ from ntsim.nt.ke.scheduler import ki_ready_thread
 from ntsim.nt.ke.thread import Thread, ki_initialize_thread
 from ntsim.nt.ke.wait import header_of, ki_signal
 from ntsim.nt.ob.objects import ObjectType
+from ntsim.nt.ps.notify import Notify, psp_announce_exit, psp_is_own, psp_notified_start
 from ntsim.nt.ps.process import ACTIVE_LINKS, KTHREAD_LIST, THREAD_LIST, Process
 from ntsim.nt.rtl import lists
 
@@ -43,6 +44,7 @@ class Ps:
             ObjectType("Thread", THREAD_GENERIC, delete=psp_delete_thread, waitable_offset=0)
         )
         self.system: Process
+        self.notify = Notify()
 
     def current_process(self) -> Process:
         """The process whose address space the running thread uses."""
@@ -98,6 +100,8 @@ class Ps:
 
     def start_thread(self, thread: Thread) -> None:
         """Make a new thread ready."""
+        if self.notify.wanted and thread.start is not None and not psp_is_own(thread):
+            thread.start = psp_notified_start(self.nt, thread, thread.start)
         if self.nt.ke.idle_threads:
             self.nt.emit(ThreadCreated, thread.process.name, thread.tid)
         ki_ready_thread(self.nt, thread)
@@ -105,6 +109,8 @@ class Ps:
     def exit_thread(self, status: int) -> None:
         """The current thread's last work in the kernel; the scheduler takes it from here."""
         nt, thread = self.nt, self.nt.thread
+        if self.notify.wanted and not psp_is_own(thread):
+            psp_announce_exit(nt, thread)
         thread.exit_status = status
         thread.ethread._v.ExitStatus = status
         nt.io.cancel_thread_io(thread)
