@@ -82,11 +82,11 @@ class UnmodelledRoutine(Error):
 
 
 class UnmodelledCode(UnmodelledRoutine):
-    """The driver called machine code: `routine` says where it is."""
+    """The driver called an address in a Python driver's image where no routine begins."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file else ""
-        return f"{where}{self.routine} is machine code: ntsim runs drivers written in Python only"
+        return f"{where}{self.routine} is no routine of the Python driver there"
 
 
 class ScheduleError(Error):

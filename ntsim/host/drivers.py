@@ -58,11 +58,15 @@ class DriverHost(PythonHost):
 
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run the routine at `address`, whatever it is written in."""
-        if address in self.routines or self.native is None:
+        if address in self.routines:
             return super().call(address, arguments)
+        if self.native is None or not self.native.owns(address):
+            self.nt.mmu.fetch(address)
+            if self.nt.images.at(address) is not None:  # the middle of a Python driver
+                return super().call(address, arguments)
         if arguments and isinstance(arguments[0], GuestRegisters):
-            return self.native.call_handler(address, self.nt.il.current.vmx)
-        return self.native.call(address, arguments)
+            return self.compiled().call_handler(address, self.nt.il.current.vmx)
+        return self.compiled().call(address, arguments)
 
     def discard(self, image: Image) -> None:
         native = None if self.native is None else self.native.loader.loaded.get(image.base)

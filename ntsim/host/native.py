@@ -82,6 +82,10 @@ class NativeCode:
                 return native
         return None
 
+    def owns(self, address: int) -> bool:
+        """Whether an address lies in a compiled driver or an export's body."""
+        return self.image_at(address) is not None or self.exports.number_at(address) >= 0
+
     # Calls
 
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:

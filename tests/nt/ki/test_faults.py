@@ -217,14 +217,26 @@ def test_executing_nonpaged_nx_pool_bugchecks_0xfc(crash) -> None:
     assert parameters[1] >> 63, "parameter 2 is the page-table entry, whose NX bit is set"
 
 
-def test_calling_executable_pool_is_machine_code_that_is_not_modelled(run_driver) -> None:
+def test_machine_code_in_executable_pool_runs(run_driver) -> None:
+    seen = []
+
     def body() -> None:
-        PsCreateSystemThread(
-            0, NULL, NULL, NULL, ExAllocatePoolWithTag(NonPagedPool, 64, 0x41414141), NULL
-        )
+        pool = ExAllocatePoolWithTag(NonPagedPool, 64, 0x41414141)
+        write_bytes(pool, bytes.fromhex("c7012a000000 c3"))  # mov dword [rcx], 42; ret
+        PsCreateSystemThread(0, NULL, NULL, NULL, pool, pool + 32)
+        wait_a_moment()
+        seen.append(read_bytes(pool + 32, 4))
+
+    run_driver(body)
+    assert seen == [b"\x2a\0\0\0"]
+
+
+def test_the_middle_of_a_python_drivers_code_is_no_routine(run_driver) -> None:
+    def body(DriverObject, RegistryPath) -> None:
+        PsCreateSystemThread(0, NULL, NULL, NULL, DriverObject.DriverInit + 4, NULL)
         wait_a_moment()
 
-    with pytest.raises(UnmodelledRoutine, match="machine code"):
+    with pytest.raises(UnmodelledRoutine, match="no routine"):
         run_driver(body)
 
 
