@@ -9,7 +9,15 @@ from typing import cast as typing_cast
 
 from ntsim.abi.fields import GuardedView, make_attribute, make_view
 from ntsim.abi.memory import MASK64, Memory
-from ntsim.abi.types import REGISTRY, ArrayType, Pointer, allocate_variable, check_type, prepare, resolve
+from ntsim.abi.types import (
+    REGISTRY,
+    ArrayType,
+    Pointer,
+    allocate_variable,
+    check_type,
+    prepare,
+    resolve,
+)
 
 
 class at:
