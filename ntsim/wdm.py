@@ -6,6 +6,8 @@ from ntsim.abi import vmx_constants as _vmx_constants
 from ntsim.abi import wdm_constants as _constants
 from ntsim.host import declarations as _declarations
 from ntsim.host.faces import faces as _faces
+from ntsim.host.kernel_variables import KERNEL_VARIABLES as _VARIABLES
+from ntsim.host.macros import MACROS as _MACROS
 
 
 def _names() -> dict[str, object]:
@@ -16,7 +18,7 @@ def _names() -> dict[str, object]:
             n: v for n, v in vars(module).items() if n[:1].isupper() and not n.startswith("_")
         }
     found |= _declarations.type_names()
-    found |= _declarations.helpers()
+    found |= _declarations.helpers() | _MACROS | _VARIABLES
     found |= {name: face for name, face in _faces().items() if name not in found}
     return found
 

@@ -114,8 +114,9 @@ def rules(routine: Routine) -> list[str]:
 
 
 def modelled(name: str) -> str:
+    from ntsim.host.macros import MACROS
     from ntsim.nt.exports import is_modelled
 
-    if is_modelled(name):
+    if name in MACROS or is_modelled(name):
         return "yes"
     return f"no: a driver that uses {name} loads, and the run stops where it calls it"

@@ -75,12 +75,8 @@ def helpers() -> dict[str, object]:
         "NT_INFORMATION": NT_INFORMATION, "Structure": Structure, "POINTER": POINTER,
         "cast": cast, "sizeof": sizeof, "FIELD_OFFSET": FIELD_OFFSET,
         "CONTAINING_RECORD": CONTAINING_RECORD, "StructuredException": StructuredException,
-        "read_bytes": read_bytes, "write_bytes": write_bytes, "ExRaiseStatus": ExRaiseStatus,
-        "PAGED_CODE": PAGED_CODE, "UNREFERENCED_PARAMETER": UNREFERENCED_PARAMETER,
+        "read_bytes": read_bytes, "write_bytes": write_bytes,
         "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None,
-        "ADDRESS_AND_SIZE_TO_SPAN_PAGES": span,
-        "BYTE_OFFSET": lambda va: int(va) & 0xFFF, "PAGE_ALIGN": lambda va: int(va) & ~0xFFF,
-        "ROUND_TO_PAGES": lambda size: (int(size) + 0xFFF) & ~0xFFF,
     }  # fmt: skip
 
 
@@ -93,23 +89,3 @@ def write_bytes(address: int, data: bytes) -> None:
     """A checked copy of `data` to `address`; faults as the access would."""
     if len(data):
         current_kernel("write_bytes").mmu.write(int(address), bytes(data))
-
-
-def ExRaiseStatus(Status: int) -> None:
-    """Raise a structured exception with Status as its code. Source: WDK ExRaiseStatus."""
-    nt = current_kernel("ExRaiseStatus")
-    nt.raise_status(int(Status) & 0xFFFF_FFFF)
-
-
-def PAGED_CODE() -> None:
-    """Asserts IRQL <= APC_LEVEL in checked builds; nothing in free ones. Source: WDK PAGED_CODE."""
-    current_kernel("PAGED_CODE").il.step()
-
-
-def UNREFERENCED_PARAMETER(parameter: object) -> None:
-    """Does nothing."""
-
-
-def span(va: int, size: int) -> int:
-    """Pages that [va, va+size) touches."""
-    return ((int(va) & 0xFFF) + int(size) + 0xFFF) >> 12

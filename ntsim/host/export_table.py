@@ -64,7 +64,7 @@ def exported_names() -> tuple[str, ...]:
 def standing(name: str) -> Standing:
     """What becomes of an import of `name` from the kernel."""
     if name in VARIABLES:
-        return Standing.VARIABLE if name in _VALUES else Standing.UNMODELLED_VARIABLE
+        return Standing.VARIABLE if name in VALUES else Standing.UNMODELLED_VARIABLE
     names = exported_names()
     at = bisect_left(names, name)
     if at == len(names) or names[at] != name:
@@ -83,7 +83,7 @@ def _object_type(name: str) -> Callable[[Kernel], int]:
     return lambda nt: nt.ob.types[name].va if name in nt.ob.types else 0
 
 
-_VALUES: dict[str, Callable[[Kernel], int]] = {
+VALUES: dict[str, Callable[[Kernel], int]] = {
     "PsThreadType": lambda nt: nt.ps.thread_type.va,
     "PsProcessType": lambda nt: nt.ps.process_type.va,
     "PsInitialSystemProcess": lambda nt: nt.ps.system.va,
@@ -134,7 +134,7 @@ class ExportTable:
         image.starts[:0] = starts
 
     def _variables(self) -> bytes:
-        values = (_VALUES[name](self.nt) if name in _VALUES else 0 for name in VARIABLES)
+        values = (VALUES[name](self.nt) if name in VALUES else 0 for name in VARIABLES)
         return b"".join(value.to_bytes(8, "little") for value in values)
 
     def _map(self, va: int, data: bytes, executable: bool) -> None:
@@ -157,7 +157,7 @@ class ExportTable:
 
     def variable(self, name: str) -> int | None:
         """Address of a variable that this machine has."""
-        if name not in _VALUES:
+        if name not in VALUES:
             return None
         address = DATA + 8 * VARIABLES.index(name)
         return address if self.nt.read_pointer(address) or name in _ZERO else None

@@ -118,7 +118,14 @@ def test_the_driver_unloads(ntsim_machine):
     assert not machine.findings
 '''
 
+PYTEST_INI = """# Only tests/: pytest would take driver/echo_test.py for a test, by its name.
+[pytest]
+testpaths = tests
+python_files = tests/test_*.py
+"""
+
 FILES = {
+    "pytest.ini": PYTEST_INI,
     "driver/{name}.py": DRIVER,
     "driver/{name}_ioctl.py": IOCTL,
     "userapp/{name}_app.py": APP,

@@ -95,3 +95,10 @@ def test_a_command_returns_its_own_status(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(ntsim.cli, "import_module", lambda _: SimpleNamespace(command=command))
     assert main(["ioctl"]) == 1
+
+
+def test_the_package_itself_is_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "ntsim", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout.split()[-1]) == (0, ntsim.__version__)

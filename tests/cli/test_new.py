@@ -23,9 +23,10 @@ def test_a_new_project_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
-def test_the_tests_of_a_new_project_pass(tmp_path: Path) -> None:
-    main(["new", str(tmp_path / "widget")])
-    tests = tmp_path / "widget"
+@pytest.mark.parametrize("name", ["widget", "echo-test", "test_1"])
+def test_the_tests_of_a_new_project_pass(tmp_path: Path, name: str) -> None:
+    main(["new", str(tmp_path / name)])
+    tests = tmp_path / name
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     if "ntsim" not in plugins():
         command += ["-p", "ntsim.pytest_plugin"]
