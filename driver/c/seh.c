@@ -110,6 +110,50 @@ static VOID Locals(ULONG Given)
     }
 }
 
+static LONG Repair(PEXCEPTION_POINTERS Pointers, ULONG *Good)
+{
+    Pointers->ContextRecord->Rcx = (ULONG64)Good;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
+static VOID Continue(VOID)
+{
+    ULONG Good = 0;
+
+    __try {
+        __asm__ volatile("movl $7, (%%rcx)" : : "c"(Nowhere) : "memory");
+        DbgPrint("went on: %u\n", *(volatile ULONG *)&Good);
+    } __except (Repair(GetExceptionInformation(), &Good)) {
+        DbgPrint("not reached\n");
+    }
+}
+
+static VOID Raising(PIO_CSQ Queue, PKIRQL Irql)
+{
+    volatile ULONG Kept = 5;
+
+    UNREFERENCED_PARAMETER(Queue);
+    UNREFERENCED_PARAMETER(Irql);
+    __try {
+        ExRaiseStatus(STATUS_DEVICE_BUSY);
+    } __finally {
+        DbgPrint("unwound in a callback: %u\n", Kept);
+    }
+}
+
+/* The exception passes through a routine of the kernel between two functions of ours. */
+static VOID ThroughTheKernel(VOID)
+{
+    static IO_CSQ Queue;
+
+    IoCsqInitialize(&Queue, NULL, NULL, NULL, Raising, NULL, NULL);
+    __try {
+        IoCsqRemoveNextIrp(&Queue, NULL);
+    } __except (Filter(GetExceptionInformation(), EXCEPTION_EXECUTE_HANDLER)) {
+        DbgPrint("through the kernel: %x\n", GetExceptionCode());
+    }
+}
+
 NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
 {
     UNREFERENCED_PARAMETER(DriverObject);
@@ -120,5 +164,7 @@ NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
     Nested();
     Probes();
     Locals(21);
+    ThroughTheKernel();
+    Continue();
     return STATUS_SUCCESS;
 }

@@ -139,11 +139,14 @@ class NativeCode:
         activation.words[RIP] = self.exports.return_address
 
     @contextmanager
-    def below(self, activation: Activation, size: int) -> Iterator[int]:
-        """Room on the stack below an activation, for a call on its behalf."""
+    def below(
+        self, activation: Activation, size: int, floor: int | None = None
+    ) -> Iterator[int]:
+        """Room on the stack below an activation (or lower still), for a call on its behalf."""
         thread = activation.thread
         storage = thread.storage
-        thread.storage = (activation.words[RSP] - size) & ~15
+        below = activation.words[RSP] if floor is None else min(floor, activation.words[RSP])
+        thread.storage = (below - size) & ~15
         try:
             yield thread.storage
         finally:

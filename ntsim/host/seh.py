@@ -6,8 +6,8 @@ takes it, and the code goes on at its handler. Frames whose handler is `__C_spec
 its scope table stands behind it in the unwind data. Source: x64 exception handling; winnt.h,
 SCOPE_TABLE_AMD64.
 
-When a frame further out than the innermost call of compiled code takes the exception, the
-termination handlers of that innermost call do not run.
+Between compiled code and compiled code there may be the kernel's Python: then the exception passes
+through the inner code first, whose termination handlers run when the outer code has taken it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class Place:
     frame: Frame
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Compiled code that an exception went through unhandled; its stack from `stack` upwards is
+    needed until its termination handlers have run."""
+
+    stack: int
+    places: list[Place]
+    caller: bool
+
+
 class Dispatcher:
     """Dispatches exceptions over one machine's compiled code."""
 
@@ -87,15 +97,28 @@ class Dispatcher:
             for number, scope in enumerate(scopes):
                 if not self._covers(scope, place, caller or depth > 0) or not scope.target:
                     continue
-                verdict = self._filter(activation, error, place, scope)
+                origin = next((p.places[0] for p in error.passed if p.places), places[0])
+                verdict = self._filter(activation, error, place, scope, origin)
                 if verdict == CONTINUE_SEARCH:
                     continue
                 if verdict < 0:
                     return not caller
+                self._unwind_passed(activation, error)
                 self._unwind(activation, places[: depth + 1], number, caller)
                 self._resume(activation, place, scope, error)
                 return True
+        error.passed = (*error.passed, Passed(activation.words[RSP], places, caller))
         return False
+
+    def _unwind_passed(self, activation: Activation, error: StructuredException) -> None:
+        """Every termination handler of the code further in."""
+        floor = _floor(error)
+        for passed in error.passed:
+            for depth, place in enumerate(passed.places):
+                for scope in self._scopes(place.frame):
+                    if not scope.target and self._covers(scope, place, passed.caller or depth > 0):
+                        self._terminate(activation, place, scope, floor)
+        error.passed = ()
 
     def _scopes(self, frame: Frame) -> list[Scope]:
         """The scope table of a frame, empty if it has no C handler."""
@@ -124,17 +147,34 @@ class Dispatcher:
         return scope.begin <= offset < scope.end
 
     def _filter(
-        self, activation: Activation, error: StructuredException, place: Place, scope: Scope
+        self,
+        activation: Activation,
+        error: StructuredException,
+        place: Place,
+        scope: Scope,
+        origin: Place,
     ) -> int:
-        """The filter's verdict: 1 handle, 0 go on searching, -1 continue execution."""
+        """The filter's verdict: 1 handle, 0 go on searching, -1 continue execution.
+
+        The context that it sees is that of `origin`, where the exception came from.
+        """
         if scope.handler == EXECUTE_HANDLER:
             return EXECUTE_HANDLER
         assert place.frame.native is not None
-        with self.code.below(activation, 0x800) as room:
-            pointers = self._write_record(room, error, place)
+        with self.code.below(activation, 0x800, _floor(error)) as room:
+            pointers = self._write_record(room, error, origin)
             address = place.frame.native.image.base + scope.handler
             verdict = self.code.call(address, (pointers, place.frame.establisher)) & 0xFFFF_FFFF
+            if verdict >> 31 and not activation.in_export and not error.passed:
+                self._load_context(activation, self.nt.mmu.read_word(pointers + 8))
         return verdict - (1 << 32) if verdict >> 31 else verdict
+
+    def _load_context(self, activation: Activation, address: int) -> None:
+        """The filter asks to go on where the fault was, with what it has changed."""
+        context, words = CONTEXT.at(self.nt.mmu, address)._v, activation.words
+        for number, name in enumerate(_NAMES):
+            words[number] = getattr(context, name)
+        words[RIP] = context.Rip
 
     def _write_record(self, room: int, error: StructuredException, place: Place) -> int:
         """EXCEPTION_POINTERS, record and context on the stack: their address."""
@@ -167,10 +207,12 @@ class Dispatcher:
                 if not scope.target and self._covers(scope, place, caller or depth > 0):
                     self._terminate(activation, place, scope)
 
-    def _terminate(self, activation: Activation, place: Place, scope: Scope) -> None:
+    def _terminate(
+        self, activation: Activation, place: Place, scope: Scope, floor: int | None = None
+    ) -> None:
         assert place.frame.native is not None
         address = place.frame.native.image.base + scope.handler
-        with self.code.below(activation, 0x80):
+        with self.code.below(activation, 0x80, floor):
             self.code.call(address, (1, place.frame.establisher))
 
     def _resume(
@@ -184,3 +226,8 @@ class Dispatcher:
         words[RAX] = error.ExceptionCode
         words[RIP] = place.frame.native.image.base + scope.target
 
+
+
+def _floor(error: StructuredException) -> int | None:
+    """Where the stack of code that the exception went through ends; None if there is none."""
+    return min((passed.stack for passed in error.passed), default=None)

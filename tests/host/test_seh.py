@@ -17,6 +17,12 @@ BLOCKS = {
     "nested": ["filter: c0000005 at RIP, 10", "outer", "from a handler: c0000001"],
     "probes": ["probe: c0000005", "probe: 80000002"],
     "locals": ["locals: 21 43"],
+    "through the kernel": [
+        "filter: 80000011 at RIP, 0",
+        "unwound in a callback: 5",
+        "through the kernel: 80000011",
+    ],
+    "continue": ["went on: 7"],
 }
 
 

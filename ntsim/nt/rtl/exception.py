@@ -13,7 +13,8 @@ class StructuredException(Exception):
 
     `ExceptionInformation` are the record's parameters (for an access violation: 0 read, 1 write or
     8 execute; then the address). `ExceptionAddress` is where it was raised. `stack` holds the
-    frames of that moment for the report, `error` the Python error behind code 0xE0507945.
+    frames of that moment for the report, `error` the Python error behind code 0xE0507945. `passed`
+    is what the host keeps of compiled code that the exception went through unhandled.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class StructuredException(Exception):
         self.reason = reason
         self.stack: Any = None
         self.error: BaseException | None = None
+        self.passed: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         text = f"exception {self.ExceptionCode:#010x}"
