@@ -101,6 +101,7 @@ class Mmu:
         self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
         self.corrupt_list: Callable[[int], None] = self._no_list_check
+        self.endless_list: Callable[[], None] = lambda: self._no_list_check(0)
         self.allocate: Callable[[int, int], int] = self._no_storage
         self.address_of: Callable[[Callable[..., Any]], int] = self._no_images
 

@@ -19,7 +19,7 @@ from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
 from ntsim.nt.events import Event, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
-from ntsim.nt.ke.irql import set_irql
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, set_irql
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_page_fault, ki_raise
 from ntsim.nt.ki.syscall import ki_unhandled
@@ -126,6 +126,7 @@ class Kernel:
         self.mmu.running = interleaver
         self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
         self.mmu.corrupt_list = lambda entry: rtl_fail_fast(self, entry)
+        self.mmu.endless_list = self.loop_for_ever
 
     @property
     def thread(self) -> Thread:
@@ -299,6 +300,13 @@ class Kernel:
 
     def fast_fail(self, code: int, reason: str) -> None:
         self.ki.fast_fail(code, reason)
+
+    def loop_for_ever(self) -> NoReturn:
+        """The kernel follows corrupt links round and round, holding a lock: a watchdog finds it."""
+        processor = self.il.current
+        processor.cr8 = max(processor.cr8, DISPATCH_LEVEL)
+        while True:
+            self.il.step()
 
     def shut_down(self, processor: Processor, reason: str) -> NoReturn:
         """The processor is in the shutdown state; a PC resets then, so the run ends."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi.ke import KEVENT, KMUTANT
 from ntsim.abi.scalars import BOOLEAN, EVENT_TYPE, KPRIORITY, LONG, ULONG
 from ntsim.nt.exports import export
-from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_signal
+from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_lock_object, ki_signal
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -40,6 +40,7 @@ def KeSetEvent(nt: Kernel, Event: PKEVENT, Increment: KPRIORITY, Wait: BOOLEAN) 
     With Wait TRUE the caller promises an immediate wait and the IRQL stays raised; here the
     dispatcher is never left half-way, so it is the same. Source: WDK KeSetEvent.
     """
+    ki_lock_object(nt, Event)
     v = Event._v
     old: int = v.Header_SignalState
     v.Header_SignalState = 1
@@ -61,6 +62,7 @@ def KePulseEvent(nt: Kernel, Event: PKEVENT, Increment: KPRIORITY, Wait: BOOLEAN
 @export(irql="<= DISPATCH")
 def KeResetEvent(nt: Kernel, Event: PKEVENT) -> LONG:
     """Not signalled; the old state. Source: WDK KeResetEvent."""
+    ki_lock_object(nt, Event)
     old: int = Event._v.Header_SignalState
     Event._v.Header_SignalState = 0
     return old
@@ -99,6 +101,7 @@ def KeReleaseSemaphore(
 
     Past the limit, or not upwards, STATUS_SEMAPHORE_LIMIT_EXCEEDED is raised. Source: WDK.
     """
+    ki_lock_object(nt, Semaphore)
     v = Semaphore._v
     old: int = v.Header_SignalState
     if not old < old + Adjustment <= v.Limit:
@@ -146,6 +149,7 @@ def KeReleaseMutex(nt: Kernel, Mutex: PKMUTANT, Wait: BOOLEAN) -> LONG:
     A thread that does not own it gets STATUS_MUTANT_NOT_OWNED (or STATUS_ABANDONED) raised.
     Source: WDK KeReleaseMutex.
     """
+    ki_lock_object(nt, Mutex)
     v = Mutex._v
     thread = nt.thread
     if v.OwnerThread != thread.va:

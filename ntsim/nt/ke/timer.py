@@ -19,7 +19,7 @@ from ntsim.nt.events import TimerExpired
 from ntsim.nt.exports import export
 from ntsim.nt.ke.dpc import ki_insert_dpc
 from ntsim.nt.ke.thread import WAITING
-from ntsim.nt.ke.wait import NOTIFICATION_TIMER, ki_signal, ki_unwait
+from ntsim.nt.ke.wait import NOTIFICATION_TIMER, ki_lock_object, ki_signal, ki_unwait
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class Timers:
 
 def ke_set_timer(nt: Kernel, timer: PKTIMER, due_time: int, period_ms: int, dpc: int) -> bool:
     """Arm a timer; `due_time` as in KeSetTimer. Whether it was armed already."""
+    ki_lock_object(nt, timer)
     was_set = nt.ke.timers.cancel(timer)
     v = timer._v
     v.Header_SignalState = 0
@@ -200,6 +201,7 @@ def KeSetCoalescableTimer(
 @export(irql="<= DISPATCH")
 def KeCancelTimer(nt: Kernel, Timer: PKTIMER) -> BOOLEAN:
     """Cancel; TRUE if it was set. A DPC already queued stays queued. Source: WDK KeCancelTimer."""
+    ki_lock_object(nt, Timer)
     return nt.ke.timers.cancel(Timer)
 
 

@@ -102,6 +102,30 @@ def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
     return 0
 
 
+def ki_lock_object(nt: Kernel, address: int) -> None:
+    """Look at an object as the dispatcher does, at DISPATCH_LEVEL: one that is not there is 0xA.
+
+    Dumps of KeWaitForSingleObject and KeSetEvent with a bad object show IRQL 2 at the instruction
+    that locks it.
+    """
+    if address >> 12 in nt.mmu.raw_pages:
+        return
+    processor = nt.il.current
+    old = processor.cr8
+    processor.cr8 = max(old, DISPATCH_LEVEL)
+    nt.mmu.read(address, 1)
+    processor.cr8 = old
+
+
+def ki_waiter(nt: Kernel, block: Any) -> Thread | None:
+    """The thread of a wait block; None if it names none, as a corrupt one may."""
+    address = block._v.Thread
+    thread = nt.ke.threads.get(address)
+    if thread is None:
+        ki_lock_object(nt, address)
+    return thread
+
+
 def ki_signal(nt: Kernel, header: Any, boost: int = 0) -> None:
     """The object's SignalState has risen: let waiters go, first come first served."""
     head = int(header.WaitListHead)
@@ -111,7 +135,9 @@ def ki_signal(nt: Kernel, header: Any, boost: int = 0) -> None:
         block = KWAIT_BLOCK.at(nt.mmu, entry)
         if lists.read_pointer(nt.mmu, entry) == 0:
             continue
-        thread = nt.ke.threads[block._v.Thread]
+        thread = ki_waiter(nt, block)
+        if thread is None:
+            continue
         if block._v.WaitType == WAIT_ANY:
             ki_unwait(nt, thread, block._v.WaitKey | ki_satisfy(nt, header, thread), boost)
         elif _all_signaled(nt, thread):
@@ -158,6 +184,8 @@ def ki_wait(
     """
     thread = nt.thread
     nt.ki.deliver_apcs(thread)
+    for address in objects:
+        ki_lock_object(nt, address)
     due = _due_time(nt, timeout)
     while True:
         status = _try_without_waiting(nt, objects, wait_type, thread)

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 TWO_GIB = 1 << 31
 PFNS = MDL.size
 TAG = "Mdl "
+MAPPED_UNLOCKED = 0x1233
+"""Parameter 1 of 0x1A: a driver maps a page that is not locked."""
+
+BUILT_OVER_NOTHING = 0x1240
+"""Parameter 1 of 0x1A: an MDL is built for addresses that are not resident."""
+
 UNLOCKED_TOO_OFTEN = 7
 """Parameter 1 of 0x4E: a driver unlocked a page more often than it locked it."""
 
@@ -156,12 +162,20 @@ def MmUnlockPages(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
 
 @export(irql="<= DISPATCH")
 def MmBuildMdlForNonPagedPool(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
-    """Fill the PFN array for nonpaged memory; its address is its mapping. Source: WDK."""
+    """Fill the PFN array for nonpaged memory; its address is its mapping.
+
+    Memory that is not resident stops with 0x1A, parameter 1 = 0x1240. Source: WDK; 0x1A reference.
+    """
     v = MemoryDescriptorList._v
     pfns = []
     for page in range(mdl_pages(v.ByteOffset, v.ByteCount)):
-        pa = nt.mmu.physical(v.StartVa + page * PAGE_SIZE)
-        assert pa is not None, "MmBuildMdlForNonPagedPool of memory that is not resident"
+        va = v.StartVa + page * PAGE_SIZE
+        pa = nt.mmu.physical(va)
+        if pa is None:
+            entry = layout.PTE_BASE + (va >> 9 & 0x7F_FFFF_FFF8)
+            nt.bugcheck(
+                bugcodes.MEMORY_MANAGEMENT, BUILT_OVER_NOTHING, int(MemoryDescriptorList), entry
+            )
         pfns.append((pa >> 12).to_bytes(8, "little"))
     nt.mmu.write(int(MemoryDescriptorList) + PFNS, b"".join(pfns))
     v.MdlFlags |= c.MDL_SOURCE_IS_NONPAGED_POOL
@@ -190,9 +204,17 @@ def MmMapLockedPagesSpecifyCache(
     BugCheckOnFailure: ULONG,
     Priority: ULONG,
 ) -> PVOID:
-    """Map locked pages into system space (KernelMode) or the current process. Source: WDK."""
+    """Map locked pages into system space (KernelMode) or the current process.
+
+    Pages that are not locked stop with 0x1A, parameter 1 = 0x1233. Source: WDK
+    MmMapLockedPagesSpecifyCache; bug check 0x1A reference.
+    """
     v = MemoryDescriptorList._v
     frames = mdl_frames(nt, MemoryDescriptorList)
+    known = v.MdlFlags & (c.MDL_PAGES_LOCKED | c.MDL_PARTIAL | c.MDL_SOURCE_IS_NONPAGED_POOL)
+    for pa in frames:
+        if not known or pa >= nt.mm.ram.size:
+            nt.bugcheck(bugcodes.MEMORY_MANAGEMENT, MAPPED_UNLOCKED, pa >> 12)
     if AccessMode:
         return _map_to_user(nt, v, frames, int(RequestedAddress))
     mm = nt.mm

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
+LONGEST = 100_000
+"""A list with more entries than this does not lead back to its head."""
+
+
 def read_pointer(memory: Mmu, va: int) -> int:
     """The 64-bit value at `va`."""
     return memory.read_word(va)
@@ -109,6 +113,8 @@ def entries(memory: Mmu, head: int) -> list[int]:
     at = memory.read_word(head)
     while at != head:
         found.append(at)
+        if len(found) > LONGEST:
+            memory.endless_list()
         at = memory.read_word(at)
     return found
 

@@ -131,6 +131,15 @@ def test_a_device_that_is_initializing_cannot_be_attached_to(run_driver) -> None
     assert run_driver(body).value == 0
 
 
+def test_devices_attached_in_a_circle_hold_the_processor_until_the_watchdog(bugcheck_of) -> None:
+    def body(DriverObject) -> None:
+        one, two = ready(DriverObject, 2)
+        one.AttachedDevice, two.AttachedDevice = two, one
+        IoGetAttachedDevice(one)
+
+    assert bugcheck_of(body).code == 0x133
+
+
 def test_the_top_can_be_had_with_a_reference(run_driver) -> None:
     def body(DriverObject) -> list:
         one, two = ready(DriverObject, 2)

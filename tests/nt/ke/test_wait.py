@@ -155,15 +155,35 @@ def test_waiting_at_dispatch_level_outside_a_dpc_blocks_and_comes_back_at_that_l
     assert value_of(body, processors=2) == [STATUS_SUCCESS, 2]
 
 
-def test_a_wait_on_null_is_an_access_violation(value_of) -> None:
-    def body() -> int:
-        try:
-            wait_one(NULL)
-        except StructuredException as e:
-            return e.ExceptionCode
-        return 0
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: wait_one(NULL),
+        lambda: wait_many([event(), NULL], WaitAny),
+        lambda: KeSetEvent(NULL, 0, FALSE),
+        lambda: KeReleaseSemaphore(NULL, 0, 1, FALSE),
+        lambda: KeReleaseMutex(NULL, FALSE),
+        lambda: KeCancelTimer(NULL),
+    ],
+    ids=["wait", "wait any", "event", "semaphore", "mutex", "timer"],
+)
+def test_a_null_object_bugchecks_0xa_because_the_dispatcher_locks_it_at_dispatch_level(
+    bugcheck_of, use
+) -> None:
+    stop = bugcheck_of(use)
+    assert (stop.code, stop.parameters[:2]) == (0xA, (0, 2))
 
-    assert value_of(body) == STATUS_ACCESS_VIOLATION
+
+def test_an_object_in_memory_that_is_paged_out_bugchecks_0xa(bugcheck_of) -> None:
+    """Dispatcher objects must be resident (WDK "Defining and Using an Event Object")."""
+    seen = []
+
+    def body() -> None:
+        seen.append(ExAllocatePoolWithTag(PagedPool, 8192, 1) + 4096)
+        wait_one(seen[0], large(0))
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters[:2]) == (0xA, (seen[0], 2))
 
 
 def test_a_delay_lasts_at_least_its_interval_and_returns_success(value_of) -> None:

@@ -170,3 +170,29 @@ def test_locked_pages_outlive_their_mapping_and_are_free_once_unlocked(ntsim_mac
 
     machine.load_driver(DriverEntry)
     assert seen == [0, b"held", 2]
+
+
+def test_mapping_pages_that_are_not_locked_bugchecks_0x1a(bugcheck_of) -> None:
+    """Bug check 0x1A reference: 0x1233, the page frame number."""
+
+    def body() -> None:
+        block = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 1)
+        mdl = IoAllocateMdl(block, 64, FALSE, FALSE, NULL)
+        MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority)
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters[0]) == (0x1A, 0x1233)
+
+
+def test_building_an_mdl_over_memory_that_is_not_resident_bugchecks_0x1a(bugcheck_of) -> None:
+    """Bug check 0x1A reference: 0x1240, the MDL, the page-table entry."""
+    seen = []
+
+    def body() -> None:
+        block = ExAllocatePoolWithTag(PagedPool, 8192, 1)
+        seen.append(IoAllocateMdl(block, 64, FALSE, FALSE, NULL))
+        MmBuildMdlForNonPagedPool(seen[0])
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters[:2]) == (0x1A, (0x1240, int(seen[0])))
+    assert stop.parameters[2] >> 39 == 0xFFFF_F680_0000_0000 >> 39
