@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.nt.exports import EXPORTS
-from ntsim.nt.mm.images import line_offset
+from ntsim.nt.mm.images import BYTES_PER_LINE, code_size, line_offset
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -31,6 +31,7 @@ _CAMEL = {
     "io": "Io", "ki": "Ki", "apc": "Apc", "dpc": "Dpc", "irp": "Irp", "ipi": "Ipi", "irql": "Irql",
 }  # fmt: skip
 HOME_SPACE = 0x28
+MOST_LOCALS = 24
 COMPILED = "run_compiled"
 """The host's function that runs compiled code: its frame stands for that code's frames."""
 
@@ -125,13 +126,18 @@ def _make(
     symbol = image.slot_of(code, name)
     fixed = image.addresses.get(code)
     offset = (fixed - symbol.address) if fixed is not None else line_offset(code, line)
-    size = HOME_SPACE + 8 * (code.co_nlocals + code.co_stacksize & ~1) + 8
-    size = -(-size // 16) * 16
+    size = frame_size(code)
     arguments = tuple(_arguments(frame))
     file = "" if image.module_name in ("nt", "hal") else code.co_filename
     return StackFrame(
         image, symbol.name, symbol.address + offset, offset, file, line, arguments, user, size
     )
+
+
+def frame_size(code: CodeType) -> int:
+    """Bytes of stack that a call takes: more for longer code, the same in every Python version."""
+    lines = code_size(code) // BYTES_PER_LINE
+    return -(-(HOME_SPACE + 8 * (code.co_argcount + min(lines, MOST_LOCALS))) // 16) * 16
 
 
 def _arguments(frame: FrameType) -> Iterator[int]:
