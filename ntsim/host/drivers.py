@@ -56,14 +56,12 @@ class DriverHost(PythonHost):
             return function.native.entry
         return super().register(image, function, name)
 
-    def call(self, address: int, arguments: tuple[Any, ...]) -> int:
-        """Run the routine at `address`, whatever it is written in."""
-        if address in self.routines:
-            return super().call(address, arguments)
+    def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Run machine code; a page fault if `address` cannot be executed."""
         if self.native is None or not self.native.owns(address):
             self.nt.mmu.fetch(address)
             if self.nt.images.at(address) is not None:  # the middle of a Python driver
-                return super().call(address, arguments)
+                return super().call_code(address, arguments)
         if arguments and isinstance(arguments[0], GuestRegisters):
             return self.compiled().call_handler(address, self.nt.il.current.vmx)
         return self.compiled().call(address, arguments)

@@ -274,8 +274,7 @@ class PythonHost:
         """Run the routine at `address` on the current kernel stack."""
         found = self.routines.get(address)
         if found is None:
-            self.nt.mmu.fetch(address)
-            self.nt.fail(UnmodelledCode(self.nt.describe_address(address)))
+            return self.call_code(address, arguments)
         function, image = found
         thread = self.nt.thread
         storage = thread.storage
@@ -298,6 +297,11 @@ class PythonHost:
         raise self.python_error(
             TypeError(f"{image.describe(address)} returned {result!r}: an integer is needed")
         )
+
+    def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """No routine of a Python driver begins at `address`."""
+        self.nt.mmu.fetch(address)
+        self.nt.fail(UnmodelledCode(self.nt.describe_address(address)))
 
     def stack_overflow(self, error: RecursionError) -> NoReturn:
         """Python's recursion limit stands for the guard page: a double fault, 0x7F."""
