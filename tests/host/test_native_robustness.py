@@ -9,6 +9,7 @@ import pytest
 import ntsim
 from ntsim.errors import BugCheck
 from ntsim.host.pe import PeFile
+from ntsim.wdm import *
 
 DRIVERS = Path(__file__).parents[2] / "driver/c"
 
@@ -47,3 +48,30 @@ def test_two_machines_run_compiled_drivers_side_by_side(ntsim_machine) -> None:
         machine.unload_driver(driver)
     assert first.debug_output == second.debug_output
     assert first.debug_output[-1] == "bye"
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        ("ebfe", ntsim.Hang),  # jmp $
+        ("faebfe", 0x101),  # cli; jmp $
+        ("cc", 0x7E),  # int3
+        ("0f0b", 0x7E),  # ud2
+    ],
+)
+def test_a_thread_that_is_machine_code_and_nothing_else(ntsim_machine, code, end) -> None:
+    def entry(DriverObject, RegistryPath) -> int:
+        pool = ExAllocatePoolWithTag(NonPagedPool, 64, 0x41414141)
+        write_bytes(pool, bytes.fromhex(code))
+        PsCreateSystemThread(0, NULL, NULL, NULL, pool, NULL)
+        return STATUS_SUCCESS
+
+    machine = ntsim_machine(processors=2)
+
+    def run() -> None:
+        machine.load_driver(entry, name="code.sys")
+        machine.run_until_idle()
+
+    with pytest.raises(ntsim.Error) as caught:
+        run()
+    assert getattr(caught.value, "code", type(caught.value)) == end
