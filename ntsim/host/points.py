@@ -1,8 +1,8 @@
 """Scheduling points inserted into a driver's or an app's source.
 
-At function entry, at the start of every loop iteration, and between load and store of `x.f op= v`,
-so that a Python driver can be interrupted where a compiled one could. Line numbers stay as they
-are.
+At function entry, at the start of every loop iteration (of a comprehension too), and between load
+and store of `x.f op= v`, so that a Python driver can be interrupted where a compiled one could.
+Line numbers stay as they are.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class _Inserter(ast.NodeTransformer):
 
     visit_For = _loop
     visit_While = _loop
+
+    def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
+        """`for x in y` becomes `for x in y if not point()`: a point has no result."""
+        self.generic_visit(node)
+        call = ast.Call(ast.Name(POINT, ast.Load()), [], [])
+        test = ast.copy_location(ast.UnaryOp(ast.Not(), call), node.target)
+        node.ifs.insert(0, ast.fix_missing_locations(test))
+        return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt] | ast.AugAssign:
         """`x.f op= v` becomes `held = x; held.f = split(held.f) op v`."""
