@@ -30,7 +30,7 @@ from ntsim.nt.ke.scheduler import ki_idle_loop, ki_start_greenlet
 from ntsim.nt.ke.state import Ke
 from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.ki.interrupt import CLOCK_VECTOR, ki_clock_watchdog, ki_interrupt
+from ntsim.nt.ki.interrupt import CLOCK_VECTOR, DISPATCH_VECTOR, ki_clock_watchdog, ki_interrupt
 from ntsim.nt.ki.processor import ki_initialize_processor, ki_set_syscall_entry
 from ntsim.nt.ki.state import Ki
 from ntsim.nt.mm import layout
@@ -101,7 +101,7 @@ def start_processors(nt: Kernel) -> None:
         processor.vmx = VmxUnit(processor, directory, lambda event: record_vmx(nt, event))
         processor.vmx.new_frame = nt.mm.frames.take
     ki_set_syscall_entry(nt)
-    nt.il.clock_vector = CLOCK_VECTOR
+    nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)
 

@@ -60,8 +60,9 @@ class Interleaver:
 
     `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer` finds the earliest
     timer, `timers_due(now)` the processors with expired ones, `clock_vector` is what a tick
-    requests. `begin` is a host stack that the hub shall begin before anything else. `progress`
-    counts what happened; the kernel increments it.
+    requests, `timer_vector` the interrupt at whose level timers expire. `begin` is a host stack
+    that the hub shall begin before anything else. `progress` counts what happened; the kernel
+    increments it.
     """
 
     def __init__(self, processors: list[Processor], clock: Clock, strategy: Strategy) -> None:
@@ -73,7 +74,7 @@ class Interleaver:
         self.timers_due: Callable[[int], Iterable[int]] = lambda now: ()
         self.watch: Callable[[], None] = lambda: None
         self.poll: Callable[[], None] = lambda: None
-        self.clock_vector = 0xD1
+        self.clock_vector, self.timer_vector = 0xD1, 0x2F
         self.progress = 0
         self.closed = False
         self.begin: greenlet | None = None
@@ -237,9 +238,9 @@ class Interleaver:
         ]
 
     def _takes_ticks(self, number: int) -> bool:
-        """Whether a halted processor would take a clock interrupt."""
+        """Whether a halted processor would take the interrupts by which its timers expire."""
         processor = self.processors[number]
-        return bool(processor.rflags & 0x200) and self.clock_vector >> 4 > processor.cr8
+        return bool(processor.rflags & 0x200) and self.timer_vector >> 4 > processor.cr8
 
     def _account(self, processor: Processor, steps: int) -> None:
         """Advance time by `steps` and see whether anything happened in them."""

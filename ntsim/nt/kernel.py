@@ -280,6 +280,10 @@ class Kernel:
         vf_report(self, "interrupts-off-at-system-call-exit", cause, text)
         self.interrupts_back_on(processor, "SYSRET, which loads the caller's RFLAGS")
 
+    def unhandled(self, thread: Thread, error: StructuredException) -> NoReturn:
+        """A fault of the kernel itself at the bottom of a thread's stack."""
+        ki_unhandled(self, error, interrupt=thread in self.ke.idle_threads)
+
     def guard_system_thread(self, work: Callable[[], Any]) -> None:
         """Run a system thread's work; an exception nobody catches stops the system."""
         try:

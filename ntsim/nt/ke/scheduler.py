@@ -19,6 +19,7 @@ from ntsim.nt.events import ThreadSwitched
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ke.thread import QUANTUM_TICKS, READY, RUNNING, STANDBY, TERMINATED, WAITING, Thread
 from ntsim.nt.rtl import lists
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -168,7 +169,10 @@ def ki_thread_startup(nt: Kernel, thread: Thread) -> None:
     nt.il.current.cr8 = 0
     nt.il.take_interrupts()
     assert thread.start is not None
-    thread.start()
+    try:
+        thread.start()
+    except StructuredException as error:
+        nt.unhandled(thread, error)
     ki_terminate_current(nt)
 
 

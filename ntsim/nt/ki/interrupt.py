@@ -11,6 +11,8 @@ from ntsim.nt.ke.dpc import ki_retire_dpc_list
 from ntsim.nt.ke.ipi import IPI_VECTOR, ki_ipi_interrupt
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_dispatch
+from ntsim.nt.ki.syscall import ki_unhandled
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -30,43 +32,56 @@ def ki_interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     The gate clears RFLAGS.IF and the trap handler sets it again once CR8 holds everything of the
     same class and below off.
     """
+    nt.prcb[processor.number]._v.InterruptCount += 1
+    if vector == APC_VECTOR:
+        processor.apic.end_of_interrupt()
+        nt.ki.deliver_apcs(nt.thread)
+        return
     old = processor.cr8
     processor.cr8 = vector >> 4
-    prcb = nt.prcb[processor.number]._v
-    prcb.InterruptCount += 1
+    try:
+        ki_service_interrupt(nt, processor, vector, old)
+    except StructuredException as error:
+        ki_unhandled(nt, error, interrupt=True)
+    nt.il.current.cr8 = old
+
+
+def ki_service_interrupt(nt: Kernel, processor: Processor, vector: int, interrupted: int) -> None:
+    """What a vector stands for; `interrupted` is the IRQL before it."""
     if vector == DISPATCH_VECTOR:
         processor.apic.end_of_interrupt()
         ki_dispatch_interrupt(nt, processor)
     elif vector == CLOCK_VECTOR:
-        ki_clock_interrupt(nt, processor, old)
+        ki_clock_interrupt(nt, processor, interrupted)
         processor.apic.end_of_interrupt()
     elif vector == IPI_VECTOR:
         ki_ipi_interrupt(nt, processor.number)
         processor.apic.end_of_interrupt()
-    elif vector == APC_VECTOR:
-        processor.apic.end_of_interrupt()
-        processor.cr8 = old
-        nt.ki.deliver_apcs(nt.thread)
-        return
     else:
         nt.device_interrupt(processor, vector)
         processor.apic.end_of_interrupt()
-    nt.il.current.cr8 = old
 
 
 def ki_dispatch_interrupt(nt: Kernel, processor: Processor) -> None:
-    """DISPATCH_LEVEL: retire DPCs, then let the dispatcher choose."""
+    """DISPATCH_LEVEL: expire timers and retire DPCs, then let the dispatcher choose.
+
+    What they do is no progress by itself: it does not show that anybody who spins gets on.
+    """
+    progress = nt.il.progress
+    nt.ke.timers.expire(processor.number, nt.il.now)
     ki_retire_dpc_list(nt, processor)
+    nt.il.progress = progress
     ki_dispatch(nt, processor)
 
 
 def ki_clock_interrupt(nt: Kernel, processor: Processor, interrupted: int) -> None:
-    """One tick of a processor: time, timers, quantum, the DPC watchdog."""
+    """One tick of a processor: time, quantum, the DPC watchdog; timers expire at DISPATCH_LEVEL."""
     nt.ke.update_time()
     elapsed = nt.ke.count_ticks(processor)
     if nt.ke.pending_watchdog is not None and nt.ke.pending_watchdog[0] == processor.number:
         ki_clock_watchdog_timeout(nt, nt.ke.pending_watchdog[1])
-    nt.ke.timers.expire(processor.number, nt.il.now)
+    if processor.number in nt.ke.timers.processors_due(nt.il.now):
+        processor.apic.request(DISPATCH_VECTOR)
     if interrupted >= DISPATCH_LEVEL:
         ki_dpc_watchdog(nt, processor, elapsed)
         return

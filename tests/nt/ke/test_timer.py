@@ -136,6 +136,22 @@ def test_a_timer_set_on_one_processor_expires_there(value_of) -> None:
     assert value_of(body, processors=4) == [3]
 
 
+def test_a_timer_does_not_expire_while_its_processor_is_at_dispatch_level(value_of) -> None:
+    """Timers expire in the dispatch interrupt, which DISPATCH_LEVEL holds off."""
+
+    def body() -> list[bool]:
+        timer = KTIMER()
+        KeInitializeTimer(timer)
+        KeSetTimer(timer, large(-20 * MILLISECOND), NULL)
+        old = KeRaiseIrqlToDpcLevel()
+        KeStallExecutionProcessor(50_000)
+        held_off = KeReadStateTimer(timer)
+        KeLowerIrql(old)
+        return [held_off, KeReadStateTimer(timer)]
+
+    assert value_of(body, processors=2) == [False, True]
+
+
 def test_a_thousand_timers_all_expire(value_of) -> None:
     def body() -> int:
         seen = []

@@ -35,6 +35,23 @@ def test_a_dpc_that_does_not_end_bugchecks_0x133_with_the_single_limit(bugcheck_
     assert stop.parameters[1] > 0x500
 
 
+def test_timers_of_other_processors_do_not_put_the_watchdog_off(bugcheck_of) -> None:
+    """Their work shows that time passes, not that the spinning processor gets on."""
+
+    def body() -> None:
+        timer, dpc, due = KTIMER(), KDPC(), LARGE_INTEGER()
+        due.QuadPart = -10_000
+        KeInitializeTimer(timer)
+        KeInitializeDpc(dpc, lambda *_: None, NULL)
+        KeSetSystemAffinityThread(1 << 1)
+        KeSetTimerEx(timer, due, 50, dpc)
+        KeSetSystemAffinityThread(1 << 0)
+        KfRaiseIrql(DISPATCH_LEVEL)
+        spin_for_ever()
+
+    assert bugcheck_of(body, processors=2).code == 0x133
+
+
 def test_many_short_dpcs_are_not_a_long_one(run_driver) -> None:
     def body() -> None:
         dpc = KDPC()
