@@ -26,11 +26,11 @@ from ntsim.nt.ex.state import Ex
 from ntsim.nt.io.driver import mi_link_image
 from ntsim.nt.io.state import Io
 from ntsim.nt.kd.print import Kd
-from ntsim.nt.ke.scheduler import ki_idle_loop, ki_start_greenlet
+from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_idle_loop, ki_start_greenlet
 from ntsim.nt.ke.state import Ke
 from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.ki.interrupt import CLOCK_VECTOR, DISPATCH_VECTOR, ki_clock_watchdog, ki_interrupt
+from ntsim.nt.ki.interrupt import CLOCK_VECTOR, ki_clock_watchdog, ki_interrupt
 from ntsim.nt.ki.processor import ki_initialize_processor, ki_set_syscall_entry
 from ntsim.nt.ki.state import Ki
 from ntsim.nt.mm import layout
