@@ -19,6 +19,7 @@ from ntsim.errors import (
     MachineClosed,
     ScheduleError,
 )
+from ntsim.host.outside import refused_to_simulated_code
 from ntsim.hw.cpu_model import CpuModel, lookup
 from ntsim.hw.strategy import schedule as schedules
 from ntsim.nt.events import DriverLoaded
@@ -219,7 +220,7 @@ class Machine:
 
     def _drive(self, finished: Any) -> bool:
         try:
-            with self._streams():
+            with self._streams(), refused_to_simulated_code():
                 return self.nt.il.run(finished)
         except Hang as hang:
             hang.waits = hang.waits or tuple(self.waits())

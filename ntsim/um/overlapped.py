@@ -74,6 +74,7 @@ def start_request(
     """After an overlapped system call: whether it is pending. Errors raise."""
     if status == STATUS_PENDING:
         overlapped.request = buffers
+        user.last_error = winerror.ERROR_IO_PENDING
         return True
     if status >> 30 >= 2:
         buffers.fail(user)

@@ -19,6 +19,7 @@ def test_a_pending_request_completes_later(run: Run, parrot: Any, codes: SimpleN
         request.hEvent = CreateEvent(None, 1, 0, None)
         buffer = DeviceIoControl(device, codes.PEND, b"", 8, request)
         assert len(buffer) == 8
+        assert GetLastError() == ERROR_IO_PENDING
         pending = request.Internal, HasOverlappedIoCompleted(request)
         with pytest.raises(error) as caught:
             GetOverlappedResult(device, request, False)
