@@ -84,6 +84,8 @@ class Frames:
 
         `boundary` in bytes, if not 0, is a multiple that the run must not cross.
         """
+        if boundary and pages * PAGE_SIZE > boundary:
+            return None
         for index, (start, length) in enumerate(self.runs):
             first = max(start, -(-lowest // PAGE_SIZE) * PAGE_SIZE)
             size = pages * PAGE_SIZE
