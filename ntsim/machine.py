@@ -105,11 +105,12 @@ class Machine:
     def load_driver(self, target: Any, *, name: str | None = None) -> Driver:
         """Load a driver (.py path, module or DriverEntry callable) and run its DriverEntry.
 
-        DriverLoadError with the status if the file is unusable or DriverEntry fails.
+        `name` is the image's, with or without .sys. DriverLoadError with the status if the file is
+        unusable or DriverEntry fails.
         """
         self._check_usable()
-        found = _target(target)
-        driver: Driver = self._in_system_thread(lambda: self._load(found, name))
+        found, image_name = _target(target), _image_name(name)
+        driver: Driver = self._in_system_thread(lambda: self._load(found, image_name))
         if not ntstatus.NT_SUCCESS(driver.status):
             where = driver.image.path or driver.image.file_name
             text = f"{where}: DriverEntry returned {ntstatus.status_name(driver.status)}"
@@ -359,6 +360,15 @@ def _target(target: Any) -> Any:
     if callable(target):
         return target
     raise ConfigurationError(f"{target!r} is neither a path nor callable")
+
+
+def _image_name(name: str | None) -> str | None:
+    """A driver's file name: `hello` is hello.sys. ConfigurationError if it cannot be one."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.split(".")[0] or set(name) & set('\\/:*?"<>|'):
+        raise ConfigurationError(f"name={name!r}: a driver is named like a file, as in hello.sys")
+    return name if "." in name else f"{name}.sys"
 
 
 def _plan(

@@ -81,3 +81,26 @@ def test_only_a_loaded_driver_can_be_unloaded() -> None:
 def test_an_apps_arguments_are_a_tuple() -> None:
     with ntsim.Machine() as machine, pytest.raises(ntsim.ConfigurationError):
         machine.run(print, args="abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "driver_object"),
+    [
+        (None, "hello.sys", "\\Driver\\hello"),
+        ("other", "other.sys", "\\Driver\\other"),
+        ("other.sys", "other.sys", "\\Driver\\other"),
+        ("my.filter.sys", "my.filter.sys", "\\Driver\\my.filter"),
+    ],
+)
+def test_a_driver_has_the_image_name_it_is_given(
+    name: str | None, image: str, driver_object: str
+) -> None:
+    with ntsim.Machine() as machine:
+        driver = machine.load_driver(HELLO, name=name)
+        assert (driver.image.file_name, driver.name) == (image, driver_object)
+
+
+@pytest.mark.parametrize("name", ["", ".sys", "a/b.sys", "a\\b", "what?", 3])
+def test_a_name_that_no_image_can_have_is_refused(name: Any) -> None:
+    with ntsim.Machine() as machine, pytest.raises(ntsim.ConfigurationError):
+        machine.load_driver(HELLO, name=name)
