@@ -3,7 +3,7 @@
 import pytest
 
 from ntsim.abi import ntstatus
-from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError
+from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, UnmodelledRoutine
 from ntsim.nt.io.file import iop_open
 from ntsim.wdm import *
 
@@ -441,6 +441,22 @@ def test_a_symbolic_link_left_behind_leads_nowhere_and_collides(ntsim_machine) -
 
     machine.load_driver(client, name="client.sys")
     assert statuses == [0, STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND]
+
+
+# What is not modelled
+
+
+def test_a_routine_that_is_not_modelled_stops_the_run_with_its_prototype(run_driver) -> None:
+    def body() -> None:
+        try:
+            FsRtlAllocateFileLock(NULL, NULL)
+        except BaseException:
+            DbgPrint("not an error of mine\n")
+
+    with pytest.raises(UnmodelledRoutine) as caught:
+        run_driver(body)
+    assert caught.value.routine == "FsRtlAllocateFileLock"
+    assert caught.value.prototype.startswith("PFILE_LOCK FsRtlAllocateFileLock(")
 
 
 # Arguments of Machine
