@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
-from ntsim.boot import BootOptions, boot
-from ntsim.errors import (
-    BugCheck,
-    ConfigurationError,
-    DriverLoadError,
-    Error,
-    Hang,
-    MachineClosed,
-    ScheduleError,
+from ntsim.arguments import (
+    PROCESSORS,
+    SEED,
+    check_memory,
+    cpu_model,
+    image_name_of,
+    schedule_of,
+    target_of,
 )
+from ntsim.boot import BootOptions, boot
+from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, Error, Hang, MachineClosed
 from ntsim.host.outside import refused_to_simulated_code
-from ntsim.hw.cpu_model import CpuModel, lookup
+from ntsim.hw.cpu_model import CpuModel
 from ntsim.hw.strategy import schedule as schedules
 from ntsim.nt.events import DriverLoaded
 from ntsim.nt.io.driver import (
@@ -44,13 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["CpuModel", "Machine"]
 
 
-class _Default(int):
-    """An argument that was not given: a schedule then brings its own."""
-
-
-_PROCESSORS, _SEED = _Default(4), _Default(0)
-
-
 class Machine:
     """A simulated multi-processor machine with an NT kernel on it; a context manager.
 
@@ -63,24 +56,24 @@ class Machine:
     def __init__(
         self,
         *,
-        processors: int = _PROCESSORS,
+        processors: int = PROCESSORS,
         memory_mb: int = 64,
-        seed: int = _SEED,
+        seed: int = SEED,
         strategy: str | None = None,
         schedule: str | None = None,
         verifier: Any = None,
         cpu: str | CpuModel = "i7-6820HQ",
         record: bool = True,
     ) -> None:
-        plan = _plan(processors, seed, strategy, schedule)
-        _check_memory(memory_mb, plan.processors)
+        plan = schedule_of(processors, seed, strategy, schedule)
+        check_memory(memory_mb, plan.processors)
         if verifier is not None:
             raise ConfigurationError("Driver Verifier is not modelled yet: leave verifier=None")
         self.processors, self.seed = plan.processors, plan.seed
         self._plan = plan
         self._closed = False
         self._crash: BugCheck | None = None
-        model = _cpu_model(cpu)
+        model = cpu_model(cpu)
         self.nt: Kernel = boot(
             BootOptions(
                 plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
@@ -109,7 +102,7 @@ class Machine:
         unusable or DriverEntry fails.
         """
         self._check_usable()
-        found, image_name = _target(target), _image_name(name)
+        found, image_name = target_of(target), image_name_of(name)
         driver: Driver = self._in_system_thread(lambda: self._load(found, image_name))
         if not ntstatus.NT_SUCCESS(driver.status):
             where = driver.image.path or driver.image.file_name
@@ -139,7 +132,7 @@ class Machine:
     def _load_service(self, path: str, service: str) -> Driver:
         """In a system thread: the driver of a service that an app or driver starts."""
         try:
-            return self._load(_target(path), f"{service}.sys")
+            return self._load(target_of(path), f"{service}.sys")
         except ConfigurationError as error:
             status = ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
             raise DriverLoadError(str(error), status) from error
@@ -182,7 +175,7 @@ class Machine:
         self._check_usable()
         if isinstance(args, str):
             raise ConfigurationError(f"args={args!r}: a tuple of arguments is needed")
-        process = start_app(self.nt, _target(target), name, tuple(args))
+        process = start_app(self.nt, target_of(target), name, tuple(args))
         self._processes.append(process)
         return process
 
@@ -341,88 +334,3 @@ def _current_greenlet() -> Any:
     from greenlet import getcurrent
 
     return getcurrent()
-
-
-def _target(target: Any) -> Any:
-    """A path for a module or a path, the object itself for a callable."""
-    if isinstance(target, ModuleType):
-        file = target.__file__
-        if file is None:
-            raise ConfigurationError(f"module {target.__name__} has no file")
-        return Path(file)
-    if isinstance(target, (str, Path)):
-        path = Path(target)
-        if not path.exists():
-            raise ConfigurationError(f"{path}: no such file")
-        if path.is_dir():
-            raise ConfigurationError(f"{path} is a folder: name the .py file in it")
-        return path
-    if callable(target):
-        return target
-    raise ConfigurationError(f"{target!r} is neither a path nor callable")
-
-
-def _image_name(name: str | None) -> str | None:
-    """A driver's file name: `hello` is hello.sys. ConfigurationError if it cannot be one."""
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name.split(".")[0] or set(name) & set('\\/:*?"<>|'):
-        raise ConfigurationError(f"name={name!r}: a driver is named like a file, as in hello.sys")
-    return name if "." in name else f"{name}.sys"
-
-
-def _plan(
-    processors: int, seed: int, strategy: str | None, schedule: str | None
-) -> schedules.Schedule:
-    for label, value in (("processors", processors), ("seed", seed)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ConfigurationError(f"{label}={value!r}: an integer is needed")
-    if not 1 <= processors <= 64:
-        raise ConfigurationError(f"processors={processors}: a machine has 1 to 64")
-    if seed < 0:
-        raise ConfigurationError(f"seed={seed}: seeds are 0 and up")
-    if schedule is not None:
-        return _replayed(schedule, processors, seed, strategy)
-    name = strategy or ("rr" if seed == 0 else "random")
-    if name not in schedules.NAMES:
-        names = " or ".join(repr(n) for n in schedules.NAMES)
-        raise ConfigurationError(f"strategy={strategy!r}: use {names}")
-    return schedules.Schedule(name, int(seed), int(processors))
-
-
-def _replayed(text: str, processors: int, seed: int, strategy: str | None) -> schedules.Schedule:
-    """The schedule's own settings; arguments given beside it must agree."""
-    if not isinstance(text, str):
-        raise ScheduleError(f"schedule={text!r}: a string is needed, as Machine.schedule gives it")
-    plan = schedules.parse(text)
-    if processors is not _PROCESSORS and processors != plan.processors:
-        raise ScheduleError(
-            f"schedule {text!r} was recorded with {plan.processors} processors, this machine has "
-            f"{processors}: use --processors {plan.processors}"
-        )
-    if seed is not _SEED and seed != plan.seed:
-        raise ScheduleError(
-            f"schedule {text!r} was recorded with seed {plan.seed}, not {seed}: leave the seed out"
-        )
-    if strategy not in (None, plan.strategy):
-        raise ScheduleError(
-            f"schedule {text!r} was recorded with strategy {plan.strategy!r}, not {strategy!r}"
-        )
-    return plan
-
-
-def _cpu_model(cpu: Any) -> CpuModel:
-    """The model that `cpu` names or is."""
-    if isinstance(cpu, CpuModel):
-        return cpu
-    if isinstance(cpu, str):
-        return lookup(cpu)
-    raise ConfigurationError(f"cpu={cpu!r}: a model's name or an ntsim.CpuModel is needed")
-
-
-def _check_memory(memory_mb: int, processors: int) -> None:
-    least = 16 + processors // 2
-    if not isinstance(memory_mb, int) or not least <= memory_mb <= 65536:
-        raise ConfigurationError(
-            f"memory_mb={memory_mb!r}: {least} to 65536 MB with {processors} processors"
-        )
