@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +21,15 @@ from ntsim.arguments import (
     target_of,
 )
 from ntsim.boot import BootOptions, boot
-from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, Error, Hang, MachineClosed
+from ntsim.errors import (
+    BugCheck,
+    ConfigurationError,
+    DriverLoadError,
+    Error,
+    Hang,
+    MachineClosed,
+    UnmodelledRoutine,
+)
 from ntsim.host.outside import refused_to_simulated_code
 from ntsim.hw.cpu_model import CpuModel
 from ntsim.hw.strategy import schedule as schedules
@@ -73,13 +84,14 @@ class Machine:
         self._plan = plan
         self._closed = False
         self._crash: BugCheck | None = None
+        self._failure: BaseException | None = None
         model = cpu_model(cpu)
         self.nt: Kernel = boot(
             BootOptions(
                 plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
             )
         )
-        self.nt.io.loader = self._load_service
+        self.nt.io.loader = partial(load_service, self.nt)
         self._processes: list[UserProcess] = []
 
     def __enter__(self) -> Machine:
@@ -103,39 +115,12 @@ class Machine:
         """
         self._check_usable()
         found, image_name = target_of(target), image_name_of(name)
-        driver: Driver = self._in_system_thread(lambda: self._load(found, image_name))
+        driver: Driver = self._in_system_thread(partial(load, self.nt, found, image_name))
         if not ntstatus.NT_SUCCESS(driver.status):
             where = driver.image.path or driver.image.file_name
             text = f"{where}: DriverEntry returned {ntstatus.status_name(driver.status)}"
             raise DriverLoadError(text, driver.status)
         return driver
-
-    def _load(self, target: Any, name: str | None) -> Driver:
-        """In a system thread: the image, the driver object, DriverEntry."""
-        nt = self.nt
-        image, entry = nt.host.load(target, name)
-        service = image.module_name
-        if any(d.service == service for d in nt.io.drivers.values()):
-            nt.host.discard(image)
-            raise DriverLoadError(
-                f"a driver named {service} is loaded already: unload it or give name=",
-                ntstatus.STATUS_IMAGE_ALREADY_LOADED,
-            )
-        nt.cm.create_service(service, image.path or image.file_name)
-        mi_link_image(nt, image)
-        image.entry_point = nt.host.register(image, entry, "DriverEntry")
-        nt.emit(DriverLoaded, image.file_name, image.base)
-        driver = iop_create_driver(nt, service, image)
-        iop_load_driver(nt, driver)
-        return driver
-
-    def _load_service(self, path: str, service: str) -> Driver:
-        """In a system thread: the driver of a service that an app or driver starts."""
-        try:
-            return self._load(target_of(path), f"{service}.sys")
-        except ConfigurationError as error:
-            status = ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
-            raise DriverLoadError(str(error), status) from error
 
     def unload_driver(self, driver: Driver) -> None:
         """Stop the driver's service: DriverUnload, then the image goes.
@@ -146,7 +131,7 @@ class Machine:
         loaded = isinstance(driver, Driver) and driver in self.nt.io.drivers.values()
         if not loaded or driver.unloaded:
             raise ConfigurationError(f"{driver!r} is no driver that is loaded on this machine")
-        status = self._in_system_thread(lambda: iop_unload_driver(self.nt, driver))
+        status = self._in_system_thread(partial(iop_unload_driver, self.nt, driver))
         if not ntstatus.NT_SUCCESS(status):
             text = f"{driver.image.file_name} has no DriverUnload: it cannot be stopped"
             raise DriverLoadError(text, status)
@@ -188,18 +173,21 @@ class Machine:
             raise Hang(self.waits(), "every processor is idle")
 
     def _in_system_thread(self, work: Callable[[], Any]) -> Any:
-        """Run `work` in a new system thread to its end; its result, or the Error it raises."""
+        """Run `work` in a new system thread to its end; its result, or the Error it raises.
+
+        The thread's stack may be abandoned and live as long as the kernel: it must not hold `self`.
+        """
+        nt = self.nt
         results: list[Any] = []
         errors: list[Error] = []
 
         def body() -> None:
             try:
-                results.append(iop_load_unload_driver(self.nt, work))
+                results.append(iop_load_unload_driver(nt, work))
             except Error as error:
                 errors.append(error)
 
-        thread = psp_create_system_thread(self.nt, self.nt.ps.system, body, 0)
-        self.nt.ps.start_thread(thread)
+        nt.ps.start_thread(psp_create_system_thread(nt, nt.ps.system, body, 0))
         self._run(lambda: bool(results or errors))
         if errors:
             raise errors[0]
@@ -216,12 +204,11 @@ class Machine:
         try:
             with self._streams(), refused_to_simulated_code():
                 return self.nt.il.run(finished)
-        except Hang as hang:
-            hang.waits = hang.waits or tuple(self.waits())
-            self.nt.failure = hang
-            raise
         except BaseException as error:
+            if isinstance(error, Hang):
+                error.waits = error.waits or tuple(self.waits())
             self.nt.failure = error
+            self._keep_failure()
             raise
 
     def _streams(self) -> contextlib.AbstractContextManager[None]:
@@ -235,8 +222,17 @@ class Machine:
     def _raise_outcome(self) -> None:
         if (bugcheck := self.bugcheck) is not None:
             raise bugcheck.with_traceback(None)
-        if self.nt.failure is not None:
-            raise self.nt.failure
+        self._keep_failure()
+        if self._failure is not None:
+            raise self._failure
+
+    def _keep_failure(self) -> None:
+        """Take over what ended the run. Its traceback will lead to `self`, which no stack may hold:
+        an error that the kernel made on a driver's stack is raised as a copy."""
+        error = self.nt.failure
+        if error not in (None, _STOPPED):
+            self._failure = copy(error) if isinstance(error, UnmodelledRoutine) else error
+            self.nt.failure = _STOPPED
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -260,6 +256,12 @@ class Machine:
                     stack.throw(MachineClosed)
         nt.greenlets.clear()
         mmu.running, mmu.allocate = usable
+
+    def __del__(self) -> None:
+        """A machine that nobody has any more closes itself: its stacks would live for ever."""
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
+            with contextlib.suppress(Exception):
+                self.close()
 
     # What happened
 
@@ -317,6 +319,37 @@ class Machine:
             what = ki_describe_objects(nt, objects) or "a timeout"
             lines.append(f"{thread.process.name} thread {thread.text} waits for {what}")
         return lines
+
+
+def load(nt: Kernel, target: Any, name: str | None) -> Driver:
+    """In a system thread: the image, the driver object, DriverEntry."""
+    image, entry = nt.host.load(target, name)
+    service = image.module_name
+    if any(d.service == service for d in nt.io.drivers.values()):
+        nt.host.discard(image)
+        raise DriverLoadError(
+            f"a driver named {service} is loaded already: unload it or give name=",
+            ntstatus.STATUS_IMAGE_ALREADY_LOADED,
+        )
+    nt.cm.create_service(service, image.path or image.file_name)
+    mi_link_image(nt, image)
+    image.entry_point = nt.host.register(image, entry, "DriverEntry")
+    nt.emit(DriverLoaded, image.file_name, image.base)
+    driver = iop_create_driver(nt, service, image)
+    iop_load_driver(nt, driver)
+    return driver
+
+
+def load_service(nt: Kernel, path: str, service: str) -> Driver:
+    """In a system thread: the driver of a service that an app or driver starts."""
+    try:
+        return load(nt, target_of(path), f"{service}.sys")
+    except ConfigurationError as error:
+        status = ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
+        raise DriverLoadError(str(error), status) from error
+
+
+_STOPPED = Error("the run has ended")
 
 
 class _Dead:

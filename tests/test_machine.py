@@ -1,5 +1,6 @@
 """The public Machine: its arguments, and what it is after a crash."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 import ntsim
 from ntsim.wdm import *
+from ntsim.win32 import Sleep
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HELLO = REPOSITORY / "driver" / "hello.py"
@@ -104,3 +106,63 @@ def test_a_driver_has_the_image_name_it_is_given(
 def test_a_name_that_no_image_can_have_is_refused(name: Any) -> None:
     with ntsim.Machine() as machine, pytest.raises(ntsim.ConfigurationError):
         machine.load_driver(HELLO, name=name)
+
+
+FOREVER = """
+from ntsim.wdm import *
+
+def DriverEntry(DriverObject, RegistryPath):
+    Event = KEVENT()
+    KeInitializeEvent(Event, NotificationEvent, FALSE)
+    KeWaitForSingleObject(Event, Executive, KernelMode, FALSE, None)
+"""
+
+
+@pytest.mark.parametrize("ending", ["nothing", "bug check", "hang", "unmodelled"])
+def test_a_machine_that_nobody_has_any_more_closes_itself(tmp_path: Path, ending: str) -> None:
+    """Its suspended stacks would keep its RAM, and two file descriptors, for ever."""
+    machine = ntsim.Machine()
+    machine.load_driver(HELLO)
+    forever = tmp_path / "forever.py"
+    forever.write_text(FOREVER)
+    entries: dict[str, Any] = {
+        "bug check": crash,
+        "hang": forever,
+        "unmodelled": unmodelled,
+    }
+    if ending != "nothing":
+        with pytest.raises(ntsim.Error):
+            machine.load_driver(entries[ending])
+    kernel = machine.nt
+    del machine
+    gc.collect()
+    assert kernel.il.closed
+
+
+def spin(tmp_path: Path) -> Path:
+    driver = tmp_path / "spin.py"
+    driver.write_text("def DriverEntry(DriverObject, RegistryPath):\n    while True: pass\n")
+    return driver
+
+
+def unmodelled(DriverObject: Any, RegistryPath: Any) -> None:
+    IoConnectInterrupt()
+
+
+@pytest.mark.parametrize("kind", [ntsim.Hang, ntsim.UnmodelledRoutine])
+def test_what_ended_a_run_is_raised_again(kind: type[Exception], tmp_path: Path) -> None:
+    with ntsim.Machine() as machine:
+        with pytest.raises(kind) as first:
+            machine.load_driver(spin(tmp_path) if kind is ntsim.Hang else unmodelled)
+        for _ in range(2):
+            with pytest.raises(kind) as again:
+                machine.run_until_idle()
+            assert again.value is first.value
+
+
+def test_an_idle_machine_with_a_waiting_app_goes_on() -> None:
+    with ntsim.Machine() as machine:
+        with pytest.raises(ntsim.Hang) as hang:
+            machine.run(lambda: Sleep(0xFFFF_FFFF))
+        assert "waits for" in hang.value.waits[0]
+        assert machine.run(lambda: 3).exit_code == 3
