@@ -17,6 +17,7 @@ from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import general_protection
 from ntsim.hw.vmx.results import VmSucceed, intrinsic_status
 from ntsim.nt.events import InterruptsDisabled
+from ntsim.nt.kd.breakpoint import DbgBreakPoint
 from ntsim.nt.kernel import Kernel
 
 INTRINSICS: dict[str, Callable[..., Any]] = {}
@@ -174,6 +175,12 @@ def _enable() -> None:
         nt.interrupts_back_on(processor, "STI")
 
 
+@intrinsic
+def __debugbreak() -> None:
+    """INT 3: STATUS_BREAKPOINT where no debugger takes it."""
+    DbgBreakPoint(_kernel("__debugbreak"))
+
+
 # Descriptor tables and segments
 
 
@@ -322,11 +329,12 @@ def __vmx_vmptrld(region: Any) -> int:
 
 
 @intrinsic
-def __vmx_vmptrst(destination: Any) -> None:
-    """VMPTRST: stores the current-VMCS pointer, all ones if there is none."""
+def __vmx_vmptrst(destination: Any) -> int:
+    """VMPTRST: stores the current-VMCS pointer, all ones if there is none. It cannot fail: 0."""
     nt = current_kernel("__vmx_vmptrst")
     result = _vmx("__vmx_vmptrst", "vmptrst")
     nt.write_pointer(int(destination), result.value)
+    return intrinsic_status(result)
 
 
 @intrinsic

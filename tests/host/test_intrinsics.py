@@ -92,6 +92,27 @@ def test_vmx_instructions_outside_vmx_operation_are_illegal(value_of, work) -> N
     assert value_of(lambda: outcome(work)) == hex(ILLEGAL)
 
 
+def test_vmptrst_stores_all_ones_without_a_current_vmcs_and_returns_0(value_of) -> None:
+    def body() -> tuple[int, int]:
+        __writecr4(__readcr4() | 1 << 13)
+        region = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(region, PAGE_SIZE)
+        cast(region, POINTER(ULONG))[0] = __readmsr(0x480) & 0x7FFFFFFF
+        irql = KeRaiseIrqlToDpcLevel()
+        assert __vmx_on(MmGetPhysicalAddress(region)) == 0
+        pointer = ULONGLONG()
+        status = __vmx_vmptrst(pointer)
+        __vmx_off()
+        KeLowerIrql(irql)
+        return status, pointer[0]
+
+    assert value_of(body) == (0, MAXULONG64)
+
+
+def test_debugbreak_is_a_breakpoint_exception_without_a_debugger(value_of) -> None:
+    assert value_of(lambda: outcome(__debugbreak)) == hex(STATUS_BREAKPOINT)
+
+
 def test_control_registers_hold_what_is_written(value_of) -> None:
     def body() -> list:
         old = __readcr4()
