@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CpuModel", "Machine"]
 
+AFTER_THE_LAST_APP_100NS = 6_000_000_000
+
 
 class Machine:
     """A simulated multi-processor machine with an NT kernel on it; a context manager.
@@ -165,12 +167,29 @@ class Machine:
         return process
 
     def run_until_idle(self) -> None:
-        """Run until nothing can run any more; waits that nothing will end are then a Hang."""
+        """Run until nothing can run any more; waits of apps that nothing will end are then a Hang.
+
+        A driver that never comes to rest (a periodic timer) gets ten minutes of virtual time after
+        the last app has ended.
+        """
         self._check_usable()
-        self._drive(lambda: self.nt.stopped)
+        clock = self.nt.clock
+        end = clock.now + AFTER_THE_LAST_APP_100NS
+
+        def idle() -> bool:
+            nonlocal end
+            if self._apps_run():
+                end = clock.now + AFTER_THE_LAST_APP_100NS
+            return self.nt.stopped or clock.now >= end
+
+        self._drive(idle)
         self._raise_outcome()
-        if any(process.exit_code is None for process in self._processes):
+        if self._apps_run():
             raise Hang(self.waits(), "every processor is idle")
+
+    def _apps_run(self) -> bool:
+        """Whether an app has not ended yet."""
+        return any(process.exit_code is None for process in self._processes)
 
     def _in_system_thread(self, work: Callable[[], Any]) -> Any:
         """Run `work` in a new system thread to its end; its result, or the Error it raises.

@@ -166,3 +166,36 @@ def test_an_idle_machine_with_a_waiting_app_goes_on() -> None:
             machine.run(lambda: Sleep(0xFFFF_FFFF))
         assert "waits for" in hang.value.waits[0]
         assert machine.run(lambda: 3).exit_code == 3
+
+
+TICKING = """
+from ntsim.wdm import *
+
+Timer, Dpc, Count = KTIMER(), KDPC(), LONG()
+
+def tick(Dpc, Context, Argument1, Argument2):
+    Count[0] += 1
+    if Count[0] == 100:
+        DbgPrint("100 ticks")
+
+def DriverEntry(DriverObject, RegistryPath):
+    KeInitializeTimer(Timer)
+    KeInitializeDpc(Dpc, tick, NULL)
+    Due = LARGE_INTEGER()
+    Due.QuadPart = -100 * 10_000
+    KeSetTimerEx(Timer, Due, 100, Dpc)
+    return STATUS_SUCCESS
+"""
+
+
+def test_a_driver_that_never_rests_does_not_keep_the_machine_from_being_idle(
+    tmp_path: Path,
+) -> None:
+    driver = tmp_path / "ticking.py"
+    driver.write_text(TICKING)
+    with ntsim.Machine(processors=1) as machine:
+        machine.load_driver(driver)
+        process = machine.start(lambda: Sleep(3_600_000))
+        machine.run_until_idle()
+        assert process.exit_code == 0
+        assert machine.debug_output == ["100 ticks"]
