@@ -1,6 +1,10 @@
 """The public Machine: its arguments, and what it is after a crash."""
 
 import gc
+import random
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +203,22 @@ def test_a_driver_that_never_rests_does_not_keep_the_machine_from_being_idle(
         machine.run_until_idle()
         assert process.exit_code == 0
         assert machine.debug_output == ["100 ticks"]
+
+
+def test_machines_on_several_threads_leave_the_host_as_it_was() -> None:
+    before = sys.stdout, sys.stderr, time.sleep, random.random, threading.Thread.start
+    printed: list[str] = []
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            with ntsim.Machine(processors=1) as machine:
+                machine.load_driver(HELLO)
+                printed.append(machine.run(lambda: print(number)).stdout)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(printed) == sorted(f"{number}\n" for number in range(3) for _ in range(5))
+    assert (sys.stdout, sys.stderr, time.sleep, random.random, threading.Thread.start) == before

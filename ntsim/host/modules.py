@@ -12,6 +12,7 @@ import builtins
 import dis
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -84,15 +85,8 @@ class PrivateModules:
             source = path.read_bytes()
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror}", str(path), 0) from None
-        try:
-            tree = ast.parse(source, str(path))
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", 0) or 0
-            raise SourceError(f"{getattr(error, 'msg', error)}", str(path), line) from None
-        flags = 0x100_0000  # CO_FUTURE_ANNOTATIONS
-        code: CodeType = compile(
-            insert_points(tree), str(path), "exec", flags=flags, dont_inherit=True
-        )
+        with _PARSER:
+            code = _compile_with_points(source, path)
         self.files.append(str(path))
         self.codes.append(code)
         return code
@@ -174,6 +168,21 @@ class PrivateModules:
                 continue
             known = set(module.__dict__) | set(self.builtins) | set(_stored_globals(code))
             yield from _missing(code, known)
+
+
+_PARSER = RLock()
+"""CPython counts the depth of syntax trees once for all threads of the host."""
+
+
+def _compile_with_points(source: bytes, path: Path) -> CodeType:
+    try:
+        tree = ast.parse(source, str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", 0) or 0
+        raise SourceError(f"{getattr(error, 'msg', error)}", str(path), line) from None
+    flags = 0x100_0000  # CO_FUTURE_ANNOTATIONS
+    made: CodeType = compile(insert_points(tree), str(path), "exec", flags, dont_inherit=True)
+    return made
 
 
 def all_codes(code: CodeType) -> Iterator[CodeType]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from types import MethodType
 from typing import Any
 
@@ -34,16 +35,42 @@ class RefusedCall(RuntimeError):
 
 @contextmanager
 def refused_to_simulated_code() -> Iterator[None]:
-    """Guards stand in for the calls; a replacement that somebody else made meanwhile stays."""
-    guards = [(owner, name, made, _guard(made, top)) for owner, name, made, top in _targets()]
-    for owner, name, _, guard in guards:
-        setattr(owner, name, guard)
+    """Guards stand in for the calls while any machine of this process runs."""
+    with _LOCK:
+        _STANDING.enter()
     try:
         yield
     finally:
-        for owner, name, original, guard in guards:
+        with _LOCK:
+            _STANDING.leave()
+
+
+class _Guards:
+    """The guards that stand now; machines may run on several threads of the host."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.placed: list[tuple[Any, str, Callable[..., Any], Callable[..., Any]]] = []
+
+    def enter(self) -> None:
+        if not self.users:
+            self.placed = [(o, name, made, _guard(made, top)) for o, name, made, top in _targets()]
+            for owner, name, _, guard in self.placed:
+                setattr(owner, name, guard)
+        self.users += 1
+
+    def leave(self) -> None:
+        """The last to leave removes them; a replacement that somebody else made stays."""
+        self.users -= 1
+        if self.users:
+            return
+        for owner, name, original, guard in self.placed:
             if vars(owner).get(name) is guard:
                 setattr(owner, name, original)
+        self.placed = []
+
+
+_LOCK, _STANDING = RLock(), _Guards()
 
 
 def _targets() -> Iterator[tuple[Any, str, Callable[..., Any], str]]:

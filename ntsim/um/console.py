@@ -12,6 +12,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 from greenlet import getcurrent
@@ -52,10 +53,10 @@ class ProcessStream(io.TextIOWrapper):
 
 
 class Switch(io.TextIOBase):
-    """Stands in for a stream of the host while a machine runs."""
+    """Stands in for a stream of the host while machines run: `users` of them."""
 
     def __init__(self, original: Any, name: str) -> None:
-        self.original, self.stream_name = original, name
+        self.original, self.stream_name, self.users = original, name, 0
 
     def _target(self) -> Any:
         user = getattr(getcurrent(), "user", None)
@@ -75,14 +76,36 @@ class Switch(io.TextIOBase):
 
 @contextmanager
 def switched_streams() -> Iterator[None]:
-    """Let user-mode code print to its process's streams; for the time that processors run."""
-    out, err = sys.stdout, sys.stderr
-    switches = Switch(out, "out"), Switch(err, "err")
-    sys.stdout, sys.stderr = switches
+    """Let user-mode code print to its process's streams; for the time that processors run.
+
+    Machines that run at the same time, on threads of the host or one inside the other, share a
+    switch: the last one to leave puts the host's stream back.
+    """
+    with _LOCK:
+        switches = _take("stdout", "out"), _take("stderr", "err")
     try:
         yield
     finally:
-        if sys.stdout is switches[0]:
-            sys.stdout = out
-        if sys.stderr is switches[1]:
-            sys.stderr = err
+        with _LOCK:
+            _give_back("stdout", switches[0])
+            _give_back("stderr", switches[1])
+
+
+_LOCK = RLock()
+
+
+def _take(stream: str, name: str) -> Switch:
+    """The switch that stands in for a stream of the host, put there if it is not."""
+    found = getattr(sys, stream)
+    if not isinstance(found, Switch):
+        found = Switch(found, name)
+        setattr(sys, stream, found)
+    found.users += 1
+    return found
+
+
+def _give_back(stream: str, switch: Switch) -> None:
+    """One user less; after the last the host has its stream again, unless somebody replaced it."""
+    switch.users -= 1
+    if not switch.users and getattr(sys, stream) is switch:
+        setattr(sys, stream, switch.original)
