@@ -16,6 +16,7 @@ from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
 
+from ntsim.host.library import Library, private_sys
 from ntsim.host.points import POINT, SPLIT, insert_points
 
 REFUSED = {
@@ -67,6 +68,7 @@ class PrivateModules:
         names = dict(vars(builtins))
         names.update({POINT: point, SPLIT: split, "__import__": self.import_module})
         self.builtins = names
+        self.library = Library(("dataclasses",), private_sys(self.modules))
 
     def run(self, path: Path, name: str) -> ModuleType:
         """Execute the file at `path` as module `name`; SourceError if it does not parse."""
@@ -110,6 +112,8 @@ class PrivateModules:
             raise RefusedImport(f"{top} works outside the simulated machine; use {use}")
         if top != "ntsim" and self.find(top) is not None:
             return self._import_private(name, fromlist)
+        if name in self.library.names:
+            return self.library.load(name)
         return builtins.__import__(name, globals, locals, fromlist, 0)
 
     def find(self, dotted: str) -> Path | None:

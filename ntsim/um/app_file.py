@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import io
-import sys
-from collections import ChainMap
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ntsim.errors import ConfigurationError
+from ntsim.host.library import Library, private_sys
 from ntsim.host.modules import PrivateModules, SourceError, all_codes
 from ntsim.host.points import POINT, SPLIT
 from ntsim.host.python import IMAGE_MARK
@@ -21,8 +18,8 @@ from ntsim.host.python import IMAGE_MARK
 if TYPE_CHECKING:
     from ntsim.um.process import UserProcess
 
-_LIBRARY = ("argparse", "contextlib")
-"""Library modules that read or replace attributes of `sys`: an app gets its own copy."""
+_LIBRARY = ("argparse", "contextlib", "dataclasses")
+"""Library modules that read or replace attributes of `sys`: an app has copies."""
 
 
 class FileProgram:
@@ -72,7 +69,10 @@ class AppModules(PrivateModules):
         """Before running: the process whose code this is."""
         self.process = process
         self.marks[IMAGE_MARK] = process.image
-        self.sys = private_sys(process, argv, self.modules)
+        self.sys = private_sys(
+            self.modules, argv=argv, stdin=io.StringIO(), stdout=process.out, stderr=process.err
+        )
+        self.library = Library(_LIBRARY, self.sys)
         self.builtins.update(
             {
                 POINT: process.point,
@@ -101,35 +101,10 @@ class AppModules(PrivateModules):
         fromlist: tuple[str, ...] = (),
         level: int = 0,
     ) -> Any:
-        """`sys` and what depends on it are the app's own."""
+        """`sys` is the app's own."""
         if name == "sys" and not level:
             return self.sys
-        if name in _LIBRARY and not level and self.find(name) is None:
-            return self.library(name)
         return super().import_module(name, globals, locals, fromlist, level)
-
-    def library(self, name: str) -> ModuleType:
-        """A private copy of a library module."""
-        found = self.modules.get(name)
-        if found is None:
-            found = self.modules[name] = ModuleType(name)
-            space = found.__dict__
-            space["__builtins__"] = {**vars(builtins), "__import__": self.library_import}
-            exec(library_code(name), space)
-        return found
-
-    def library_import(
-        self,
-        name: str,
-        globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None,
-        fromlist: tuple[str, ...] = (),
-        level: int = 0,
-    ) -> Any:
-        """`__import__` of a private library module: only `sys` differs."""
-        if name == "sys":
-            return self.sys
-        return builtins.__import__(name, globals, locals, fromlist, level)
 
 
 def no_point() -> None:
@@ -138,31 +113,6 @@ def no_point() -> None:
 
 def no_split(value: Any) -> Any:
     return value
-
-
-@cache
-def library_code(name: str) -> CodeType:
-    """The code of a library module."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None, name
-    code: CodeType = compile(Path(spec.origin).read_bytes(), spec.origin, "exec")
-    return code
-
-
-def private_sys(process: UserProcess, argv: list[str], modules: dict[str, Any]) -> ModuleType:
-    """A `sys` whose argv, streams and modules belong to one process."""
-    made = ModuleType("sys", sys.__doc__)
-    made.__dict__.update(vars(sys))
-    made.__dict__.update(
-        {
-            "argv": argv,
-            "stdin": io.StringIO(),
-            "stdout": process.out,
-            "stderr": process.err,
-            "modules": ChainMap(modules, sys.modules),
-        }
-    )
-    return made
 
 
 def printer(private: ModuleType) -> Callable[..., None]:
