@@ -15,13 +15,13 @@ MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def current_user(what: str) -> UserThread:
-    """The thread that is executing user-mode code; RuntimeError anywhere else."""
+    """The thread that is executing user-mode code. A driver that asks hears that it cannot."""
     found = getattr(getcurrent(), "user", None)
     if found is not None:
         found.nt.il.check_closed()
     if found is None or found.thread.in_kernel:
         current_kernel(what)
-        raise RuntimeError(f"{what} is for apps: a driver runs in the kernel, use the Zw routines")
+        raise caller_error(f"{what} is for apps: a driver runs in the kernel, use the Zw routines")
     return found  # type: ignore[no-any-return]
 
 

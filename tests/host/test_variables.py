@@ -131,6 +131,7 @@ def test_variables_outside_of_a_machine_are_refused_in_a_function() -> None:
 MISTAKES = """
 from ntsim.intrin import *
 from ntsim.wdm import *
+from ntsim.win32 import OPEN_EXISTING, CreateFile
 
 class RECORD(Structure):
     Name: UCHAR * 4
@@ -165,6 +166,7 @@ def DriverEntry(DriverObject, RegistryPath):
         '__outbyte("text", 1)',
         '__vmx_vmread("text")',
         "__vmx_on(None)",
+        'CreateFile("device", 0, 0, None, OPEN_EXISTING, 0, None)',
     ],
 )
 def test_a_wrong_operand_is_the_drivers_mistake(
