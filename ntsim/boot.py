@@ -100,6 +100,7 @@ def start_processors(nt: Kernel) -> None:
         ki_initialize_processor(nt, processor)
         processor.vmx = VmxUnit(processor, directory, lambda event: record_vmx(nt, event))
         processor.vmx.new_frame = nt.mm.frames.take
+        processor.vmx.report_passages = False
     ki_set_syscall_entry(nt)
     nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
@@ -107,7 +108,11 @@ def start_processors(nt: Kernel) -> None:
 
 
 def record_vmx(nt: Kernel, event: object) -> None:
-    """What VT-x reports becomes part of the recorded events; VM exits record themselves."""
+    """What VT-x reports becomes part of the recorded events.
+
+    VM exits and successful entries are not reported: `host.stacks` records them. A failed entry
+    is, as a VM exit, which the handler's call will record.
+    """
     if not isinstance(event, VmExited):
         text = str(event)
         nt.emit_at(

@@ -38,10 +38,13 @@ def _kernel(name: str) -> Kernel:
 
 def _privileged(name: str) -> tuple[Kernel, Processor]:
     """The machine and processor for a ring-0 instruction; #GP(0) from user mode."""
-    nt = _kernel(name)
-    if nt.in_user_mode():
+    nt = current_kernel(name)
+    il = nt.il
+    il.step()
+    processor = il.current
+    if processor.context.user is not None and nt.in_user_mode():
         nt.ki.processor_operation(_refuse, name)
-    return nt, nt.il.current
+    return nt, processor
 
 
 def _refuse(name: str) -> None:
@@ -340,19 +343,31 @@ def __vmx_vmptrst(destination: Any) -> int:
 @intrinsic
 def __vmx_vmread(field: int) -> tuple[int, int]:
     """VMREAD: (status, value); the value is 0 if it failed."""
-    result = _vmx("__vmx_vmread", "vmread", int(field))
-    return intrinsic_status(result), result.value if isinstance(result, VmSucceed) else 0
+    nt, processor = _privileged("__vmx_vmread")
+    result = nt.ki.processor_operation(processor.vmx.vmread, int(field))
+    if isinstance(result, VmSucceed):
+        return 0, result.value
+    return intrinsic_status(result), 0
 
 
 @intrinsic
 def __vmx_vmwrite(field: int, value: Any) -> int:
     """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
+    number = value if type(value) is int else _address(value)
+    nt, processor = _privileged("__vmx_vmwrite")
+    operation = processor.vmx.vmwrite
+    return intrinsic_status(
+        nt.ki.processor_operation(operation, int(field), number & memory.MASK64)
+    )
+
+
+def _address(value: Any) -> int:
+    """What VMWRITE stores for something that is no plain integer."""
     nt = current_kernel("__vmx_vmwrite")
     try:
-        number = types.address_value(nt.mmu, value) & memory.MASK64
+        return types.address_value(nt.mmu, value)
     except TypeError as error:
         raise caller_error(f"__vmx_vmwrite: {error}") from None
-    return intrinsic_status(_vmx("__vmx_vmwrite", "vmwrite", int(field), number))
 
 
 @intrinsic

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
 
 NAMES = (
     "Rax", "Rcx", "Rdx", "Rbx", "Rsp", "Rbp", "Rsi", "Rdi",
     "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
 )  # fmt: skip
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class GuestRegisters:
-    """What an assembly exit stub would have pushed. Rsp is the guest's, kept in the VMCS."""
+class GuestRegisters(ctypes.Structure):
+    """What an assembly exit stub would have pushed, laid over `VmxUnit.gpr`.
 
-    __slots__ = ("_unit",)
+    What is assigned is taken modulo 2**64. Rsp is the guest's, kept in the VMCS.
+    """
 
-    _unit: Any
-
-    def __init__(self, unit: Any) -> None:
-        object.__setattr__(self, "_unit", unit)
+    __slots__ = ()
+    _fields_ = tuple((name, ctypes.c_uint64) for name in NAMES)
 
     def __getattr__(self, name: str) -> int:
-        if name not in NAMES:
-            raise AttributeError(f"a guest has no register {name}: {', '.join(NAMES)}")
-        return int(self._unit.gpr[NAMES.index(name)])
-
-    def __setattr__(self, name: str, value: int) -> None:
-        if name not in NAMES:
-            raise AttributeError(f"a guest has no register {name}: {', '.join(NAMES)}")
-        self._unit.gpr[NAMES.index(name)] = int(value) & _MASK
+        raise AttributeError(f"a guest has no register {name}: {', '.join(NAMES)}")
 
     def __repr__(self) -> str:
         pairs = ", ".join(f"{name}={getattr(self, name):#x}" for name in NAMES)

@@ -21,7 +21,7 @@ from ntsim.hw.cpu import Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import Entered
-from ntsim.nt.events import StackRestored, StackSaved, VmExited
+from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.syscall import ki_unhandled
@@ -112,6 +112,8 @@ def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) ->
 
 def begin_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """Run the guest on the VM-exit host stack; comes back if somebody switches to this one."""
+    if isinstance(first, Entered):
+        _record_entry(nt, processor, frames.source_line(nt))
     stack = _new_stack(
         nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
     )
@@ -123,13 +125,15 @@ def begin_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) ->
 def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """The processor in a guest: exits go to the handler, and back in when it returns."""
     unit = processor.vmx
+    registers = GuestRegisters.from_buffer(unit.gpr)
     outcome: Any = first
     while True:
         if isinstance(outcome, GuestExit):
-            outcome = handle_exit(nt, processor, outcome)
+            outcome = handle_exit(nt, processor, outcome, registers)
             continue
         outcome = unit.run_guest(max(1, processor.budget))
-        processor.budget -= max(1, unit.retired)
+        if not unit.retired:
+            processor.budget -= 1
         if outcome is None:
             if unit.activity != vmx.ACTIVITY_STATE_ACTIVE:
                 nt.il.wait_in_guest()
@@ -137,30 +141,45 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
                 nt.il.give_way_in_guest()
 
 
-def handle_exit(nt: Kernel, processor: Processor, happened: GuestExit) -> Any:
+def handle_exit(
+    nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
+) -> Any:
     """Call the routine at HOST_RIP; when it returns, the stub executes VMRESUME."""
-    unit = processor.vmx
     reason = vmx.exit_reason_name(happened.reason)
-    nt.disable_interrupts(processor, f"the VM exit ({reason})")
+    if processor.number not in nt.off_since:
+        nt.disable_interrupts(processor, f"the VM exit ({reason})")
     nt.emit(VmExited, reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")
-    thread = nt.thread
-    thread.storage = processor.rsp
+    nt.thread.storage = processor.rsp
     try:
-        nt.call(processor.rip, GuestRegisters(unit))
+        nt.call(processor.rip, registers)
     except StructuredException as error:
         ki_unhandled(nt, error, interrupt=True)
-    processor = nt.il.current
+    return _resume(nt, nt.il.current)
+
+
+def _resume(nt: Kernel, processor: Processor) -> Entered | GuestExit:
+    """VMRESUME of the exit stub, behind which the guest runs at once."""
     processor.mov_ss_blocking = False
-    outcome = nt.ki.processor_operation(processor.vmx.vmresume)
-    if isinstance(outcome, (Entered, GuestExit)):
+    outcome = nt.ki.processor_operation(processor.vmx.vmresume_unseen)
+    if isinstance(outcome, Entered):
+        _record_entry(nt, processor, "")
+        return outcome
+    if isinstance(outcome, GuestExit):
         return outcome
     failed = StructuredException(
         STATUS_BREAKPOINT, (), processor.rip, f"VMRESUME in the exit stub failed: {outcome.reason}"
     )
     failed.stack = frames.capture(nt)
     ki_unhandled(nt, failed, interrupt=True)
+
+
+def _record_entry(nt: Kernel, processor: Processor, where: str) -> None:
+    """A VM entry that has just been made; the unit leaves that to us."""
+    unit = processor.vmx
+    instruction = "VMLAUNCH" if unit.launching else "VMRESUME"
+    nt.record(VM_ENTERED, where, instruction, unit.current.values[vmx.GUEST_RIP])
 
 
 def enter_from_intrinsic(nt: Kernel, instruction: str) -> Any:

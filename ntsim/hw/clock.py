@@ -7,6 +7,8 @@ TSC runs at the nominal frequency of the modelled CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 STEP_100NS = 1
 """What one step costs, in units of 100 ns."""
 
@@ -18,18 +20,22 @@ BOOT_TIME_100NS = 132_512_544_000_000_000
 
 
 class Clock:
-    """Interrupt time `now` in 100 ns units since power-on."""
+    """Interrupt time `now` in 100 ns units since power-on.
 
-    __slots__ = ("now", "tsc_per_100ns")
+    It is advanced at the end of each processor's turn; `exact()` counts the turn under way too.
+    """
+
+    __slots__ = ("exact", "now", "tsc_per_100ns")
 
     def __init__(self, tsc_hz: int = 2_700_000_000) -> None:
         self.now = 0
+        self.exact: Callable[[], int] = lambda: self.now
         self.tsc_per_100ns = tsc_hz // 10_000_000
 
     @property
     def tsc(self) -> int:
         """The time-stamp counter, the same on every processor."""
-        return self.now * self.tsc_per_100ns
+        return self.exact() * self.tsc_per_100ns
 
     @property
     def system_time(self) -> int:

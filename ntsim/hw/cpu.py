@@ -7,6 +7,9 @@ place. A fault is a `ProcessorException`; nothing has changed when one is raised
 
 from __future__ import annotations
 
+import ctypes
+import struct
+from collections.abc import Iterable
 from typing import Any
 
 from ntsim.hw.apic import Apic
@@ -44,32 +47,70 @@ _VMX_CAPABILITIES = range(0x480, 0x492)
 _EFER_ALLOWED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
 
 
-class Segment:
+class Segment(ctypes.Structure):
     """A segment register: selector and the hidden part (access rights in VMX format)."""
 
-    __slots__ = ("access_rights", "base", "limit", "selector")
-
+    __slots__ = ()
     UNUSABLE = 1 << 16
 
+    selector: int
+    base: int
+    limit: int
+    access_rights: int
+    _fields_ = (
+        ("selector", ctypes.c_uint32),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("access_rights", ctypes.c_uint32),
+    )
+
     def __init__(self, selector: int = 0, base: int = 0, limit: int = 0, rights: int = UNUSABLE):
-        self.selector, self.base, self.limit, self.access_rights = selector, base, limit, rights
+        self.set(selector, base, limit, rights)
 
     def set(self, selector: int, base: int, limit: int, rights: int) -> None:
         self.selector, self.base, self.limit, self.access_rights = selector, base, limit, rights
 
 
-class DescriptorTable:
+class DescriptorTable(ctypes.Structure):
     """GDTR or IDTR."""
 
-    __slots__ = ("base", "limit")
+    __slots__ = ()
+    base: int
+    limit: int
+    _fields_ = (("base", ctypes.c_uint64), ("limit", ctypes.c_uint32))
 
     def __init__(self, base: int = 0, limit: int = 0xFFFF) -> None:
         self.base, self.limit = base, limit
 
 
+SEGMENT_NAMES = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
+_SEGMENTS_AND_TABLES = struct.Struct("<" + "I4xQII" * len(SEGMENT_NAMES) + "QI4x" * 2)
+_SEGMENT_BYTES, _TABLE_BYTES = ctypes.sizeof(Segment), ctypes.sizeof(DescriptorTable)
+assert _SEGMENTS_AND_TABLES.size == len(SEGMENT_NAMES) * _SEGMENT_BYTES + 2 * _TABLE_BYTES
+
+
+def pack_segments(values: Iterable[int]) -> bytes:
+    """What `Processor.segments` holds, from selector, base, limit and rights of each segment
+    register in the order of SEGMENT_NAMES, then base and limit of GDTR and IDTR.
+    """
+    return _SEGMENTS_AND_TABLES.pack(*values)
+
+
+def unpack_segments(state: bytes | bytearray) -> tuple[int, ...]:
+    """The numbers that `pack_segments` packs."""
+    return _SEGMENTS_AND_TABLES.unpack(state)
+
+
+_UNUSABLE_SEGMENTS = pack_segments(
+    (*(0, 0, 0, Segment.UNUSABLE) * len(SEGMENT_NAMES), *(0, 0xFFFF) * 2)
+)
+
+
 class Processor:
     """One logical processor.
 
+    The segment registers, GDTR and IDTR lie side by side in `segments`, so that VM entries and VM
+    exits load and compare all of them at once; `cs` and so on are views of it.
     `cr8` is the IRQL of x64 Windows. `budget`, `halted`, `greenlet` and `spinning` belong to the
     interleaver: what is left of the processor's quantum in steps, whether it waits for an
     interrupt, and the host stack that is executing on it;
@@ -109,6 +150,7 @@ class Processor:
         "rflags",
         "rip",
         "rsp",
+        "segments",
         "spinning",
         "ss",
         "tr",
@@ -128,9 +170,14 @@ class Processor:
         self.rflags = RFLAGS_FIXED
         self.rip = self.rsp = 0
         self.cpl = 0
-        self.cs, self.ss, self.ds, self.es = Segment(), Segment(), Segment(), Segment()
-        self.fs, self.gs, self.ldtr, self.tr = Segment(), Segment(), Segment(), Segment()
-        self.gdtr, self.idtr = DescriptorTable(), DescriptorTable()
+        self.segments = bytearray(_UNUSABLE_SEGMENTS)
+        self.es, self.cs, self.ss, self.ds, self.fs, self.gs, self.ldtr, self.tr = (
+            Segment.from_buffer(self.segments, i * _SEGMENT_BYTES)
+            for i in range(len(SEGMENT_NAMES))
+        )
+        tables = len(SEGMENT_NAMES) * _SEGMENT_BYTES
+        self.gdtr = DescriptorTable.from_buffer(self.segments, tables)
+        self.idtr = DescriptorTable.from_buffer(self.segments, tables + _TABLE_BYTES)
         self.mov_ss_blocking = False
         self.msrs: dict[int, int] = {
             IA32_APIC_BASE: 0xFEE0_0800 | (0x100 if number == 0 else 0),

@@ -67,6 +67,7 @@ class Interleaver:
 
     def __init__(self, processors: list[Processor], clock: Clock, strategy: Strategy) -> None:
         self.processors, self.clock, self.strategy = processors, clock, strategy
+        clock.exact = lambda: self.now
         self.current = processors[0]
         self.hub: greenlet | None = None
         self.interrupt: Callable[[Processor, int], None] = lambda processor, vector: None

@@ -7,6 +7,7 @@ the kernel acted by itself. `str(event)` is its line in an event log.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -51,8 +52,8 @@ def show(value: Any) -> str:
     return f"{value:#x}" if value > 0xFFFF else str(value)
 
 
-KINDS: list[type[Event]] = [Event]
-"""Every class of event, by its number."""
+KINDS: list[Callable[..., Event]] = [Event]
+"""Every class of event, by its number, and functions that make one of what was recorded."""
 
 
 def event(text: str = "") -> Any:
@@ -273,6 +274,19 @@ class VmxOccurred(Event):
 
     name: str
     text_: str
+
+
+def _vm_entered(
+    time: int, processor: int, thread: str, where: str, instruction: str, rip: int
+) -> VmxOccurred:
+    text = f"{instruction}: guest at {rip:#x}"
+    made: Any = VmxOccurred  # a dataclass by the decorator `event`
+    return made(time, processor, thread, where, "VmEntered", text)  # type: ignore[no-any-return]
+
+
+VM_ENTERED = len(KINDS)
+"""The number under which VM entries are recorded: there are many, and few texts are ever read."""
+KINDS.append(_vm_entered)
 
 
 @event("VM exit: {reason}, qualification {qualification}, guest RIP {rip}; RFLAGS is now 2")

@@ -149,6 +149,15 @@ class Kernel:
             text = processor.context.text
             self.recorder.add((kind.number, il.now, processor.number, text, "", *fields))
 
+    def record(self, number: int, where: str, *fields: Any) -> None:
+        """Record under a number of `events.KINDS`, with a source line found before."""
+        il = self.il
+        il.progress += 1
+        if self.recorder.enabled:
+            processor = il.current
+            text = processor.context.text
+            self.recorder.add((number, il.now, processor.number, text, where, *fields))
+
     def emit_at(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, with the driver's or app's line that did it."""
         il = self.il

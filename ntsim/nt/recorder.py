@@ -9,6 +9,7 @@ again. The oldest fall out at the bound; `lost` says how many.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ntsim.nt.events import KINDS, Event
@@ -45,5 +46,5 @@ class Recorder:
 def made(occurrence: tuple[Any, ...]) -> Event:
     """The event object of what `Recorder.add` was given."""
     number, *fields = occurrence
-    kind: type[Event] = KINDS[number]
-    return kind(*fields)
+    make: Callable[..., Event] = KINDS[number]
+    return make(*fields)

@@ -24,7 +24,7 @@ and nested tables cannot express execute-only pages.
 from ntsim.hw.engine.core import Check, Engine
 from ntsim.hw.engine.decode import Instruction, MemoryOperand
 from ntsim.hw.engine.exits import Exit, ExitKind
-from ntsim.hw.engine.registers import RegisterFile
+from ntsim.hw.engine.registers import RegisterFile, ResidentRegisters
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.unicorn_c import EngineError
 from ntsim.hw.engine.world import Intercept, World
@@ -39,6 +39,7 @@ __all__ = [
     "Intercept",
     "MemoryOperand",
     "RegisterFile",
+    "ResidentRegisters",
     "World",
     "WorldState",
 ]

@@ -10,7 +10,7 @@ from typing import NoReturn
 from ntsim.hw.engine import native as n
 from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
-from ntsim.hw.engine.registers import RFLAGS, RIP, RegisterFile
+from ntsim.hw.engine.registers import RFLAGS, RIP, Registers
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
 from ntsim.hw.ram import Ram
@@ -39,7 +39,7 @@ def _checked(native: n.Native) -> n.Native:
     return native
 
 
-def _new_exit(registers: RegisterFile) -> Exit:
+def _new_exit(registers: Registers) -> Exit:
     exit_ = registers.exit = Exit(registers.words)
     return exit_
 
@@ -100,32 +100,28 @@ class Engine:
         """A new world in `state`."""
         return World(self, self.start(), state, nested_root, intercepts)
 
-    def run(self, world: World, registers: RegisterFile, steps: int) -> Exit:
+    def run(self, world: World, registers: Registers, steps: int) -> Exit:
         """Run `world` with `registers` until something stops it, for at most `steps` instructions.
 
         The registers are up to date afterwards; the world goes on from whatever they then hold.
         """
-        native = self._native
+        native, slot, words = self._native, world.slot, registers.words
         assert native is not None and steps > 0, "no engine, or no steps"
-        if native.current is not world.slot:
-            self._enter(world)
-        if self._tlb_of is not world.translation:
-            self._change_translation(world)
+        assert native is world.native, "this world is another machine's"
+        flush = self._tlb_of is not world.translation and self._change_translation(world)
         if self._flush_code:
             self._flush_code = False
             native.flush_code()
-        event, handle, words = native.event, native.handle, registers.words
+        event = native.event
         event[n.CODE] = 0
-        native.read_arguments = registers.read_batch
-        native.write_batch(handle, *registers.write_batch)
-        error = native.emu_start(handle, words[RIP], 0, 0, steps)
-        code = event[n.CODE]
-        if code < n.IO_IN or code == n.NO_MEMORY:
-            native.read_batch(handle, *registers.read_batch)
+        native.running = registers, slot
+        error = registers.run(native, slot, steps, flush)
+        code = native.halfway if native.running is None else event[n.CODE]
+        native.running = None
         exit_: Exit = registers.exit or _new_exit(registers)
         exit_.world = world
         exit_.rip = words[RIP]
-        exit_.retired = native.layout.counter.value - 1
+        exit_.retired = native.counter.value - 1
         exit_._instruction = None
         kind = KIND_OF_CODE.get(code - n.SVM_EXIT)
         if kind is not None:
@@ -157,7 +153,7 @@ class Engine:
         else:
             exit_.kind, exit_.port = ExitKind.IO, event[n.PLACE]
 
-    def _approach(self, world: World, registers: RegisterFile, steps: int) -> None:
+    def _approach(self, world: World, registers: Registers, steps: int) -> None:
         """Step up to an instruction that cannot be fetched whole.
 
         The library reads a block of code before it executes any of it: where an instruction in the
@@ -192,19 +188,11 @@ class Engine:
         c.check(error, f"run at {rip:#x}")
         raise AssertionError("unreachable")
 
-    def _enter(self, world: World) -> None:
-        """Bring `world` into the processor."""
-        native = self._native
-        assert native is not None and native is world.native, "this world is another machine's"
-        native.leave()
-        native.restore(world.slot)
-
-    def _change_translation(self, world: World) -> None:
-        """The TLB carries no address-space tags: empty it unless both translate alike."""
-        assert self._native is not None
-        if self._tlb_of != world.translation:
-            self._native.flush_tlb()
+    def _change_translation(self, world: World) -> bool:
+        """Whether the TLB, which carries no address-space tags, has to be emptied for `world`."""
+        other = self._tlb_of != world.translation
         self._tlb_of = world.translation
+        return other
 
     def selftest(self) -> list[Check]:
         """Every behaviour of the library that ntsim relies on, tried on a machine of its own."""

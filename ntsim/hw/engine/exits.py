@@ -209,7 +209,7 @@ class Exit:
     @property
     def instruction_length(self) -> int:
         """In bytes; for instructions that stop the engine."""
-        instruction = self.instruction
+        instruction = self._instruction or self.instruction
         assert instruction is not None, f"no system instruction at {self.rip:#x}: {self!r}"
         return instruction.length
 

@@ -62,10 +62,11 @@ class ProcessorFields(ctypes.Structure):
 class SavedProcessor:
     """Typed access to one saved context; current after a save, effective after a restore."""
 
-    __slots__ = ("error_code", "fields", "kernel_gs_base")
+    __slots__ = ("cs", "error_code", "fields", "kernel_gs_base", "ss")
 
     def __init__(self, address: int, layout: Layout) -> None:
         self.fields = ProcessorFields.from_address(address + layout.fields)
+        self.cs, self.ss = self.fields.segments[1], self.fields.segments[2]
         self.error_code = ctypes.c_uint32.from_address(address + layout.error_code)
         self.kernel_gs_base = ctypes.c_uint64.from_address(address + layout.kernel_gs_base)
 

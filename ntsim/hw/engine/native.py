@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.engine import hostcode, svm
 from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.layout import Layout, SavedProcessor
 from ntsim.hw.ram import PAGE_SIZE, Ram
+
+if TYPE_CHECKING:
+    from ntsim.hw.engine.registers import Registers
 
 ARENA_BASE = 0x7F00_0000_0000
 """Physical address of the engine's own memory: canonical, and beyond a processor's 46 bits."""
@@ -39,14 +42,28 @@ CODE, STOP, PLACE, SIZE, WRITE, COUNT = range(6)
 """Words of `Native.event`: why the run stopped; (for the hook); if no SVM exit: port or physical
 address, bytes, direction, the instruction counter."""
 SVM_EXIT = 0x100
-"""CODE is 0, SVM_EXIT + an exit code of `svm`, or one of the following."""
+"""CODE is 0, SVM_EXIT + an exit code of `svm`, or NO_MEMORY; `Native.halfway` the other three."""
 IO_IN, IO_OUT, SYSCALL, NO_MEMORY = 0x10000, 0x10001, 0x10002, 0x10003
 
 
 class Slot:
-    """Where one world lives: a control block, its MSR map, the library's copy of the processor."""
+    """Where one world lives: a control block, its MSR map, the library's copy of the processor.
 
-    __slots__ = ("block", "context", "host", "msr_map", "processor", "words")
+    `general` is RAX to R15 in that copy. `trip`, at host address `round_trip`, is what
+    `hostcode.round_trip` needs to run it.
+    """
+
+    __slots__ = (
+        "block",
+        "context",
+        "general",
+        "host",
+        "msr_map",
+        "processor",
+        "round_trip",
+        "trip",
+        "words",
+    )
 
     def __init__(self, native: Native, number: int) -> None:
         offset = (_FIRST_SLOT + number * _SLOT_PAGES) * PAGE_SIZE
@@ -56,14 +73,18 @@ class Slot:
         self.msr_map = native.arena[offset + PAGE_SIZE : offset + 3 * PAGE_SIZE]
         self.context = native.new_context()
         self.processor = native.layout.overlay(self.context)
+        self.general = memoryview(self.processor.fields.general).cast("B").cast("Q")
+        self.trip = native.new_trip(self.context)
+        self.round_trip = ctypes.addressof(self.trip)
 
 
 class Native:
     """A library instance with its hooks; `current` is the slot whose world is in the processor.
 
-    `event` tells why a run stopped. `read_arguments` are for reading into the run's register file:
-    what executes half of its instruction before it can be stopped (IN, OUT, SYSCALL) is caught by
-    its hook, which reads the registers before that.
+    `event` tells why a run stopped. `running` are the run's registers: what executes half of its
+    instruction before it can be stopped (IN, OUT, SYSCALL) is caught by its hook, which stores the
+    registers before that, and leaves `running` None and what it was in `halfway`: RFLAGS.TF may
+    still trap behind it, and then `event` tells of that.
     """
 
     VMRUN_LIMIT = 0x5EED
@@ -76,11 +97,14 @@ class Native:
         self.handle = handle
         self.emu_start = lib.uc_emu_start
         self.read_batch, self.write_batch = lib.uc_reg_read_batch, lib.uc_reg_write_batch
+        self._round_trip = hostcode.round_trip()
+        self._context_save, self._context_restore = lib.uc_context_save, lib.uc_context_restore
         c.check(lib.uc_ctl(handle, c.CTL_CPU_MODEL, ctypes.c_int(c.CPU_OPTERON_G5)), "CPU model")
         c.check(lib.uc_ctl(handle, c.CTL_USE_EXITS, ctypes.c_int(1)), "no exit addresses")
         self.event = (ctypes.c_uint64 * 6)()
         self._callbacks: list[Any] = []
-        self.read_arguments: tuple[Any, Any, int] = (None, None, 0)
+        self.running: tuple[Registers, Slot] | None = None
+        self.halfway = 0
         self.ram: Ram | None = None
         self._map_arena()
         self._add_hooks()
@@ -90,6 +114,7 @@ class Native:
         self._made = 0
         self._free: list[Slot] = []
         self.layout = Layout(self)
+        self.counter = self.layout.counter
 
     def _map_arena(self) -> None:
         flags = {}
@@ -115,15 +140,20 @@ class Native:
         self._write_msr(svm.MSR_VM_HSAVE_PA, ARENA_BASE + _HOST_SAVE_PAGE * PAGE_SIZE)
 
     def _add_hooks(self) -> None:
-        stop, read, event = self.lib.uc_emu_stop, self.read_batch, self.event
+        stop, event = self.lib.uc_emu_stop, self.event
 
         def on_interrupt(handle: int, number: int, _: int) -> None:
             event[CODE] = number
             stop(handle)
 
         def on_io(code: int, handle: int, port: int, size: int) -> None:
-            read(handle, *self.read_arguments)
-            event[CODE], event[PLACE], event[SIZE] = code, port, size
+            if self.running is None:
+                return
+            registers, slot = self.running
+            registers.store_halfway(self, slot)
+            self.running, self.halfway = None, code
+            slot.trip[hostcode.HALFWAY] = 1
+            event[PLACE], event[SIZE] = port, size
             event[COUNT], event[WRITE] = self.layout.counter.value, code == IO_OUT
             stop(handle)
 
@@ -173,6 +203,11 @@ class Native:
         box = ctypes.byref(ctypes.c_uint64(value))
         c.check(self.lib.uc_reg_write(self.handle, register, box), "write a register")
 
+    def read_register(self, register: int) -> int:
+        box = ctypes.c_uint64()
+        c.check(self.lib.uc_reg_read(self.handle, register, ctypes.byref(box)), "read a register")
+        return box.value
+
     def _write_msr(self, index: int, value: int) -> None:
         """Only outside guest mode: inside, the intercept would leave through a dead stack frame."""
         box = ctypes.byref(c.Msr(index, value))
@@ -216,12 +251,38 @@ class Native:
 
     def save(self, slot: Slot) -> None:
         """Copy the processor into `slot`."""
-        c.check(self.lib.uc_context_save(self.handle, slot.context), "save a world")
+        error = self._context_save(self.handle, slot.context)
+        if error:
+            c.check(error, "save a world")
 
     def restore(self, slot: Slot) -> None:
         """Bring the world of `slot` into the processor. The TLB keeps the last one's entries."""
-        c.check(self.lib.uc_context_restore(self.handle, slot.context), "restore a world")
+        error = self._context_restore(self.handle, slot.context)
+        if error:
+            c.check(error, "restore a world")
         self.current = slot
+
+    def new_trip(self, context: ctypes.c_void_p) -> ctypes.Array[ctypes.c_uint64]:
+        """The array that `hostcode.round_trip` takes."""
+        lib = self.lib
+        functions = lib.uc_context_restore, lib.uc_emu_start, lib.uc_context_save, lib.uc_ctl
+        addresses = (ctypes.cast(function, ctypes.c_void_p) for function in functions)
+        words = (pointer.value or 0 for pointer in (self.handle, context, *addresses))
+        return (ctypes.c_uint64 * hostcode.ROUND_TRIP_WORDS)(*words)
+
+    def round_trip(self, slot: Slot, rip: int, steps: int, flush_tlb: bool) -> int:
+        """Run the world of `slot`, and save it again; the processor holds none before and after."""
+        control = c.CTL_TLB_FLUSH if flush_tlb else 0
+        if self._round_trip is not None:
+            return self._round_trip(slot.round_trip, rip, steps, control)
+        if control:
+            self.flush_tlb()
+        self.restore(slot)
+        error: int = self.emu_start(self.handle, rip, 0, 0, steps)
+        self.current = None
+        if self.running is not None:
+            self.save(slot)
+        return error
 
     def processor(self, slot: Slot) -> SavedProcessor:
         """The processor of a world as it is now, for reading."""

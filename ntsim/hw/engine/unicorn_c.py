@@ -35,7 +35,7 @@ CTL_TLB_FLUSH = 11 | 1 << _CTL_WRITE
 REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP = 35, 36, 37, 38, 39, 40, 41
 REG_RSI, REG_RSP, REG_R8, REG_XMM0, REG_MXCSR, REG_RFLAGS = 43, 44, 106, 122, 249, 253
 REG_CS, REG_SS, REG_CR4 = 11, 49, 54
-REG_FPCW, REG_FPTAG, REG_MSR = 246, 247, 248
+REG_FPCW, REG_FPTAG, REG_MSR, REG_FPSW = 246, 247, 248, 31
 
 # In the order of their numbers in instructions.
 REG_GENERAL = (
@@ -43,6 +43,7 @@ REG_GENERAL = (
     *range(REG_R8, REG_R8 + 8),
 )
 REG_XMM = tuple(range(REG_XMM0, REG_XMM0 + 16))
+REG_X87 = tuple(range(82, 82 + 8))  # by their place, not from the top of the stack
 
 INTERRUPT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 IN_CALLBACK = ctypes.CFUNCTYPE(

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.engine.decode import Instruction, decode
 from ntsim.hw.engine.layout import CODE_32, CODE_64, SEGMENTS
-from ntsim.hw.engine.walk import Walk
+from ntsim.hw.engine.walk import Page, Walk
 from ntsim.hw.ram import PAGE_SIZE, Ram
 
 if TYPE_CHECKING:
     from ntsim.hw.engine.native import Native, Slot
 
+_KEPT_PAGES = 4096
 _DECODED_MAXIMUM = 4096
+_LONGEST = 15
+"""Bytes of an instruction."""
+_UNKNOWN = Instruction("")
 _decoded: dict[tuple[bytes, int], Instruction | None] = {}
 """Decoding depends on the bytes and the mode alone: shared by all worlds."""
 
@@ -20,11 +24,10 @@ _decoded: dict[tuple[bytes, int], Instruction | None] = {}
 class View:
     """The memory of one world, translated as its processor would, without checking rights.
 
-    `tables` holds one number, which changes whenever page tables have.
+    `tables` holds one number, which changes whenever page tables may have.
     """
 
     __slots__ = (
-        "_age",
         "_mode",
         "_mode_selector",
         "_native",
@@ -38,8 +41,7 @@ class View:
     def __init__(self, native: Native, slot: Slot, ram: Ram, tables: list[int]) -> None:
         self._native, self._slot, self._ram = native, slot, ram
         self._tables = tables
-        self._age = tables[0]
-        self._pages: dict[int, int | None] = {}
+        self._pages: dict[int, Page] = {}
 
     def translation_changed(self, translation: tuple[Any, ...]) -> None:
         self._walk = Walk(self._ram, *translation)
@@ -48,15 +50,24 @@ class View:
 
     def physical(self, linear: int) -> int | None:
         """Physical address of `linear` in the machine, None if nothing is mapped there."""
-        if self._age != self._tables[0]:
-            self._age = self._tables[0]
-            self._pages.clear()
-        page = linear >> 12
-        if page in self._pages:
-            found = self._pages[page]
-        else:
-            found = self._pages[page] = self._walk.physical(page << 12)
-        return None if found is None else found | linear & 0xFFF
+        frame = self.frame(linear >> 12)
+        return None if frame is None else frame | linear & 0xFFF
+
+    def frame(self, number: int) -> int | None:
+        """Physical address of linear page `number`, None if nothing is mapped there."""
+        page, age = self._pages.get(number), self._tables[0]
+        if page is None or page.age != age:
+            if page is None or not page.stands():
+                page = self._look_up(number, age)
+            page.age = age
+        return page.frame
+
+    def _look_up(self, number: int, age: int) -> Page:
+        """Walk the tables for page `number`, and keep what they say."""
+        if len(self._pages) == _KEPT_PAGES:
+            self._pages = {n: page for n, page in self._pages.items() if page.age == age}
+        page = self._pages[number] = self._walk.page(number << 12)
+        return page
 
     def read(self, linear: int, size: int) -> bytes:
         """The bytes at `linear`; fewer than `size` where the mapping ends."""
@@ -93,22 +104,27 @@ class View:
 
     def code_address(self, rip: int, selector: int) -> int:
         """Linear address of `rip` in the code segment `selector`."""
-        return rip if self.mode(selector) == 64 else self.linear("cs", rip)
+        mode = self._mode if selector == self._mode_selector else self.mode(selector)
+        return rip if mode == 64 else self.linear("cs", rip)
 
     def code(self, rip: int, selector: int) -> bytes:
         """The 15 bytes from `rip` on in the code segment `selector`, fewer if the mapping ends."""
-        return self.read(self.code_address(rip, selector), 15)
+        linear = self.code_address(rip, selector)
+        offset = linear & 0xFFF
+        if offset > PAGE_SIZE - _LONGEST:
+            return self.read(linear, _LONGEST)
+        frame = self.frame(linear >> 12)
+        return b"" if frame is None else self._ram.map[frame + offset : frame + offset + _LONGEST]
 
     def decode(self, rip: int, selector: int) -> Instruction | None:
         """The system instruction at `rip`, None if it is none."""
         key = self.code(rip, selector), self._mode
-        try:
-            return _decoded[key]
-        except KeyError:
+        found = _decoded.get(key, _UNKNOWN)
+        if found is _UNKNOWN:
             if len(_decoded) == _DECODED_MAXIMUM:
                 _decoded.clear()
             found = _decoded[key] = decode(*key)
-            return found
+        return found
 
     def disassemble(self, rip: int, selector: int) -> str:
         """The instruction at `rip` as text; "?" if it cannot be read or is none."""

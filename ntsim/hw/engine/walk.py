@@ -1,9 +1,18 @@
 """Translates a linear address as the engine does, in Python: for reading the code at an exit.
 
+A translation stands as long as the table entries that it went through do: `Walk.page` gives them
+along, so that keeping it costs a look at those few words and not another walk.
+
 Not for data accesses of the kernel (`ntsim.hw.mmu`): no rights, no accessed bits. The
 library's own translation cannot be asked instead: a nested fault inside it jumps into a stack frame
 that is gone. Structures: SDM 3, chapter "Paging"; nested tables have the four-level format.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
 
 from ntsim.hw.ram import Ram
 
@@ -13,16 +22,36 @@ _CR0_PG, _CR4_PSE, _CR4_PAE, _EFER_LMA = 1 << 31, 1 << 4, 1 << 5, 1 << 10
 _LONG = (39, 30, 21, 12)
 
 
+class Page:
+    """Where a linear page is: `frame`, None if nowhere, while its table entries are unchanged.
+
+    `age` is for whoever keeps pages: when the entries were last known to stand.
+    """
+
+    __slots__ = ("_entries", "_read", "_words", "age", "frame")
+
+    def __init__(self, ram: Ram, frame: int | None, trail: dict[int, int]) -> None:
+        self.frame, self._words = frame, ram.u64
+        self._read: Callable[[Any], Any] = itemgetter(*trail) if trail else len
+        self._entries = self._read(ram.u64)
+        self.age = -1
+
+    def stands(self) -> bool:
+        """Whether the entries are as they were."""
+        return bool(self._read(self._words) == self._entries)
+
+
 class Walk:
     """The translation that one setting of the control registers makes."""
 
-    __slots__ = ("_levels", "_nested", "_pse", "_ram", "_root")
+    __slots__ = ("_levels", "_nested", "_pse", "_ram", "_root", "_trail")
 
     def __init__(
         self, ram: Ram, cr0: int, cr3: int, cr4: int, efer: int, nested_root: int | None
     ) -> None:
         self._ram = ram
         self._nested = nested_root
+        self._trail: dict[int, int] = {}
         self._levels: tuple[int, ...] = ()
         self._root, self._pse = cr3 & _FRAME, True
         if not cr0 & _CR0_PG:
@@ -34,6 +63,11 @@ class Walk:
         else:
             self._levels, self._root = (22, 12), cr3 & 0xFFFF_F000
             self._pse = bool(cr4 & _CR4_PSE)
+
+    def page(self, linear: int) -> Page:
+        """The page that `linear` begins."""
+        self._trail.clear()
+        return Page(self._ram, self.physical(linear), self._trail)
 
     def physical(self, linear: int) -> int | None:
         """Physical address (of the machine) of `linear`; None: not mapped, or not RAM."""
@@ -90,4 +124,5 @@ class Walk:
         place = self._machine(address) if nested else address
         if place is None or place >= self._ram.size:
             return 0
-        return self._ram.u64[place >> 3]
+        entry = self._trail[place >> 3] = self._ram.u64[place >> 3]
+        return entry

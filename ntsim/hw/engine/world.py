@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.hw.cpu import DescriptorTable, Segment
 from ntsim.hw.engine import svm
 from ntsim.hw.engine.layout import INHIBIT_INTERRUPTS, SEGMENTS, SavedProcessor
+from ntsim.hw.engine.registers import FloatingState
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.view import View
 from ntsim.hw.ram import PAGE_SIZE
@@ -85,10 +86,33 @@ class World:
         self.slot.msr_map[:] = b"\xff" * len(self.slot.msr_map)
         self.intercepts = intercepts
         self.view = View(native, self.slot, engine.ram, engine.tables)
-        self.load(state, nested_root)
+        self._become(state, nested_root)
 
-    def load(self, state: WorldState, nested_root: int | None = None) -> None:
-        """Take over a whole new state (20 us). The x87 registers are as after FNINIT."""
+    def load(
+        self,
+        state: WorldState,
+        nested_root: int | None = None,
+        intercepts: Intercept | None = None,
+    ) -> None:
+        """Take over a whole new state (25 us); vector and x87 registers stay as they are.
+
+        `intercepts` stay too if not given.
+        """
+        if intercepts is not None:
+            self.intercepts = intercepts
+        native = self.native
+        assert native.ram is self._engine.ram, "the engine of this world is closed"
+        if native.current is not self.slot:
+            native.leave()
+            native.restore(self.slot)
+        floating = FloatingState(native)
+        self._become(state, nested_root)
+        native.restore(self.slot)
+        floating.put_back(native)
+        native.leave()
+
+    def _become(self, state: WorldState, nested_root: int | None) -> None:
+        """A state, by VMRUN; vector and x87 registers are as after FNINIT."""
         self.nested_root = nested_root
         self.cr0, self.cr4, self.efer = state.cr0, state.cr4, state.efer
         self._cr3 = state.cr3

@@ -10,8 +10,6 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.vmcs import Vmcs
 
-_ENTRY_EVENT = abi.VM_ENTRY_INTR_INFO_FIELD
-
 
 @dataclass(slots=True)
 class ExitInformation:
@@ -33,20 +31,27 @@ class ExitInformation:
 
     def record(self, vmcs: Vmcs) -> None:
         """Write the fields; the injection field loses its valid bit, the error number stays."""
-        values, event, vectoring = vmcs.values, self.event, self.vectoring
+        values, event = vmcs.values, self.event
         values[abi.VM_EXIT_REASON] = self.reason
         values[abi.EXIT_QUALIFICATION] = self.qualification
         values[abi.VM_EXIT_INSTRUCTION_LEN] = self.instruction_length
         values[abi.VM_EXIT_INSTRUCTION_INFO] = self.instruction_information
         values[abi.GUEST_LINEAR_ADDRESS] = self.guest_linear_address
-        vmcs.put(abi.GUEST_PHYSICAL_ADDRESS, self.guest_physical_address)
+        if abi.GUEST_PHYSICAL_ADDRESS in values:
+            values[abi.GUEST_PHYSICAL_ADDRESS] = self.guest_physical_address
         values[abi.VM_EXIT_INTR_INFO] = event.field if event else 0
         values[abi.VM_EXIT_INTR_ERROR_CODE] = (event and event.error_code) or 0
-        values[abi.IDT_VECTORING_INFO] = vectoring.field if vectoring else 0
-        values[abi.IDT_VECTORING_ERROR_CODE] = (vectoring and vectoring.error_code) or 0
-        if vectoring is not None and vectoring.is_software:
+        values[abi.IDT_VECTORING_INFO] = values[abi.IDT_VECTORING_ERROR_CODE] = 0
+        values[abi.VM_ENTRY_INTR_INFO_FIELD] &= ~abi.INTR_INFO_VALID
+        if self.vectoring is not None:
+            self._record_vectoring(values, self.vectoring)
+
+    @staticmethod
+    def _record_vectoring(values: dict[int, int], vectoring: Event) -> None:
+        values[abi.IDT_VECTORING_INFO] = vectoring.field
+        values[abi.IDT_VECTORING_ERROR_CODE] = vectoring.error_code or 0
+        if vectoring.is_software:
             values[abi.VM_EXIT_INSTRUCTION_LEN] = vectoring.instruction_length
-        values[_ENTRY_EVENT] &= ~abi.INTR_INFO_VALID
 
 
 def record_entry_failure(vmcs: Vmcs, reason: int, qualification: int) -> None:

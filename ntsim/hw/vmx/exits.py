@@ -8,7 +8,7 @@ from ntsim.hw.vmx.entry.outcome import Violation
 from ntsim.hw.vmx.events import VmExited, VmxAborted
 from ntsim.hw.vmx.exit_information import ExitInformation, record_entry_failure
 from ntsim.hw.vmx.state import VmxMode, VmxState
-from ntsim.hw.vmx.transition import GuestStart, load_host, save_guest
+from ntsim.hw.vmx.transition import load_host, save_guest
 from ntsim.hw.vmx.vmcs import ABORT_OFFSET, Vmcs, poke
 
 ABORT_STORE_MSR, ABORT_LOAD_MSR = 1, 4
@@ -46,18 +46,16 @@ def perform(state: VmxState, information: ExitInformation) -> GuestExit:
     vmcs, processor = _current(state), state.processor
     guest_rip = processor.rip
     information.record(vmcs)
-    start = GuestStart(state.activity, state.interruptibility, state.pending_debug)
-    save_guest(processor, vmcs, start, segments_changed=state.segments is None)
-    why = information.why
+    save_guest(processor, vmcs, state.activity, state.interruptibility, state.pending_debug)
     count = vmcs.values[abi.VM_EXIT_MSR_STORE_COUNT]
     failed = count and msr_areas.store(processor, vmcs.get(abi.VM_EXIT_MSR_STORE_ADDR), count)
     aborted = _abort(state, ABORT_STORE_MSR, f"MSR-store entry {failed}") if failed else 0
     aborted = aborted or _to_host(state, vmcs)
-    number, reason = processor.number, information.reason
-    state.observer(
-        VmExited(number, vmcs.address, reason, information.qualification, guest_rip, why)
-    )
-    return GuestExit(reason, information.qualification, guest_rip, None, aborted)
+    reason, qualification = information.reason, information.qualification
+    if state.report_passages:
+        number, why = processor.number, information.why
+        state.observer(VmExited(number, vmcs.address, reason, qualification, guest_rip, why))
+    return GuestExit(reason, qualification, guest_rip, None, aborted)
 
 
 def fail_entry(

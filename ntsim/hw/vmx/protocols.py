@@ -92,6 +92,18 @@ class VmxProcessor(Protocol):
     cpl: int
     halted: bool
     mov_ss_blocking: bool
+    budget: int
+    """What is left of its turn; an instruction of a guest uses up 1, and its time passes."""
+
+    @property
+    def msrs(self) -> dict[int, int]:
+        """MSRs by index, but for those that are registers elsewhere (FS and GS base, the TSC)."""
+        ...
+
+    @property
+    def segments(self) -> bytearray:
+        """All segment registers, GDTR and IDTR: `ntsim.hw.cpu.pack_segments`."""
+        ...
 
     @property
     def model(self) -> CpuModel:

@@ -58,7 +58,7 @@ class Entered:
 
 VmxResult: TypeAlias = VmSucceed | VmFailInvalid | VmFailValid | WouldExit
 
-SUCCESS = VmSucceed()
+SUCCESS, ENTERED = VmSucceed(), Entered()
 
 
 def intrinsic_status(result: object) -> int:

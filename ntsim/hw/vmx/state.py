@@ -5,6 +5,7 @@ current VMCS (SDM 3, "VMX Instruction Reference", "Conventions").
 """
 
 from collections.abc import Callable
+from ctypes import c_uint64
 from enum import Enum
 
 from ntsim.abi import vmx_constants as abi
@@ -13,13 +14,13 @@ from ntsim.hw.vmx.events import VmxInstructionFailed, VmxObserver, ignore
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.protocols import VmxProcessor
 from ntsim.hw.vmx.results import (
+    ARITHMETIC_FLAGS,
     SUCCESS,
     VmFailInvalid,
     VmFailValid,
     VmSucceed,
     flags_after,
 )
-from ntsim.hw.vmx.transition import GuestStart, SegmentState
 from ntsim.hw.vmx.vmcs import NO_POINTER, Vmcs, VmcsDirectory
 
 
@@ -31,17 +32,24 @@ class VmxMode(Enum):
     NON_ROOT = "non-root"
 
 
+_REGISTER_WORDS = 20
+"""What `ntsim.hw.engine.ResidentRegisters` take, said here because the engine is loaded later."""
+
+_OFF, _NON_ROOT = VmxMode.OFF, VmxMode.NON_ROOT
+
+
 class VmxState:
     """What VMXON, VMPTRLD and VM entries leave in a processor.
 
     `gpr` holds the guest's RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15 (element 4 is unused:
-    RSP is the processor's). `active` maps the physical address of each VMCS active here to its
-    on-chip copy; `current` is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
+    RSP is the processor's); it is the beginning of `registers`, the engine's.
+    `active` maps the physical address of each VMCS active here to its on-chip copy; `current`
+    is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
     the VMCS, and `injection` is an event that waits for its first instruction boundary;
-    `segments` is what VM entry loaded into the segment registers, None once they may have changed;
     `retired` is how many instructions the last run took. `new_frame` gives the physical address of
-    a page frame for the engine's nested tables: guests with EPT need it.
+    a page frame for the engine's nested tables: guests with EPT need it. `report_passages` says
+    whether successful VM entries and VM exits are reported: who records them anyway turns it off.
     """
 
     def __init__(
@@ -55,36 +63,31 @@ class VmxState:
         self.active: dict[int, Vmcs] = {}
         self.current: Vmcs | None = None
         self.session = 0
-        self.gpr = [0] * 16
+        self.registers = bytearray(8 * _REGISTER_WORDS)
+        self.gpr = (c_uint64 * 16).from_buffer(self.registers)
         self.translations_invalid = False
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection: Event | None = None
-        self.segments: SegmentState | None = None
+        self.report_passages = True
         self.retired = 0
         self.entered = self.launching = False
         self.new_frame: Callable[[], int] | None = None
 
-    def enter_guest(
-        self,
-        start: GuestStart,
-        segments: SegmentState,
-        injection: Event | None,
-        *,
-        launching: bool,
-    ) -> None:
+    def enter_guest(self, vmcs: Vmcs, injection: Event | None, *, launching: bool) -> None:
         """What the guest's first instruction boundary finds."""
-        self.launching = launching
-        self.activity, self.interruptibility, self.pending_debug = start
-        self.segments = segments
+        values = vmcs.values
+        self.activity = values[abi.GUEST_ACTIVITY_STATE]
+        self.interruptibility = values[abi.GUEST_INTERRUPTIBILITY_STATE]
+        self.pending_debug = values[abi.GUEST_PENDING_DBG_EXCEPTIONS]
         self.injection = injection
-        self.mode = VmxMode.NON_ROOT
+        self.launching = launching
+        self.mode = _NON_ROOT
         self.entered = True
 
     def leave_guest(self) -> None:
         """Nothing is pending in root operation."""
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection = None
-        self.segments = None
 
     @property
     def capabilities(self) -> VmxCapabilities:
@@ -94,7 +97,7 @@ class VmxState:
     @property
     def in_operation(self) -> bool:
         """Between VMXON and VMXOFF."""
-        return self.mode is not VmxMode.OFF
+        return self.mode is not _OFF
 
     @property
     def mode_name(self) -> str:
@@ -104,7 +107,7 @@ class VmxState:
     @property
     def in_non_root(self) -> bool:
         """A guest is running."""
-        return self.mode is VmxMode.NON_ROOT
+        return self.mode is _NON_ROOT
 
     @property
     def current_pointer(self) -> int:
@@ -112,10 +115,9 @@ class VmxState:
         return self.current.address if self.current else NO_POINTER
 
     def succeed(self, value: int = 0) -> VmSucceed:
-        """VMsucceed."""
-        result = VmSucceed(value) if value else SUCCESS
-        self.processor.rflags = flags_after(self.processor.rflags, result)
-        return result
+        """VMsucceed: the six arithmetic flags are cleared."""
+        self.processor.rflags &= ~ARITHMETIC_FLAGS
+        return VmSucceed(value) if value else SUCCESS
 
     def fail_invalid(self, instruction: str, reason: str) -> VmFailInvalid:
         """VMfailInvalid."""

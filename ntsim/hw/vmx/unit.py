@@ -7,6 +7,7 @@ An instruction that ends normally has set RFLAGS.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ntsim.hw.vmx.exit_information import ExitInformation
@@ -14,7 +15,7 @@ from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.instructions import access, entry, invalidate, operation, pointers
 from ntsim.hw.vmx.instructions.entry import EntryResult
 from ntsim.hw.vmx.instructions.vmcall import vmcall
-from ntsim.hw.vmx.results import VmxResult, WouldExit
+from ntsim.hw.vmx.results import ENTERED, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
 if TYPE_CHECKING:
@@ -27,54 +28,15 @@ class VmxUnit(VmxState):
 
     engine: Engine | None = None
     _guest: Guest | None = None
+    _run: Callable[[Guest, int], GuestExit | None]
+    _enter: Callable[[Guest], bool]
 
-    def vmxon(self, pointer: int) -> VmxResult:
-        """VMXON m64."""
-        return operation.vmxon(self, pointer)
-
-    def vmxoff(self) -> VmxResult:
-        """VMXOFF."""
-        return operation.vmxoff(self)
-
-    def vmclear(self, pointer: int) -> VmxResult:
-        """VMCLEAR m64."""
-        return pointers.vmclear(self, pointer)
-
-    def vmptrld(self, pointer: int) -> VmxResult:
-        """VMPTRLD m64."""
-        return pointers.vmptrld(self, pointer)
-
-    def vmptrst(self) -> VmxResult:
-        """VMPTRST m64; VmSucceed.value is the pointer."""
-        return pointers.vmptrst(self)
-
-    def vmread(self, encoding: int) -> VmxResult:
-        """VMREAD; VmSucceed.value is the field."""
-        return access.vmread(self, encoding)
-
-    def vmwrite(self, encoding: int, value: int) -> VmxResult:
-        """VMWRITE."""
-        return access.vmwrite(self, encoding, value)
-
-    def vmlaunch(self) -> EntryResult:
-        """VMLAUNCH."""
-        return entry.vmlaunch(self)
-
-    def vmresume(self) -> EntryResult:
-        """VMRESUME."""
-        return entry.vmresume(self)
-
-    def vmcall(self) -> VmxResult:
-        """VMCALL."""
-        return vmcall(self)
-
-    def invept(self, kind: int, eptp: int, reserved: int = 0) -> VmxResult:
-        """INVEPT r64, m128."""
-        return invalidate.invept(self, kind, eptp, reserved)
-
-    def invvpid(self, kind: int, descriptor_low: int, address: int) -> VmxResult:
-        """INVVPID r64, m128."""
-        return invalidate.invvpid(self, kind, descriptor_low, address)
+    vmxon, vmxoff = operation.vmxon, operation.vmxoff
+    vmclear, vmptrld, vmptrst = pointers.vmclear, pointers.vmptrld, pointers.vmptrst
+    vmread, vmwrite = access.vmread, access.vmwrite
+    vmlaunch, vmresume = entry.vmlaunch, entry.vmresume
+    vmcall = vmcall
+    invept, invvpid = invalidate.invept, invalidate.invvpid
 
     def exit(self, cause: WouldExit | ExitInformation) -> GuestExit:
         """Perform the VM exit that an instruction executed in non-root operation asked for."""
@@ -87,19 +49,31 @@ class VmxUnit(VmxState):
             )
         return perform(self, cause)
 
+    def vmresume_unseen(self) -> EntryResult:
+        """VMRESUME, by who runs the guest next, before anything looks at the processor.
+
+        It may still hold the host's state then; from the next VM exit on it is as after `vmresume`.
+        """
+        if self._guest is not None and self._enter(self._guest):
+            return ENTERED
+        return entry.vmresume(self)
+
     def run_guest(self, steps: int) -> GuestExit | None:
         """Run the guest for at most `steps` instructions; `retired` says how many it took.
 
         None: the quantum is over, or the guest waits (`activity`). Else the VM exit that was.
         """
-        if self._guest is None:
-            from ntsim.hw.vmx.guest.state import Guest
+        guest = self._guest or self._first_guest()
+        return self._run(guest, steps)
 
-            assert self.engine is not None, "give the unit an engine before it runs a guest"
-            self._guest = Guest(self, self.engine)
-        from ntsim.hw.vmx.guest.run import run
+    def _first_guest(self) -> Guest:
+        """The engine is loaded for the first guest, not before."""
+        from ntsim.hw.vmx.guest import run, state, unseen
 
-        return run(self._guest, steps)
+        assert self.engine is not None, "give the unit an engine before it runs a guest"
+        self._run, self._enter = run.run, unseen.enter
+        self._guest = state.Guest(self, self.engine)
+        return self._guest
 
     def write_back(self) -> None:
         """Put every active VMCS into its region, for a crash dump; they stay active."""

@@ -20,14 +20,26 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ntsim.abi.vmx_constants import FIELDS, VMCS_HIGH, VMCS_SHADOW_INDICATOR
+from ntsim.abi.vmx_constants import (
+    FIELDS,
+    GUEST_RFLAGS,
+    GUEST_RIP,
+    GUEST_RSP,
+    VMCS_HIGH,
+    VMCS_SHADOW_INDICATOR,
+    VMCS_TYPE_CONTROL,
+    VMCS_TYPE_GUEST_STATE,
+    VMCS_TYPE_HOST_STATE,
+)
 from ntsim.errors import ConfigurationError
 from ntsim.hw.vmx.capabilities import VmxCapabilities
-from ntsim.hw.vmx.fields import has_high_half, supported_fields
+from ntsim.hw.vmx.fields import has_high_half, supported_fields, type_of
 from ntsim.hw.vmx.protocols import Memory
 
 if TYPE_CHECKING:
     from ntsim.hw.vmx.guest.code import SeenCode
+    from ntsim.hw.vmx.guest.controls import Controls
+    from ntsim.hw.vmx.transition import HostState
 
 NO_POINTER = 0xFFFF_FFFF_FFFF_FFFF
 REVISION_OFFSET = 0
@@ -38,6 +50,8 @@ _LAUNCH_OFFSET = 8
 _HEADER = struct.Struct("<IIII")
 _LOW_32 = 0xFFFF_FFFF
 _FORMATS = {16: "H", 32: "I", 64: "Q"}
+OF_EVERY_ENTRY = frozenset({GUEST_RIP, GUEST_RSP, GUEST_RFLAGS})
+"""What handlers write most. A VM entry reads these fields themselves: nothing is made of them."""
 
 
 def peek(memory: Memory, pa: int, size: int) -> bytes:
@@ -88,15 +102,23 @@ class Vmcs:
     `values` maps each supported full encoding to its value. `written` holds the encodings that
     VMWRITE has set since VMCLEAR. `verified` says that a VM entry found everything valid that
     depends on the VMCS alone, `unchecked` holds what VMWRITE has set since.
+
+    `segments`, `host` and `controls` are what was made of fields of the guest-state area, of the
+    host-state area and of the control fields, None when one of them has been written since: see
+    `transition.py` and `guest/controls.py`. The controls decide how both areas are used, so
+    writing one drops all three.
     """
 
     __slots__ = (
         "address",
         "cleared",
+        "controls",
+        "host",
         "launch_session",
         "launched",
         "layout",
         "revision",
+        "segments",
         "snapshot",
         "unchecked",
         "values",
@@ -114,6 +136,9 @@ class Vmcs:
         self.written: set[int] = set()
         self.verified = False
         self.unchecked: set[int] = set()
+        self.segments: bytes | bytearray | None = None
+        self.host: HostState | None = None
+        self.controls: Controls | None = None
         self.snapshot = region[: layout.size]
 
     @property
@@ -138,13 +163,26 @@ class Vmcs:
 
     def write(self, encoding: int, value: int) -> None:
         """VMWRITE's view: bits beyond the field are dropped; an upper half leaves the lower one."""
-        assert self.has(encoding), f"no VMCS component {encoding:#x}"
-        full = encoding & ~VMCS_HIGH
-        if encoding & VMCS_HIGH:
-            value = (value & _LOW_32) << 32 | self.values[full] & _LOW_32
-        self.values[full] = value & self.layout.masks[full]
-        self.written.add(full)
-        self.unchecked.add(full)
+        masks = self.layout.masks
+        if encoding not in masks:
+            assert self.has(encoding), f"no VMCS component {encoding:#x}"
+            encoding &= ~VMCS_HIGH
+            value = (value & _LOW_32) << 32 | self.values[encoding] & _LOW_32
+        self.values[encoding] = value & masks[encoding]
+        self.written.add(encoding)
+        self.unchecked.add(encoding)
+        if encoding not in OF_EVERY_ENTRY:
+            self._forget(encoding)
+
+    def _forget(self, encoding: int) -> None:
+        """Drop what was made of the field."""
+        kind = type_of(encoding)
+        if kind != VMCS_TYPE_HOST_STATE:
+            self.segments = None
+        if kind != VMCS_TYPE_GUEST_STATE:
+            self.host = None
+        if kind == VMCS_TYPE_CONTROL:
+            self.controls = None
 
     def put(self, encoding: int, value: int) -> None:
         """The processor's own write, at a VM exit: dropped if it lacks the field."""

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ntsim.hw.vmx.protocols import Memory
-from ntsim.hw.vmx.vmcs import peek
-
-if TYPE_CHECKING:
-    from ntsim.hw.engine import World
 
 _PAGE = 0x1000
 _KEPT = 64
@@ -18,27 +12,25 @@ class SeenCode:
     """The page frames in which guests of one engine were seen, with what they held then."""
 
     def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+        self._read = memory.read
         self._frames: dict[int, bytes] = {}
         self._forgot = True
 
-    def saw(self, world: World, rip: int, selector: int) -> None:
-        """The guest stopped at `rip` of the code segment `selector`."""
-        linear = world.view.code_address(rip, selector)
-        physical = world.view.physical(linear)
-        if physical is None or physical & -_PAGE in self._frames:
+    def saw(self, frame: int | None) -> None:
+        """A guest stopped in the page frame at `frame`; None: nothing is there."""
+        if frame is None or frame in self._frames:
             return
         if len(self._frames) == _KEPT:
             self._frames.clear()
             self._forgot = True
-        self._frames[physical & -_PAGE] = peek(self._memory, physical & -_PAGE, _PAGE)
+        self._frames[frame] = self._read(frame, _PAGE)
 
     def changed(self) -> bool:
         """Whether a page differs, or some were forgotten; afterwards what is there is known."""
         found, self._forgot = self._forgot, False
+        read = self._read
         for frame, held in self._frames.items():
-            now = peek(self._memory, frame, _PAGE)
-            if now != held:
-                self._frames[frame] = now
+            if read(frame, _PAGE) != held:
+                self._frames[frame] = read(frame, _PAGE)
                 found = True
         return found

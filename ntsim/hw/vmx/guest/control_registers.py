@@ -113,7 +113,7 @@ def _write_masked(guest: Guest, exit_: Exit, number: int, value: int) -> ExitInf
     value = value & ~mask | real & mask
     _check_control_register(guest, number, value)
     guest.skip(exit_)
-    guest.take()
+    guest.store()
     _set_control_register(guest, number, value)
     guest.load()
     guest.engine.flush_tlb()
@@ -191,7 +191,7 @@ def _clts(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.skip(exit_)
         return None
     guest.skip(exit_)
-    guest.take()
+    guest.store()
     guest.processor.cr0 &= ~abi.CR0_TS
     guest.load()
     return None
@@ -216,7 +216,7 @@ def _lmsw(guest: Guest, exit_: Exit) -> ExitInformation | None:
     loaded = source & _LMSW_BITS & ~mask
     kept = guest.processor.cr0 & (~_LMSW_BITS | mask | abi.CR0_PE)
     guest.skip(exit_)
-    guest.take()
+    guest.store()
     guest.processor.cr0 = kept | loaded
     guest.load()
     return None

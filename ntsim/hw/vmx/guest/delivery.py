@@ -40,7 +40,7 @@ def deliver(guest: Guest, event: Event) -> None:
 
     Nothing of the guest's registers has changed when one is raised.
     """
-    guest.take()
+    guest.store()
     if not guest.processor.cr0 & abi.CR0_PE:
         _deliver_real(guest, event)
     elif guest.processor.efer & abi.EFER_LMA:

@@ -63,7 +63,7 @@ def inject(guest: Guest, event: Event) -> ExitInformation | None:
         return raise_event(guest, event_of(fault), fault.address, during=event)
     except EptFault as fault:
         return ept_exit(guest, fault, during=event)
-    guest.vmx.interruptibility &= ~(abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS)
+    guest.end_interrupt_shadow()
     guest.vmx.activity = abi.ACTIVITY_STATE_ACTIVE
     return None
 

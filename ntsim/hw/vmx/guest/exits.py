@@ -25,13 +25,8 @@ def instruction_exit(
     linear: int = 0,
 ) -> ExitInformation:
     """A VM exit caused by the instruction at which the engine stopped."""
-    return ExitInformation(
-        reason,
-        qualification,
-        instruction_length=exit_.instruction_length,
-        instruction_information=information,
-        guest_linear_address=linear,
-    )
+    length = exit_.instruction_length
+    return ExitInformation(reason, qualification, length, information, None, None, linear)
 
 
 def operand_information(operand: MemoryOperand) -> int:

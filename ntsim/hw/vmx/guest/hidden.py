@@ -13,30 +13,33 @@ from ntsim.hw.engine.layout import INHIBIT_INTERRUPTS, ProcessorFields
 
 
 class HiddenState:
-    """The bytes of one world's segment registers and descriptor tables."""
+    """The bytes of one world's segment registers and descriptor tables.
+
+    The world's registers are resident: between runs its saved processor is up to date.
+    """
 
     def __init__(self, world: World) -> None:
-        self._native, self._slot = world.native, world.slot
         saved = world.slot.processor
         self._kernel_gs_base, self._fields = saved.kernel_gs_base, saved.fields
         first, end = ProcessorFields.segments.offset, ProcessorFields.cr.offset
         address = ctypes.addressof(saved.fields) + first
         self._bytes = (ctypes.c_char * (end - first)).from_address(address)
-        self._seen: tuple[bytes, int] = (b"", 0)
-
-    def _now(self) -> tuple[bytes, int]:
-        self._native.processor(self._slot)  # brings the saved copy up to date
-        return self._bytes.raw, self._kernel_gs_base.value
+        self._seen, self._seen_base = b"", 0
 
     def remember(self) -> None:
         """What is there now is known."""
-        self._seen = self._now()
+        self._seen, self._seen_base = self._bytes.raw, self._kernel_gs_base.value
 
     def changed(self) -> bool:
         """Whether anything is different from what was remembered."""
-        return self._now() != self._seen
+        return self._bytes.raw != self._seen or self._kernel_gs_base.value != self._seen_base
 
+    @property
     def interrupt_shadow(self) -> bool:
         """Interrupts are held off for one instruction."""
-        self._native.processor(self._slot)
         return bool(self._fields.hflags & INHIBIT_INTERRUPTS)
+
+    @interrupt_shadow.setter
+    def interrupt_shadow(self, on: bool) -> None:
+        kept = self._fields.hflags & ~INHIBIT_INTERRUPTS
+        self._fields.hflags = kept | INHIBIT_INTERRUPTS if on else kept

@@ -119,7 +119,7 @@ def _exits(guest: Guest, port: int, size: int) -> bool:
 def _bitmap_bit(guest: Guest, port: int) -> bool:
     page = guest.get(abi.IO_BITMAP_A if port < _BITMAP_PORTS else abi.IO_BITMAP_B)
     port %= _BITMAP_PORTS
-    byte = peek(guest.processor.memory, page + (port >> 3), 1)[0]
+    byte = peek(guest.physical_memory, page + (port >> 3), 1)[0]
     return bool(byte >> (port & 7) & 1)
 
 

@@ -38,7 +38,7 @@ def _exits(guest: Guest, index: int, write: bool) -> bool:
     else:
         return True
     offset += (_WRITE_HALF if write else 0) + (index >> 3)
-    byte = peek(guest.processor.memory, guest.get(abi.MSR_BITMAP) + offset, 1)[0]
+    byte = peek(guest.physical_memory, guest.get(abi.MSR_BITMAP) + offset, 1)[0]
     return bool(byte >> (index & 7) & 1)
 
 
@@ -69,7 +69,7 @@ def wrmsr(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.processor.wrmsr(index, value)
         guest.skip(exit_)
         return None
-    guest.take()
+    guest.store()
     guest.processor.wrmsr(index, value)  # a refused value leaves everything as it was
     guest.load()
     guest.skip(exit_)

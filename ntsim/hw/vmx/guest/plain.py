@@ -21,7 +21,7 @@ _CPUID_1_ECX_MONITOR = 1 << 3
 
 def cpuid(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Always an exit."""
-    return instruction_exit(abi.EXIT_REASON_CPUID, exit_)
+    return ExitInformation(abi.EXIT_REASON_CPUID, 0, exit_.instruction_length)
 
 
 def hlt(guest: Guest, exit_: Exit) -> ExitInformation | None:

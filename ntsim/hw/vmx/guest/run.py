@@ -18,18 +18,20 @@ from ntsim.hw.vmx.guest import (
     plain,
     system_calls,
     tables,
+    unseen,
     vmx_instructions,
 )
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_event
 from ntsim.hw.vmx.guest.nested_faults import nested_fault
-from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
 
 _Handler = Callable[[Guest, Exit], ExitInformation | None]
 _SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
 _MEMORY_FAULTS = (abi.VECTOR_PF, abi.VECTOR_GP, abi.VECTOR_SS)
+_QUANTUM_END, _NESTED_FAULT, _ACTIVE = K.QUANTUM_END, K.NESTED_FAULT, abi.ACTIVITY_STATE_ACTIVE
 _DR_MOVES = ("mov_to_dr", "mov_from_dr")
 
 
@@ -44,19 +46,21 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
     assert vmx.in_non_root, "no guest is running"
     guest.begin()
     vmx.retired = 0
-    information = _first_boundary(guest)
+    eventful = vmx.injection is not None or _watched(guest)
+    information = _first_boundary(guest) if eventful else None
     while information is None and vmx.retired < steps:
-        if vmx.activity != abi.ACTIVITY_STATE_ACTIVE:
+        if vmx.activity != _ACTIVE:
             break
         information = _execute(guest, steps - vmx.retired)
         if information is None and _watched(guest):
             guest.note_interrupt_shadow()
             information = _boundary(guest)
+    if information is not None and guest.unseen and not guest.disturbed():
+        guest.note_code()
+        return unseen.leave(guest, information)
     guest.store()
-    if information is None:
-        return None
     guest.note_interrupt_shadow()
-    return perform(vmx, information)
+    return None if information is None else perform(vmx, information)
 
 
 def _first_boundary(guest: Guest) -> ExitInformation | None:
@@ -75,8 +79,9 @@ def _first_boundary(guest: Guest) -> ExitInformation | None:
 
 def _watched(guest: Guest) -> bool:
     """Whether anything may happen between instructions."""
-    window = guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
-    return bool(window or guest.processor.apic.requested)
+    if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING:
+        return True
+    return guest.unseen_processor.apic.requested != 0
 
 
 def _boundary(guest: Guest) -> ExitInformation | None:
@@ -114,12 +119,12 @@ def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | No
 
 def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     """One run of the engine, and whatever stopped it."""
-    stepping = guest.primary & _STEPPING
-    if guest.vmx.interruptibility & _SHADOW and _watched(guest):
+    vmx, stepping = guest.vmx, guest.primary & _STEPPING
+    if stepping or (vmx.interruptibility & _SHADOW and _watched(guest)):
         steps = 1  # what waits is let through behind the next instruction
-    exit_ = guest.engine.run(guest.world, guest.registers, 1 if stepping else steps)
-    guest.vmx.retired += exit_.retired
-    if exit_.kind is not K.QUANTUM_END:
+    exit_ = guest.engine.run(guest.world, guest.registers, steps)
+    guest.retire(exit_.retired)
+    if exit_.kind is not _QUANTUM_END:
         information = _stopped(guest, exit_)
         if information is not None:
             return information
@@ -130,24 +135,24 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
-    handler = _HANDLERS[exit_.kind]
-    stepped = guest.registers.rflags & abi.RFLAGS_TF
+    handler = _HANDLER_OF_KIND[exit_.kind]
+    stepped = guest.words[RFLAGS] & abi.RFLAGS_TF
     try:
         information = handler(guest, exit_)
     except ProcessorException as fault:
         information = raise_event(guest, event_of(fault), fault.address)
-        guest.vmx.retired += information is None
+        guest.retire(information is None)
         return information
     except EptFault as fault:
         return ept_exit(guest, fault)
     if information is not None:
-        if information.event is None:
-            guest.registers.rflags &= ~abi.RFLAGS_RF  # it was an instruction that exited
+        if information.event is None and guest.words[RFLAGS] & abi.RFLAGS_RF:
+            guest.words[RFLAGS] &= ~abi.RFLAGS_RF  # it was an instruction that exited
         return information
-    if exit_.kind is not K.NESTED_FAULT:
-        guest.vmx.retired += 1  # also for an event, so that a loop of faults uses up its quantum
+    if exit_.kind is not _NESTED_FAULT:
+        guest.retire(1)  # also for an event, so that a loop of faults uses up its quantum
     if exit_.kind in _INSTRUCTIONS:
-        guest.vmx.interruptibility &= ~_SHADOW
+        guest.end_interrupt_shadow()
         if stepped:
             return raise_event(guest, Event.exception(abi.VECTOR_DB), DR6_BS)
     return None
@@ -194,6 +199,10 @@ def _no_memory(guest: Guest, exit_: Exit) -> ExitInformation | None:
     return ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT, why=why)
 
 
+def _unexpected(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    raise AssertionError(f"the engine stopped for what it was not told to: {exit_!r}")
+
+
 _HANDLERS: dict[K, _Handler] = {
     K.HLT: plain.hlt,
     K.CPUID: plain.cpuid,
@@ -226,5 +235,7 @@ _HANDLERS: dict[K, _Handler] = {
     K.SYSENTER: system_calls.sysenter,
     K.SYSEXIT: system_calls.sysexit,
 }
+_HANDLER_OF_KIND = [_unexpected, *(_HANDLERS.get(kind, _unexpected) for kind in K)]
+"""The same by number: hashing a member of an enumeration costs more than the call."""
 _INSTRUCTIONS = _HANDLERS.keys() - {K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.NESTED_FAULT, K.NO_MEMORY}
 """The kinds that are instructions which Python has executed when their handler returns None."""

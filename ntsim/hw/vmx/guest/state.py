@@ -1,10 +1,13 @@
 """A guest being run: the engine's view of it, kept in step with the processor's registers.
 
-While a guest runs, general registers, RIP and RFLAGS are in `words` (the engine's register file);
-segments, descriptor tables and the FS and GS bases are in the engine's world, where the guest loads
-them unseen; everything else is in the processor. `store` brings all of it back into the processor,
-`load` the other way. An instruction emulated in Python that changes what the world holds does so
-between a `take` and a `load`.
+While a guest runs, general registers, RIP and RFLAGS are in `words`, the engine's registers, whose
+beginning is `VmxState.gpr`; segments, descriptor tables and the FS and GS bases are in the engine's
+world, where the guest loads them unseen; everything else is in the processor.
+`store` brings all of it back into the processor, `load` the other way. An instruction emulated in
+Python that changes what the world holds does so between the two.
+
+The world stays in the engine from one run to the next, whatever the host does in between: `load`
+compares the little that it is made of with what it was last made of.
 """
 
 from __future__ import annotations
@@ -12,48 +15,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
-from ntsim.hw.engine import Engine, Exit, Intercept, RegisterFile, World, WorldState
+from ntsim.hw.cpu import SEGMENT_NAMES
+from ntsim.hw.engine import Engine, Exit, ResidentRegisters, World, WorldState
 from ntsim.hw.vmx.guest.code import SeenCode
+from ntsim.hw.vmx.guest.controls import NO_CONTROLS, Controls, controls_of
 from ntsim.hw.vmx.guest.ept import Ept
 from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.memory import GuestMemory
 from ntsim.hw.vmx.guest.nested import NestedTables
-from ntsim.hw.vmx.transition import SegmentState, segment_state
+from ntsim.hw.vmx.transition import load_guest
 
 if TYPE_CHECKING:
+    from ntsim.hw.vmx.protocols import VmxProcessor
     from ntsim.hw.vmx.state import VmxState
+    from ntsim.hw.vmx.vmcs import Vmcs
 
 RSP, RFLAGS, RIP, CS, SS = 4, 16, 17, 18, 19  # places in the engine's register file
-_SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 _BLOCKING = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
-_STI_OPCODE = 0xFB
+_STI = b"\xfb"
 
 
 class Guest:
-    """The guest of one processor; made once and used for every VM entry there."""
+    """The guest of one processor; made once and used for every VM entry there.
+
+    The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
+    host's state still, and `unseen_processor` is for what is not part of either: see `unseen.py`.
+    """
+
+    world: World
 
     def __init__(self, vmx: VmxState, engine: Engine) -> None:
         self.vmx, self.engine = vmx, engine
-        self.processor = vmx.processor
-        self.registers = RegisterFile()
+        self.unseen_processor = vmx.processor
+        self.unseen = False
+        self.physical_memory = vmx.processor.memory
+        self.registers = ResidentRegisters(vmx.registers)
         self.words = self.registers.words
-        self._world: World | None = None
-        self._segments: SegmentState | None = None
+        self._segments: bytes | bytearray | None = None
         self._rest: tuple[object, ...] = ()
         self._hidden: HiddenState
         if vmx.directory.seen_code is None:
-            vmx.directory.seen_code = SeenCode(vmx.processor.memory)
+            vmx.directory.seen_code = SeenCode(self.physical_memory)
         self._code = vmx.directory.seen_code
+        self.controls = NO_CONTROLS
         self.pin = self.primary = self.secondary = 0
-        self.memory = GuestMemory(self.processor, vmx.capabilities, None)
+        self._memory = GuestMemory(vmx.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
         self.nested: NestedTables | None = None
 
     @property
-    def world(self) -> World:
-        """The engine's world, after the first `load`."""
-        assert self._world is not None
-        return self._world
+    def processor(self) -> VmxProcessor:
+        """The processor, with the guest's state loaded."""
+        if self.unseen:
+            self._show()
+        return self.unseen_processor
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The guest's linear memory, as its state now translates it."""
+        if self.unseen:
+            self._show()
+        return self._memory
+
+    def _show(self) -> None:
+        """Somebody looks: load what `unseen.enter` has left in the VMCS."""
+        self.unseen = False
+        assert self.vmx.current is not None
+        load_guest(self.unseen_processor, self.vmx.current)
 
     def get(self, encoding: int) -> int:
         """A field of the guest's VMCS."""
@@ -62,18 +90,27 @@ class Guest:
 
     def begin(self) -> None:
         """Take controls and state over, before a run."""
-        self.pin = self.get(abi.PIN_BASED_VM_EXEC_CONTROL)
-        self.primary = self.get(abi.CPU_BASED_VM_EXEC_CONTROL)
-        activated = self.primary & abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
-        self.secondary = self.get(abi.SECONDARY_VM_EXEC_CONTROL) if activated else 0
-        self._set_up_ept()
-        if self.vmx.translations_invalid:
+        vmx = self.vmx
+        assert vmx.current is not None
+        controls = controls_of(vmx.current)
+        if controls is not self.controls:
+            self._take_controls(controls)
+        if vmx.translations_invalid:
             self._forget_translations()
-            self.vmx.translations_invalid = False
-        if self.vmx.entered:
-            self.vmx.entered = False
+            vmx.translations_invalid = False
+        if vmx.entered:
             self._after_entry()
-        self.load()
+        if not self.unseen:
+            self.load()
+        blocked = bool(vmx.interruptibility & _BLOCKING)
+        if blocked != self._hidden.interrupt_shadow:
+            self._hidden.interrupt_shadow = blocked
+
+    def _take_controls(self, controls: Controls) -> None:
+        self.controls = controls
+        self.pin, self.primary, self.secondary = controls.pin, controls.primary, controls.secondary
+        if controls.eptp != (self.ept.pointer if self.ept else None):
+            self._set_up_ept(controls.eptp)
 
     def _after_entry(self) -> None:
         """Page tables and code may have changed while the host ran.
@@ -82,18 +119,16 @@ class Guest:
         Cached Mappings"). Code is never stale on silicon; the engine keeps what it translated, so
         the pages in which the guest was seen are compared with what they held.
         """
+        self.vmx.entered = False
         if not self.secondary & abi.SECONDARY_ENABLE_VPID:
             self.engine.flush_tlb()
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()
 
-    def _set_up_ept(self) -> None:
-        pointer = self.get(abi.EPT_POINTER) if self.secondary & abi.SECONDARY_ENABLE_EPT else None
-        if pointer == (self.ept.pointer if self.ept else None):
-            return
-        memory, capabilities = self.processor.memory, self.vmx.capabilities
+    def _set_up_ept(self, pointer: int | None) -> None:
+        memory, capabilities = self.physical_memory, self.vmx.capabilities
         self.ept = None if pointer is None else Ept(pointer, capabilities, memory)
-        self.memory = GuestMemory(self.processor, capabilities, self.ept)
+        self._memory = GuestMemory(self.unseen_processor, capabilities, self.ept)
         if self.ept is not None and self.nested is None:
             new_frame = self.vmx.new_frame
             assert new_frame is not None, "EPT needs page frames for nested tables: set new_frame"
@@ -107,78 +142,94 @@ class Guest:
 
     def load(self) -> None:
         """The engine's view from the processor's registers."""
-        p, vmx, words = self.processor, self.vmx, self.words
-        words[0:16] = [*vmx.gpr]
+        p, words = self.processor, self.words
         words[RSP], words[RIP], words[RFLAGS] = p.rsp, p.rip, p.rflags
-        words[CS], words[SS] = p.cs.selector, p.ss.selector
         rest = (
-            p.cr0, p.cr3, p.cr4, p.efer, p.read_msr(abi.IA32_KERNEL_GS_BASE),
-            self.primary, self.secondary, self.ept,
+            p.cr0, p.cr3, p.cr4, p.efer, p.msrs[abi.IA32_KERNEL_GS_BASE],
+            self.controls.intercepts, self.ept,
         )  # fmt: skip
-        if vmx.segments is None or vmx.segments != self._segments or rest != self._rest:
+        if p.segments != self._segments or rest != self._rest:
             self._load_world()
-            self._segments, self._rest = segment_state(p), rest
+            self._segments, self._rest = bytes(p.segments), rest
+
+    def holds(self, vmcs: Vmcs, cr0: int, efer: int) -> bool:
+        """Whether the world is as `load` would make it after a VM entry that loads `vmcs`."""
+        values, msrs = vmcs.values, self.unseen_processor.msrs
+        rest = (
+            cr0, values[abi.GUEST_CR3], values[abi.GUEST_CR4], efer, msrs[abi.IA32_KERNEL_GS_BASE],
+            self.controls.intercepts, self.ept,
+        )  # fmt: skip
+        return vmcs.segments == self._segments and rest == self._rest
+
+    def disturbed(self) -> bool:
+        """Whether the guest has changed more than its registers, without stopping the engine."""
+        return self._hidden.changed() or self._hidden.interrupt_shadow
 
     def _load_world(self) -> None:
-        state = WorldState.of(self.processor)
-        intercepts = self._intercepts()
-        if self._world is None or self._world.intercepts != intercepts:
-            self._world = self.engine.world(state, self._nested_root(), intercepts)
-            self._hidden = HiddenState(self._world)
+        p, root = self.processor, self._nested_root()
+        state = WorldState.of(p)
+        if self._segments is None:
+            self.world = self.engine.world(state, root, self.controls.intercepts)
+            self._hidden = HiddenState(self.world)
         else:
-            self._world.load(state, self._nested_root())
+            self.world.load(state, root, self.controls.intercepts)
         self._hidden.remember()
+        self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
 
     def _nested_root(self) -> int | None:
         return self.nested.root if self.ept is not None and self.nested is not None else None
 
-    def _intercepts(self) -> Intercept:
-        """What need not stop the engine executes there."""
-        found = Intercept.CACHE | Intercept.PAUSE
-        if self.primary & abi.CPU_BASED_INVLPG_EXITING:
-            found |= Intercept.INVLPG
-        if self.secondary & abi.SECONDARY_DESCRIPTOR_TABLE_EXITING:
-            found |= Intercept.TABLE_READS | Intercept.TABLE_WRITES
-        return found
-
     def store(self) -> None:
         """The processor's registers from the engine's view."""
         p, words = self.processor, self.words
-        self._code.saw(self.world, words[RIP], self.registers.cs)
-        self.vmx.gpr[:] = words[0:16]
+        self.note_code()
         p.rsp, p.rip, p.rflags = words[RSP], words[RIP], words[RFLAGS]
         if self._hidden.changed():
             self._store_world()
 
+    def note_code(self) -> None:
+        """Remember the page that the guest is in."""
+        words, view = self.words, self.world.view
+        self._code.saw(view.frame(view.code_address(words[RIP], words[CS]) >> 12))
+
     def _store_world(self) -> None:
         """The guest has loaded segments or descriptor tables itself."""
         p, state = self.processor, self.world.state()
-        for name in _SEGMENTS:
+        for name in SEGMENT_NAMES:
             ours, theirs = getattr(p, name), getattr(state, name)
             ours.set(theirs.selector, theirs.base, theirs.limit, theirs.access_rights)
         p.gdtr.base, p.gdtr.limit = state.gdtr.base, state.gdtr.limit
         p.idtr.base, p.idtr.limit = state.idtr.base, state.idtr.limit
         p.write_msr(abi.IA32_KERNEL_GS_BASE, state.kernel_gs_base)
         p.cpl = p.ss.access_rights >> 5 & 3 if p.cr0 & abi.CR0_PE else 0
-        self.vmx.segments = None
-        self._segments = segment_state(p)
+        self._segments = bytes(p.segments)
         self._rest = (*self._rest[:4], state.kernel_gs_base, *self._rest[5:])
         self._hidden.remember()
 
-    def take(self) -> None:
-        """`store`, in order to change what the engine's world holds; `load` puts it back."""
-        self.store()
-        self.vmx.segments = None
-
     def note_interrupt_shadow(self) -> None:
         """Blocking by STI or MOV SS at the boundary where the engine stopped."""
-        found = self.vmx.interruptibility & ~_BLOCKING
-        if self._hidden.interrupt_shadow():
-            view, registers = self.world.view, self.registers
-            before = view.read(view.code_address(registers.rip - 1, registers.cs), 1)
-            sti = before == bytes([_STI_OPCODE])
-            found |= abi.BLOCKING_BY_STI if sti else abi.BLOCKING_BY_MOV_SS
-        self.vmx.interruptibility = found
+        vmx = self.vmx
+        noted = vmx.interruptibility & _BLOCKING
+        if not self._hidden.interrupt_shadow:
+            vmx.interruptibility -= noted
+        elif not noted or vmx.retired:  # else it is the one that the run began with
+            vmx.interruptibility = vmx.interruptibility - noted | self._kind_of_shadow()
+
+    def _kind_of_shadow(self) -> int:
+        """By the last byte of the instruction before RIP."""
+        view, registers = self.world.view, self.registers
+        before = view.read(view.code_address(registers.rip - 1, registers.cs), 1)
+        return abi.BLOCKING_BY_STI if before == _STI else abi.BLOCKING_BY_MOV_SS
+
+    def end_interrupt_shadow(self) -> None:
+        """An instruction has been executed outside the engine, or an event delivered."""
+        self.vmx.interruptibility &= ~_BLOCKING
+        self._hidden.interrupt_shadow = False
+
+    def retire(self, instructions: int) -> None:
+        """Count executed instructions, and let their time pass."""
+        self.vmx.retired += instructions
+        self.unseen_processor.budget -= instructions
 
     def skip(self, exit_: Exit) -> None:
         """Go on behind the instruction, which Python has executed."""

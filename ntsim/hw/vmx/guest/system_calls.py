@@ -22,7 +22,7 @@ _RING_3 = 3 << 5
 def syscall(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """SYSCALL in IA-32e mode."""
     _require_enabled(guest)
-    guest.take()
+    guest.store()
     p = guest.processor
     guest.vmx.gpr[RCX] = p.rip + exit_.instruction_length
     guest.vmx.gpr[_R11] = p.rflags & ~abi.RFLAGS_RF
@@ -41,7 +41,7 @@ def sysret(guest: Guest, exit_: Exit) -> ExitInformation | None:
     _require_enabled(guest)
     if guest.cpl:
         raise general_protection("SYSRET outside ring 0")
-    guest.take()
+    guest.store()
     p, gpr = guest.processor, guest.vmx.gpr
     instruction = exit_.instruction
     wide = instruction is not None and instruction.operand_size == 8
@@ -61,7 +61,7 @@ def sysret(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 def sysenter(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """SYSENTER to ring 0, by the three MSRs."""
-    guest.take()
+    guest.store()
     p = guest.processor
     selector = _sysenter_selector(guest)
     long_mode = bool(p.efer & abi.EFER_LMA)
@@ -86,7 +86,7 @@ def sysexit(guest: Guest, exit_: Exit) -> ExitInformation | None:
     canonical = guest.vmx.capabilities.is_canonical
     if wide and not (canonical(target) and canonical(stack)):
         raise general_protection("SYSEXIT to an address that is not canonical")
-    guest.take()
+    guest.store()
     p = guest.processor
     selector = _sysenter_selector(guest) + (32 if wide else 16)
     p.rip, p.rsp = (target, stack) if wide else (target & _FLAT, stack & _FLAT)

@@ -3,7 +3,7 @@
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.fields import type_of
 from ntsim.hw.vmx.instructions.guards import in_root
-from ntsim.hw.vmx.results import VmxResult, WouldExit
+from ntsim.hw.vmx.results import VmFailInvalid, VmFailValid, VmxResult, WouldExit
 from ntsim.hw.vmx.state import VmxState
 
 _EXIT_VMREAD = WouldExit(abi.EXIT_REASON_VMREAD)
@@ -21,13 +21,12 @@ def vmread(state: VmxState, encoding: int) -> VmxResult:
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMREAD", "no current VMCS")
-    if not vmcs.has(encoding):
-        return state.fail(
-            "VMREAD",
-            abi.VMX_ERROR_UNSUPPORTED_COMPONENT,
-            f"{abi.field_name(encoding)} is not supported",
-        )
-    return state.succeed(vmcs.read(encoding))
+    value = vmcs.values.get(encoding)
+    if value is None:
+        if not vmcs.has(encoding):
+            return _unsupported(state, "VMREAD", encoding)
+        value = vmcs.read(encoding)
+    return state.succeed(value)
 
 
 def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
@@ -38,12 +37,8 @@ def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMWRITE", "no current VMCS")
-    if not vmcs.has(encoding):
-        return state.fail(
-            "VMWRITE",
-            abi.VMX_ERROR_UNSUPPORTED_COMPONENT,
-            f"{abi.field_name(encoding)} is not supported",
-        )
+    if encoding not in vmcs.values and not vmcs.has(encoding):
+        return _unsupported(state, "VMWRITE", encoding)
     if (
         type_of(encoding) == abi.VMCS_TYPE_EXIT_INFO
         and not state.capabilities.misc.vmwrite_any_field
@@ -53,3 +48,8 @@ def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
         )
     vmcs.write(encoding, value)
     return state.succeed()
+
+
+def _unsupported(state: VmxState, instruction: str, encoding: int) -> VmFailInvalid | VmFailValid:
+    reason = f"{abi.field_name(encoding)} is not supported"
+    return state.fail(instruction, abi.VMX_ERROR_UNSUPPORTED_COMPONENT, reason)

@@ -5,6 +5,8 @@ from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxMode, VmxState
 
+_ROOT = VmxMode.ROOT
+
 
 def require_mode(state: VmxState, instruction: str) -> None:
     """#UD in real-address, virtual-8086 and compatibility mode."""
@@ -35,16 +37,21 @@ def require_ring_0(state: VmxState, instruction: str) -> None:
         raise general_protection(f"{instruction} at CPL {state.processor.cpl}")
 
 
+def in_root_ring_0(state: VmxState) -> bool:
+    """64-bit ring-0 code in VMX root operation: what VMX instructions are meant for."""
+    processor = state.processor
+    return (
+        state.mode is _ROOT
+        and not processor.cpl
+        and bool(processor.cs.access_rights & abi.ACCESS_RIGHTS_L)
+        and bool(processor.cr0 & abi.CR0_PE)
+        and not processor.rflags & abi.RFLAGS_VM
+    )
+
+
 def in_root(state: VmxState, instruction: str, exit_in_guest: WouldExit) -> WouldExit | None:
     """The common beginning; None if the instruction may go on in root operation."""
-    processor = state.processor
-    if (
-        state.mode is VmxMode.ROOT
-        and not processor.cpl
-        and processor.cs.access_rights & abi.ACCESS_RIGHTS_L
-        and processor.cr0 & abi.CR0_PE
-        and not processor.rflags & abi.RFLAGS_VM
-    ):
+    if in_root_ring_0(state):
         return None
     require_operation(state, instruction)
     require_mode(state, instruction)
