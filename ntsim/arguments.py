@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ntsim.errors import ConfigurationError, ScheduleError
 from ntsim.hw.cpu_model import CpuModel, lookup
 from ntsim.hw.strategy import schedule as schedules
+
+if TYPE_CHECKING:
+    from ntsim.nt.vf.options import Settings
 
 
 class _Default(int):
@@ -98,6 +101,13 @@ def cpu_model(cpu: Any) -> CpuModel:
     if isinstance(cpu, str):
         return lookup(cpu)
     raise ConfigurationError(f"cpu={cpu!r}: a model's name or an ntsim.CpuModel is needed")
+
+
+def verifier_settings(verifier: Any) -> Settings:
+    """Driver Verifier's settings; ConfigurationError lists the names there are."""
+    from ntsim.nt.vf.options import parse
+
+    return parse(verifier)
 
 
 def check_memory(memory_mb: int, processors: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.host.current import use_running_machine
@@ -40,6 +41,9 @@ from ntsim.nt.ob.namespace import ob_initialize_namespace
 from ntsim.nt.ob.objects import Ob
 from ntsim.nt.ps.state import Ps
 from ntsim.nt.rtl import lists
+
+if TYPE_CHECKING:
+    from ntsim.nt.vf.options import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,13 @@ def phase_1(nt: Kernel) -> None:
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
     ex_create_object_types(nt)
+
+
+def start_verifier(nt: Kernel, settings: Settings, seed: int) -> None:
+    """Driver Verifier, for every driver loaded from now on."""
+    from ntsim.nt.vf.verifier import Verifier
+
+    nt.verifier = Verifier(nt, settings, seed)
 
 
 def fill_shared_data(nt: Kernel) -> None:

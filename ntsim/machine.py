@@ -19,8 +19,9 @@ from ntsim.arguments import (
     image_name_of,
     schedule_of,
     target_of,
+    verifier_settings,
 )
-from ntsim.boot import BootOptions, boot
+from ntsim.boot import BootOptions, boot, start_verifier
 from ntsim.errors import (
     BugCheck,
     ConfigurationError,
@@ -62,8 +63,9 @@ class Machine:
 
     `processors` 1 to 64, `memory_mb` of RAM, `seed` chooses memory layout and, with `strategy`
     None, the schedule (round robin for 0, seeded random otherwise). `schedule` replays a recorded
-    run. `cpu` is a model's name or a CpuModel. `record` keeps events. ConfigurationError and
-    ScheduleError say what to change.
+    run. `verifier` is "standard", or names of Driver Verifier's options and rules separated by
+    commas; `name.sys` among them restricts it to that driver. `cpu` is a model's name or a
+    CpuModel. `record` keeps events. ConfigurationError and ScheduleError say what to change.
     """
 
     def __init__(
@@ -80,8 +82,7 @@ class Machine:
     ) -> None:
         plan = schedule_of(processors, seed, strategy, schedule)
         check_memory(memory_mb, plan.processors)
-        if verifier is not None:
-            raise ConfigurationError("Driver Verifier is not modelled yet: leave verifier=None")
+        settings = None if verifier is None else verifier_settings(verifier)
         self.processors, self.seed = plan.processors, plan.seed
         self._plan = plan
         self._closed = False
@@ -93,6 +94,8 @@ class Machine:
                 plan.processors, memory_mb << 20, plan.seed, schedules.Replay(plan), model, record
             )
         )
+        if settings is not None:
+            start_verifier(self.nt, settings, plan.seed)
         self.nt.io.loader = partial(load_service, self.nt)
         self._processes: list[UserProcess] = []
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @click.argument("extra", nargs=-1, metavar="[-- ARGUMENT ...]")
 @run_options
+@click.option("--verifier", metavar="LIST", help="Driver Verifier as it was then.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -32,6 +33,7 @@ def command(
     limit: float | None,
     events: str | None,
     as_json: bool,
+    verifier: str | None,
 ) -> int:
     """Run TARGET again as it was RECORDED.
 
@@ -49,7 +51,7 @@ def command(
             f"ntsim replay {recorded} TARGET"
         )
     schedule = recorded if earlier is None else earlier.schedule
-    options = Options(schedule=schedule, arguments=ctx.meta["app arguments"])
+    options = Options(schedule=schedule, arguments=ctx.meta["app arguments"], verifier=verifier)
     compare = None if earlier is None else lambda made: comparison(made, earlier)
     return execute(find_target(target, apps, fixed), options, limit, events, as_json, compare)
 

@@ -77,7 +77,13 @@ def run_options(function: click.decorators.FC) -> click.decorators.FC:
     help="Who runs next: rr (round robin) or random. [default: rr for seed 0, else random]",
 )
 @click.option("--schedule", metavar="S", help="Replay a recorded schedule.")
-@click.option("--verifier", metavar="LIST", help="Driver Verifier; not modelled yet.")
+@click.option(
+    "--verifier",
+    metavar="LIST",
+    help="Driver Verifier: standard, or options and DDI compliance rules separated by commas "
+    "(special-pool, force-irql, pool-tracking, io, deadlock, ...); name.sys restricts it to that "
+    "driver, -name leaves an option out.",
+)
 @click.option(
     "--expect",
     metavar="completed|0xCODE",
@@ -112,14 +118,12 @@ def command(
     from ntsim.lab.run import Options
 
     refuse_extra(extra)
-    if verifier is not None:
-        raise click.UsageError("--verifier: Driver Verifier is not modelled yet; leave it out")
     arguments = ctx.meta["app arguments"]
     found = find_target(target, apps, fixed)
     if arguments and not found.apps:
         raise click.UsageError(f"{arguments[0]!r} after -- is for an app, and none is run")
     expected = None if expect is None else parse_expectation(expect)
-    options = Options(processors, seed, strategy, schedule, expected, arguments)
+    options = Options(processors, seed, strategy, schedule, expected, arguments, verifier)
     return execute(found, options, limit, events, as_json)
 
 

@@ -118,6 +118,8 @@ def verdict(made: Run) -> tuple[int, list[str]]:
 def replay_line(made: Run, target: Target, options: Options) -> str:
     """The command that does it all again."""
     words = ["ntsim", "run", *target.command, "--schedule", made.result.schedule]
+    if options.verifier is not None:
+        words += ["--verifier", options.verifier]
     if options.arguments:
         words += ["--", *options.arguments]
     return shlex.join(words)

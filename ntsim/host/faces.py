@@ -194,7 +194,8 @@ def _plain_face(export: Export, name: str) -> Callable[..., Any]:
         if line:
             lines.append(f"    {line}")
     arguments = ", ".join(["nt", *names])
-    lines.append(f"    if nt.verifier is not None: nt.verifier.check(nt, export, ({arguments},))")
+    checked = f"return nt.verifier.call(nt, export, ({arguments},))"
+    lines.append(f"    if nt.verifier is not None: {checked}")
     lines.append(f"    return impl({arguments})")
     exec(compile("\n".join(lines), __file__, "exec"), space)
     made: Callable[..., Any] = space[name]
@@ -229,9 +230,10 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
                 values.append(cells[-1])
             else:
                 values.append(convert(nt, next(given)))
-        if nt.verifier is not None:
-            nt.verifier.check(nt, export, (nt, *values))
-        result = export.function(nt, *values)
+        if nt.verifier is None:
+            result = export.function(nt, *values)
+        else:
+            result = nt.verifier.call(nt, export, (nt, *values))
         if full:
             return result
         failed = not void and export.returns == "NTSTATUS" and result >= _FAILED
@@ -279,9 +281,10 @@ def _variadic_face(export: Export, name: str) -> Callable[..., Any]:
         if len(arguments) < len(fixed):
             raise caller_error(f"{name} takes at least {len(fixed)} arguments")
         values = [c(nt, a) for c, a in zip(fixed, arguments, strict=False)]
+        rest = arguments[len(fixed) :]
         if nt.verifier is not None:
-            nt.verifier.check(nt, export, (nt, *values))
-        return export.function(nt, *values, *arguments[len(fixed) :])
+            return nt.verifier.call(nt, export, (nt, *values), rest)
+        return export.function(nt, *values, *rest)
 
     face.__name__ = face.__qualname__ = name
     face.__doc__ = export.function.__doc__

@@ -50,6 +50,7 @@ class Options:
     schedule: str | None = None
     expected: Expectation | None = None
     arguments: tuple[str, ...] = ()
+    verifier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def build(target: Target, options: Options) -> Machine:
     if options.schedule is None:
         processors = target.processors if options.processors is None else options.processors
         seed = target.seed if options.seed is None else options.seed
-        return Machine(processors=processors, seed=seed, strategy=options.strategy)
+        return Machine(
+            processors=processors, seed=seed, strategy=options.strategy, verifier=options.verifier
+        )
     plan = schedules.parse(options.schedule)
     given = {"processors": options.processors, "seed": options.seed, "strategy": options.strategy}
     for name, value in given.items():
@@ -127,7 +130,12 @@ def build(target: Target, options: Options) -> Machine:
                 f"schedule {options.schedule!r} was recorded with --{name} {recorded}, not "
                 f"{value}: leave --{name} out"
             )
-    return Machine(processors=plan.processors, seed=plan.seed, schedule=options.schedule)
+    return Machine(
+        processors=plan.processors,
+        seed=plan.seed,
+        schedule=options.schedule,
+        verifier=options.verifier,
+    )
 
 
 def _execute(machine: Machine, target: Target, arguments: tuple[str, ...]) -> None:

@@ -236,11 +236,10 @@ class Kernel:
         """Address of one of the kernel's own routines, callable through `call`."""
         return self.host.internal(self, function)
 
-    def vf_completed_with_pending(self, irp: Any) -> None:
-        """IoCompleteRequest with STATUS_PENDING: the verifier's business."""
-
     def vf_unload_checks(self, driver: Any) -> None:
         """What a driver left behind: the verifier's business."""
+        if self.verifier is not None:
+            self.verifier.unloading(driver)
 
     def mm_resolve(self, va: int, error: int) -> bool:
         return mm_access_fault(self, va, error)

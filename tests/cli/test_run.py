@@ -234,7 +234,7 @@ def test_events_go_to_a_file_one_a_line(driver: Write, tmp_path: Path) -> None:
         (["{quiet}", "--schedule", "1.rr"], "malformed"),
         (["{quiet}", "--schedule", "1.rr.0.2", "--processors", "4"], "leave --processors out"),
         (["{quiet}", "--schedule", "1.rr.0.2", "--seed", "1"], "leave --seed out"),
-        (["{quiet}", "--verifier", "standard"], "not modelled yet"),
+        (["{quiet}", "--verifier", "specialpool"], "did you mean special-pool?"),
         (["{quiet}", "--expect", "failure"], "use completed, or a bug check"),
         (["{quiet}", "--limit", "0"], "0"),
         (["{quiet}", "--events", "/nosuch/folder/file"], "/nosuch/folder/file"),

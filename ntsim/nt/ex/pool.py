@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import bugcodes
 from ntsim.hw.ram import PAGE_SIZE
@@ -71,6 +71,7 @@ class Pool:
         self.kinds: dict[int, tuple[bool, bool, int]] = {}
         self.big: dict[int, BigBlock] = {}
         self.usage: dict[tuple[str, bool], list[int]] = {}
+        self.special: Any = None  # the verifier's special pool
 
     def allocate(
         self,
@@ -82,6 +83,10 @@ class Pool:
         zero: bool = False,
     ) -> int:
         """A block of `size` bytes, 0 if memory is short. Alignment 16, a page for large ones."""
+        if self.special is not None:
+            address = self.special.allocate(size, tag, paged, executable, zero)
+            if address:
+                return int(address)
         room = size
         try:
             if size > LARGEST_SMALL:
@@ -148,6 +153,9 @@ class Pool:
 
     def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
         """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""
+        if self.special is not None and address in self.special:
+            found: tuple[int, str, bool] = self.special.free(address, tag)
+            return found
         if address & 0xFFF == 0:
             return self._free_big(address, tag)
         return self._free_small(address, tag)

@@ -49,6 +49,9 @@ def IofCallDriver(nt: Kernel, DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTAT
         nt.emit(IrpSent, int(Irp), name, nt.io.driver_name(driver))
     else:
         nt.il.progress += 1
+    if nt.verifier is not None:
+        status: int = nt.verifier.io.dispatch(routine, DeviceObject, Irp, major)
+        return status
     return nt.host.call(routine, (DeviceObject, Irp)) & 0xFFFF_FFFF
 
 
@@ -61,8 +64,6 @@ def IofCompleteRequest(nt: Kernel, Irp: PIRP, PriorityBoost: CCHAR) -> None:
         nt.bugcheck(code, int(Irp), DUMPED_LINE, 0, 0)
     if v.CancelRoutine:
         nt.bugcheck(bugcodes.CANCEL_STATE_IN_COMPLETED_IRP, int(Irp), v.CancelRoutine, 0, 0)
-    if v.IoStatus_Status == ntstatus.STATUS_PENDING:
-        nt.vf_completed_with_pending(Irp)
     if nt.recorder.enabled:
         status = ntstatus.status_name(v.IoStatus_Status)
         nt.emit_at(IrpCompleted, int(Irp), status, v.IoStatus_Information)
@@ -93,7 +94,8 @@ def iop_unwind(nt: Kernel, irp: Any) -> bool:
                 device = IO_STACK_LOCATION.at(mmu, address)._v.DeviceObject
             routine, context = stack.CompletionRoutine, stack.Context
             stack.Control = stack.CompletionRoutine = stack.Context = 0
-            status = nt.call(routine, DEVICE_OBJECT.at(mmu, device), irp, context)
+            call = nt.call if nt.verifier is None else nt.verifier.io.completion
+            status = call(routine, DEVICE_OBJECT.at(mmu, device), irp, context)
             if status & 0xFFFF_FFFF == STATUS_MORE_PROCESSING_REQUIRED:
                 return False
         elif v.PendingReturned and location <= top:

@@ -73,6 +73,8 @@ def _fault_in_system_space(nt: Kernel, va: int, error: int) -> NoReturn:
     """An invalid system address below DISPATCH_LEVEL cannot be caught: 0x50, or 0xCE if it once
     was a driver."""
     kind = 0x10 if error & EXECUTE else 2 if error & WRITE else 0
+    if nt.verifier is not None and nt.verifier.special is not None:
+        nt.verifier.special.fault(va, error)
     if nt.images.unloaded_at(va) is not None:
         code = bugcodes.DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS
         ki_bug_check_dispatch(nt, code, va, kind, va if kind == 0x10 else _rip(nt), 0)

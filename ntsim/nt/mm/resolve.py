@@ -69,7 +69,7 @@ def mi_page_out(nt: Kernel, va: int) -> bool:
         return False
     slot = nt.mm.next_slot()
     nt.mm.paging_file[slot] = nt.mm.ram.read(pa, PAGE_SIZE)
-    code = 4 if entry & PTE_WRITE else 1
+    code = (4 if entry & PTE_WRITE else 1) | (0 if entry & PTE_NX else 2)
     nt.mmu.write_entry(root, page, slot << 32 | code << 5)
     nt.mm.frames.give(pa)
     return True

@@ -21,6 +21,7 @@ from ntsim.watch.why import (
     page_fault,
     silent_processor,
     system_call_irql,
+    verifier,
     wait_in_dpc,
     watchdog,
 )
@@ -46,5 +47,8 @@ EXPLAINERS: dict[int, Explainer] = {
 def explain(nt: Kernel, state: BugCheckState) -> Story:
     """The story of a bug check; one that only names the bug check if nothing was recorded."""
     case = Case(nt, state)
-    EXPLAINERS.get(state.code, general.explain)(case)
+    if nt.verifier is not None and nt.verifier.reason is not None:
+        verifier.explain(case, nt.verifier.reason)
+    else:
+        EXPLAINERS.get(state.code, general.explain)(case)
     return case.story()

@@ -11,6 +11,7 @@ from ntsim.nt.events import BugChecked, Event
 from ntsim.nt.ke.bugcheck import BugCheckState
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.vf.notes import Moment
 from ntsim.watch.source import Sources
 
 E = TypeVar("E", bound=Event)
@@ -132,6 +133,17 @@ class Case:
         source = self.sources.line(where)
         owner = state.processors[state.processor if processor is None else processor]
         self._end.append(Step(state.time, owner.number, owner.thread, where, source, text))
+
+    def tell_moment(self, text: str, moment: Moment | None) -> None:
+        """A step that a check of the kernel kept for the report, before what the end tells."""
+        state = self.state
+        if moment is None:
+            self._end.append(Step(state.time, state.processor, state.thread, "", "", text))
+            return
+        where = self.sources.place(moment.stack)
+        source = self.sources.line(where)
+        step = Step(moment.time, moment.processor, moment.thread, where, source, text)
+        self._end.append(step)
 
     def story(self) -> Story:
         """What was told, in the order of events, ending in the bug check."""

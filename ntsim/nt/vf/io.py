@@ -1,0 +1,343 @@
+"""I/O verification: IRPs as drivers send, complete and free them, and what routines return.
+
+Automatic for every verified driver: levels, interrupts and APC counts around dispatch and
+completion routines. With `io`: everything about IRPs themselves; the sub-codes from 0x200 on are
+those of enhanced I/O verification, which belongs to it since Windows 7. Source: WDK Bug Check 0xC9,
+Bug Check 0xC4 (0xC0, 0xC1, 0xC5, 0xFA, 0xFB), "I/O Verification"; dumps for 0x226.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ntsim.abi import ntstatus
+from ntsim.abi import wdm_constants as c
+from ntsim.abi.irql import level_name
+from ntsim.nt.io.irp import IO_TYPE_IRP, LOCATION, MAJOR_NAMES, io_current_location
+from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.vf.hooks import AUTOMATIC, after, before
+from ntsim.nt.vf.notes import Moment, Note
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+    from ntsim.nt.vf.verifier import Verifier
+
+IO_TYPE_DEVICE = 3
+PENDING = c.SL_PENDING_RETURNED
+STATUS_PENDING, MORE = ntstatus.STATUS_PENDING, ntstatus.STATUS_MORE_PROCESSING_REQUIRED
+UNINITIALIZED = 0xFFFF_FFFF
+METHOD_BUFFERED = 0
+IRPS_PER_DEVICE = 20
+IOMANAGER_VIOLATION = 0xC9
+
+
+@dataclass(slots=True)
+class Flight:
+    """An IRP in a dispatch routine that has not returned: what the routine has done with it."""
+
+    location: int
+    completed: Moment | None = None
+    status: int = 0
+    marked: bool = False
+    forwarded: bool = False
+
+
+class IoVerifier:
+    """`flights` are the dispatch routines on their way, by IRP; `allocated` IRPs of drivers."""
+
+    def __init__(self, vf: Verifier) -> None:
+        self.vf, self.nt = vf, vf.nt
+        self.flights: dict[int, list[Flight]] = {}
+        self.allocated: dict[int, Moment] = {}
+        self.log: dict[int, deque[str]] = {}
+        self.enabled, self.logging = vf.on("io"), vf.on("irp-logging")
+
+    def violation(
+        self, one: int, two: int = 0, three: int = 0, four: int = 0, *, why: str, device: int = 0,
+        notes: list[Note] | None = None,
+    ) -> NoReturn:  # fmt: skip
+        """Stop with 0xC9; the device's logged IRPs are part of the report."""
+        notes = [*(notes or []), *(Note(text) for text in self.log.get(device, ()))]
+        self.vf.violation(one, two, three, four, why=why, notes=notes, code=IOMANAGER_VIOLATION)
+
+    def dispatch(self, routine: int, device: Any, irp: Any, major: int) -> int:
+        """Call a dispatch routine and look at what it leaves behind; its status."""
+        nt, vf = self.nt, self.vf
+        if self.logging:
+            self._log(device, irp, major)
+        address = int(irp)
+        above = self.flights.get(address)
+        if above:
+            above[-1].forwarded = True
+        if not vf.verifies(nt.images.at(routine)):
+            return nt.host.call(routine, (device, irp)) & 0xFFFF_FFFF
+        flight = Flight(irp._v.CurrentLocation)
+        self.flights.setdefault(address, []).append(flight)
+        processor = nt.il.current
+        level, counts = processor.cr8, _counts(nt)
+        status = nt.host.call(routine, (device, irp)) & 0xFFFF_FFFF
+        mine = self.flights[address]
+        mine.remove(flight)
+        if not mine:
+            del self.flights[address]
+        name = nt.describe_address(routine)
+        self._check_return(routine, name, level, counts)
+        if self.enabled:
+            self._check_status(routine, name, device, irp, flight, status)
+        return status
+
+    def _check_return(self, routine: int, name: str, level: int, counts: tuple[int, int]) -> None:
+        nt, vf = self.nt, self.vf
+        processor = nt.il.current
+        if processor.cr8 != level:
+            why = f"{name} was called at {level_name(level)} and returned at "
+            why += f"{level_name(processor.cr8)}."
+            self.violation(0x12, routine, level, processor.cr8, why=why)
+        if not processor.interrupts_enabled:
+            vf.violation(0xC1, routine, why=f"{name} returned with interrupts disabled.")
+        now = _counts(nt)
+        if now != counts:
+            why = f"{name} was called with APC disable counts {counts} and returned with {now}: "
+            why += "critical and guarded regions must be left by the routine that entered them."
+            vf.violation(0xC5, routine, _packed(now), _packed(counts), why=why)
+
+    def _check_status(
+        self, routine: int, name: str, device: Any, irp: Any, flight: Flight, status: int
+    ) -> None:
+        """Does what the dispatch routine returned agree with what it did?"""
+        address, text = int(irp), ntstatus.status_name(status)
+        where, notes = int(device), []
+        if flight.completed is not None:
+            notes = [Note(f"The IRP at {address:#x} was completed.", flight.completed)]
+        if status == UNINITIALIZED:
+            why = f"{name} returned 0xFFFFFFFF, perhaps a variable that was never set."
+            self.violation(0x225, routine, address, status, why=why, device=where, notes=notes)
+        if status == STATUS_PENDING:
+            done = flight.completed is not None or flight.forwarded
+            marked = flight.marked if done else self._is_marked(irp, flight)
+            if not marked and not flight.forwarded:
+                why = f"{name} returned STATUS_PENDING for an IRP that it did not mark with "
+                why += "IoMarkIrpPending."
+                self.violation(0x23D, routine, address, status, why=why, device=where, notes=notes)
+            return
+        if flight.completed is None and not flight.forwarded:
+            why = f"{name} returned {text} and neither completed the IRP nor passed it down: only "
+            why += "STATUS_PENDING says that it comes later."
+            self.violation(0x226, routine, address, 0, why=why, device=where)
+        if flight.completed is None:
+            return
+        if flight.marked:
+            why = f"{name} marked the IRP pending and returned {text}, not STATUS_PENDING."
+            self.violation(0x23E, routine, address, status, why=why, device=where, notes=notes)
+        if status != flight.status:
+            why = f"{name} returned {text}; the IRP was completed with "
+            why += f"{ntstatus.status_name(flight.status)}."
+            four = flight.status
+            self.violation(0x224, routine, address, four, why=why, device=where, notes=notes)
+
+    def _is_marked(self, irp: Any, flight: Flight) -> bool:
+        """Whether the location of an IRP that is still in flight is marked; True if it is gone."""
+        v = irp._v
+        if v.Type != IO_TYPE_IRP or v.CurrentLocation != flight.location:
+            return True
+        return bool(io_current_location(self.nt, irp)._v.Control & PENDING)
+
+    def _log(self, device: Any, irp: Any, major: int) -> None:
+        name = MAJOR_NAMES.get(major, str(major))
+        seconds = self.nt.il.now / 10_000_000
+        line = f"At {seconds:.6f} s the device {int(device):#x} was sent {name}, IRP {int(irp):#x}."
+        self.log.setdefault(int(device), deque(maxlen=IRPS_PER_DEVICE)).append(line)
+
+    def completion(self, routine: int, device: Any, irp: Any, context: int) -> int:
+        """Call a completion routine and look at what it leaves behind; its status."""
+        nt, vf = self.nt, self.vf
+        if not vf.verifies(nt.images.at(routine)):
+            return nt.call(routine, device, irp, context) & 0xFFFF_FFFF
+        level, counts = nt.il.current.cr8, _counts(nt)
+        location, pending = irp._v.CurrentLocation, irp._v.PendingReturned
+        status = nt.call(routine, device, irp, context) & 0xFFFF_FFFF
+        name, now = nt.describe_address(routine), nt.il.current.cr8
+        if now != level:
+            why = f"Completion routine {name} was called at {level_name(level)} and returned at "
+            vf.violation(0xFA, routine, level, now, why=f"{why}{level_name(now)}.")
+        if (after_call := _counts(nt)) != counts:
+            why = f"Completion routine {name} changed the thread's APC disable counts from "
+            why += f"{counts} to {after_call}."
+            vf.violation(0xFB, routine, _packed(after_call), _packed(counts), why=why)
+        if self.enabled and pending and status != MORE:
+            v = irp._v
+            if v.CurrentLocation == location <= v.StackCount:
+                control = io_current_location(nt, irp)._v.Control
+                if not control & PENDING:
+                    why = f"{name} was called with Irp->PendingReturned set and did not call "
+                    why += "IoMarkIrpPending."
+                    self.violation(0x228, routine, int(irp), why=why, device=int(device))
+        return status
+
+
+def _counts(nt: Kernel) -> tuple[int, int]:
+    v = nt.thread.v
+    return int(v.KernelApcDisable), int(v.SpecialApcDisable)
+
+
+def _packed(counts: tuple[int, int]) -> int:
+    """KTHREAD.CombinedApcDisable: the special count in the upper half."""
+    return (counts[1] & 0xFFFF) << 16 | counts[0] & 0xFFFF
+
+
+@before(AUTOMATIC, "IofCallDriver")
+def vi_call_driver(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> None:
+    """0xC4/0xC0: interrupts are disabled; 0xC9/0x10: above DISPATCH_LEVEL."""
+    if not nt.il.current.interrupts_enabled:
+        vf.violation(0xC0, int(Irp), why="IoCallDriver was called with interrupts disabled.")
+    if vf.irql > DISPATCH_LEVEL:
+        why = f"IoCallDriver was called at {level_name(vf.irql)}, above DISPATCH_LEVEL."
+        vf.io.violation(0x10, vf.irql, why=why)
+
+
+@before("io", "IofCallDriver")
+def vi_call_driver_irp(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> None:
+    """No IRP, no device, a cancel routine left in it, no stack location."""
+    io, v = vf.io, Irp._v
+    if v.Type != IO_TYPE_IRP:
+        io.violation(0x3, int(Irp), why=f"IoCallDriver was given {int(Irp):#x}, which is no IRP.")
+    if not DeviceObject:
+        io.violation(0x204, why="IoCallDriver was given NULL as device object.")
+    if DeviceObject._v.Type != IO_TYPE_DEVICE:
+        why = f"IoCallDriver was given {int(DeviceObject):#x}, which is no device object."
+        io.violation(0x4, int(DeviceObject), why=why)
+    if v.CancelRoutine:
+        why = f"An IRP was sent with the cancel routine {nt.describe_address(v.CancelRoutine)} in "
+        io.violation(
+            0x203, vf.driver_address(), int(Irp), why=why + "it: IoSetCancelRoutine(NULL)."
+        )
+    if v.CurrentLocation <= 1:
+        why = f"An IRP of {v.StackCount} stack locations was sent to a driver for which none is "
+        why += "left: allocate it with DeviceObject->StackSize."
+        io.violation(0x208, vf.driver_address(), int(Irp), why=why)
+
+
+@before(AUTOMATIC, "IofCompleteRequest")
+def vi_complete_level(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
+    """0xC9/0xE: above DISPATCH_LEVEL."""
+    if vf.irql > DISPATCH_LEVEL:
+        why = f"IoCompleteRequest was called at {level_name(vf.irql)}, above DISPATCH_LEVEL."
+        vf.io.violation(0xE, vf.irql, int(Irp), why=why)
+
+
+@before("io", "IofCompleteRequest")
+def vi_complete(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
+    """A status that is none, a cancel routine left, more Information than there is buffer."""
+    io, v = vf.io, Irp._v
+    if v.Type != IO_TYPE_IRP or v.CurrentLocation > v.StackCount + 1:
+        return  # 0x44 follows
+    status = v.IoStatus_Status
+    if status in (STATUS_PENDING, UNINITIALIZED):
+        what = "STATUS_PENDING" if status == STATUS_PENDING else "0xFFFFFFFF"
+        why = f"IoCompleteRequest was called with {what} in Irp->IoStatus.Status."
+        io.violation(0x6, status, int(Irp), why=why)
+    if v.CancelRoutine:
+        name = nt.describe_address(v.CancelRoutine)
+        why = f"IoCompleteRequest was called with the cancel routine {name} still set."
+        io.violation(0x7, v.CancelRoutine, int(Irp), why=why)
+    if v.CurrentLocation <= v.StackCount:
+        vi_check_information(vf, nt, Irp)
+    for flight in io.flights.get(int(Irp), ())[-1:]:
+        flight.completed, flight.status = vf.place(), status
+        if v.CurrentLocation <= v.StackCount:
+            flight.marked = bool(io_current_location(nt, Irp)._v.Control & PENDING)
+
+
+def vi_check_information(vf: Verifier, nt: Kernel, irp: Any) -> None:
+    """0x312: METHOD_BUFFERED copies Information bytes back, whatever lies behind the buffer."""
+    v, stack = irp._v, io_current_location(nt, irp)
+    if stack._v.MajorFunction != c.IRP_MJ_DEVICE_CONTROL or v.IoStatus_Status >> 30 == 3:
+        return
+    request = stack.Parameters.DeviceIoControl
+    size, given = request.OutputBufferLength, v.IoStatus_Information
+    if request.IoControlCode & 3 == METHOD_BUFFERED and v.UserBuffer and given > size:
+        why = f"An IRP was completed with Information {given}; its output buffer has {size} bytes."
+        vf.io.violation(0x312, vf.driver_address(), int(irp), why=why)
+
+
+@after("io", "IoAllocateIrp IoAllocateIrpEx")
+def vi_allocated(vf: Verifier, result: Any, nt: Kernel, *arguments: Any) -> None:
+    if result:
+        vf.io.allocated[int(result)] = vf.moment()
+
+
+@before("io", "IoFreeIrp")
+def vi_free_irp(vf: Verifier, nt: Kernel, Irp: Any) -> None:
+    """0x1: no IRP; 0x2: queued to a thread; 0x20A: a driver below still has it."""
+    io, v = vf.io, Irp._v
+    made = io.allocated.pop(int(Irp), None)
+    notes = [] if made is None else [Note("The IRP was allocated.", made)]
+    if v.Type != IO_TYPE_IRP:
+        why = f"IoFreeIrp was given {int(Irp):#x}, which is no IRP, or was freed already."
+        io.violation(0x1, int(Irp), why=why, notes=notes)
+    if v.ThreadListEntry_Flink != int(Irp.ThreadListEntry):
+        why = "IoFreeIrp was given an IRP that is queued to a thread: the I/O manager frees it."
+        io.violation(0x2, int(Irp), why=why, notes=notes)
+    if vi_in_use(Irp):
+        why = "IoFreeIrp was given an IRP that a lower driver has not completed."
+        io.violation(0x20A, vf.driver_address(), int(Irp), why=why, notes=notes)
+
+
+def vi_in_use(irp: Any) -> bool:
+    """Whether an IRP was sent and has not come back up all its locations."""
+    v = irp._v
+    return bool(v.CurrentLocation <= v.StackCount)
+
+
+@before("io", "IoReuseIrp")
+def vi_reuse_irp(vf: Verifier, nt: Kernel, Irp: Any, Status: int) -> None:
+    """0x310: in use; 0x311: made by an IoBuild routine for a thread."""
+    if vi_in_use(Irp):
+        why = "IoReuseIrp was given an IRP that a lower driver has not completed."
+        vf.io.violation(0x310, vf.driver_address(), int(Irp), why=why)
+    if Irp._v.ThreadListEntry_Flink != int(Irp.ThreadListEntry):
+        why = "IoReuseIrp was given an IRP of a build routine: the I/O manager frees it."
+        vf.io.violation(0x311, vf.driver_address(), int(Irp), why=why)
+
+
+@before("io", "IoInitializeIrp")
+def vi_initialize_irp(vf: Verifier, nt: Kernel, Irp: Any, *rest: int) -> None:
+    """0x20D: IoAllocateIrp has initialized it, and IoInitializeIrp would lose what it noted."""
+    if int(Irp) in vf.io.allocated:
+        why = "IoInitializeIrp was called for an IRP from IoAllocateIrp: IoReuseIrp does that."
+        notes = [Note("The IRP was allocated.", vf.io.allocated[int(Irp)])]
+        vf.io.violation(0x20D, vf.driver_address(), int(Irp), why=why, notes=notes)
+
+
+@before("io", "IoInitializeTimer")
+def vi_initialize_timer(vf: Verifier, nt: Kernel, DeviceObject: Any, *rest: Any) -> None:
+    if DeviceObject._v.Timer:
+        why = f"IoInitializeTimer was called twice for the device {int(DeviceObject):#x}."
+        vf.io.violation(0xA, int(DeviceObject), why=why)
+
+
+@before("io", "IoDetachDevice")
+def vi_detach(vf: Verifier, nt: Kernel, TargetDevice: Any) -> None:
+    if not TargetDevice._v.AttachedDevice:
+        why = f"IoDetachDevice: nothing is attached to the device {int(TargetDevice):#x}."
+        vf.io.violation(0x202, vf.driver_address(), int(TargetDevice), why=why)
+
+
+@before("io", "IoDeleteDevice")
+def vi_delete_device(vf: Verifier, nt: Kernel, DeviceObject: Any) -> None:
+    """0x201: it is attached to a device below; 0x240: it is deleted already."""
+    from ntsim.abi.io import DEVOBJ_EXTENSION
+    from ntsim.nt.io.device import iop_is_being_deleted
+
+    if iop_is_being_deleted(nt, DeviceObject):
+        why = f"IoDeleteDevice was called twice for the device {int(DeviceObject):#x}."
+        vf.io.violation(0x240, why=why)
+    extension = DEVOBJ_EXTENSION.at(nt.mmu, DeviceObject._v.DeviceObjectExtension)
+    if extension._v.AttachedTo:
+        why = f"The device {int(DeviceObject):#x} was deleted while it is attached to another: "
+        vf.io.violation(0x201, vf.driver_address(), why=why + "IoDetachDevice first.")
+
+
+assert LOCATION == 0x48
