@@ -11,11 +11,11 @@ from operator import index
 from typing import Any
 
 from ntsim.abi import memory, types
-from ntsim.host import stacks
+from ntsim.host import stacks, system_guest
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import general_protection
-from ntsim.hw.vmx.results import VmSucceed, intrinsic_status
+from ntsim.hw.vmx.results import VmSucceed, WouldExit, intrinsic_status, result_of_flags
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kd.breakpoint import DbgBreakPoint
 from ntsim.nt.kernel import Kernel
@@ -70,13 +70,15 @@ def __cpuidex(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
 def __rdtsc() -> int:
     """RDTSC: the invariant time-stamp counter."""
     nt = _kernel("__rdtsc")
-    return nt.il.now * nt.clock.tsc_per_100ns
+    return nt.il.current.rdtsc(nt.il.now * nt.clock.tsc_per_100ns)
 
 
 @intrinsic
 def _mm_pause() -> None:
     """PAUSE: let other processors run."""
-    current_kernel("_mm_pause").il.spin()
+    il = current_kernel("_mm_pause").il
+    if il.current.pause():
+        il.spin()
 
 
 INTRINSICS["YieldProcessor"] = _mm_pause
@@ -148,14 +150,15 @@ def __readeflags() -> int:
 @intrinsic
 def __invlpg(address: int) -> None:
     """INVLPG."""
-    nt, _ = _privileged("__invlpg")
-    nt.mmu.invalidate(int(address))
+    nt, processor = _privileged("__invlpg")
+    if processor.invlpg(int(address)):
+        nt.mmu.invalidate(int(address))
 
 
 @intrinsic
 def __wbinvd() -> None:
     """WBINVD: caches are not modelled, so there is nothing to write back."""
-    _privileged("__wbinvd")
+    _privileged("__wbinvd")[1].wbinvd()
 
 
 # Interrupts
@@ -187,7 +190,12 @@ def __debugbreak() -> None:
 # Descriptor tables and segments
 
 
-def _store_table(nt: Kernel, destination: Any, table: Any) -> None:
+def _store_table(name: str, destination: Any, register: str) -> None:
+    nt = _kernel(name)
+    processor = nt.il.current
+    if not processor.descriptor_table(name.strip("_")):
+        return
+    table = getattr(processor, register)
     data = int(table.limit & 0xFFFF).to_bytes(2, "little") + int(table.base).to_bytes(8, "little")
     nt.mmu.write(int(destination), data)
 
@@ -195,20 +203,20 @@ def _store_table(nt: Kernel, destination: Any, table: Any) -> None:
 @intrinsic
 def _sgdt(destination: Any) -> None:
     """SGDT: two bytes limit, eight bytes base."""
-    nt = _kernel("_sgdt")
-    _store_table(nt, destination, nt.il.current.gdtr)
+    _store_table("_sgdt", destination, "gdtr")
 
 
 @intrinsic
 def __sidt(destination: Any) -> None:
     """SIDT: two bytes limit, eight bytes base."""
-    nt = _kernel("__sidt")
-    _store_table(nt, destination, nt.il.current.idtr)
+    _store_table("__sidt", destination, "idtr")
 
 
 def _load_table(name: str, source: Any, register: str) -> None:
     nt, processor = _privileged(name)
     data = nt.mmu.read(int(source), 10)
+    if not processor.descriptor_table(name.strip("_")):
+        return
     table = getattr(processor, register)
     table.limit = int.from_bytes(data[:2], "little")
     table.base = int.from_bytes(data[2:], "little")
@@ -229,13 +237,21 @@ def __lidt(source: Any) -> None:
 @intrinsic
 def _str() -> int:
     """STR: the task register's selector."""
-    return _kernel("_str").il.current.tr.selector
+    return _selector("_str", "tr")
 
 
 @intrinsic
 def _sldt() -> int:
     """SLDT."""
-    return _kernel("_sldt").il.current.ldtr.selector
+    return _selector("_sldt", "ldtr")
+
+
+def _selector(name: str, register: str) -> int:
+    """STR or SLDT; where the hypervisor has emulated it, RAX holds the selector."""
+    processor = _kernel(name).il.current
+    if processor.descriptor_table(name.strip("_")):
+        return int(getattr(processor, register).selector)
+    return int(processor.vmx.gpr[0]) & 0xFFFF
 
 
 def _read_selector(name: str) -> Callable[[], int]:
@@ -300,7 +316,16 @@ def _pointer_operand(nt: Kernel, value: Any) -> int:
 
 def _vmx(name: str, operation: str, *arguments: int) -> Any:
     nt, processor = _privileged(name)
-    return nt.ki.processor_operation(getattr(processor.vmx, operation), *arguments)
+    return _operate(nt, processor, operation, *arguments)
+
+
+def _operate(nt: Kernel, processor: Processor, operation: str, *arguments: int) -> Any:
+    """A VMX instruction: its result, or in a guest what the hypervisor makes of it."""
+    method = getattr(processor.vmx, operation)
+    while isinstance(result := nt.ki.processor_operation(method, *arguments), WouldExit):
+        if nt.ki.processor_operation(system_guest.would_exit, processor, result):
+            return result_of_flags(processor.rflags)
+    return result
 
 
 @intrinsic
@@ -344,7 +369,7 @@ def __vmx_vmptrst(destination: Any) -> int:
 def __vmx_vmread(field: int) -> tuple[int, int]:
     """VMREAD: (status, value); the value is 0 if it failed."""
     nt, processor = _privileged("__vmx_vmread")
-    result = nt.ki.processor_operation(processor.vmx.vmread, int(field))
+    result = _operate(nt, processor, "vmread", int(field))
     if isinstance(result, VmSucceed):
         return 0, result.value
     return intrinsic_status(result), 0
@@ -355,9 +380,8 @@ def __vmx_vmwrite(field: int, value: Any) -> int:
     """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
     number = value if type(value) is int else _address(value)
     nt, processor = _privileged("__vmx_vmwrite")
-    operation = processor.vmx.vmwrite
     return intrinsic_status(
-        nt.ki.processor_operation(operation, int(field), number & memory.MASK64)
+        _operate(nt, processor, "vmwrite", int(field), number & memory.MASK64)
     )
 
 
@@ -385,9 +409,19 @@ def __vmx_vmresume() -> int:
 
 
 @intrinsic
-def __vmx_vmcall() -> int:
-    """VMCALL of code that is not in a guest: #UD outside VMX operation, else VMfail."""
-    return intrinsic_status(_vmx("__vmx_vmcall", "vmcall"))
+def __vmx_vmcall(rcx: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0) -> int:
+    """VMCALL with its arguments in the registers of a C call: RAX as the hypervisor leaves it.
+
+    Outside a guest nobody is called: #UD outside VMX operation, else VMfail (1 or 2).
+    """
+    nt, processor = _privileged("__vmx_vmcall")
+    gpr = processor.vmx.gpr
+    while isinstance(result := nt.ki.processor_operation(processor.vmx.vmcall), WouldExit):
+        for register, value in ((1, rcx), (2, rdx), (8, r8), (9, r9)):
+            gpr[register] = int(value) & memory.MASK64
+        if nt.ki.processor_operation(system_guest.would_exit, processor, result):
+            return int(gpr[0])
+    return intrinsic_status(result)
 
 
 # Stacks
@@ -412,3 +446,11 @@ def restore_stack(slot: Any, value: Any) -> None:
     """Return `value` from the save_stack of `slot`; the frames in between are abandoned."""
     nt, _ = _privileged("restore_stack")
     stacks.restore_stack(nt, int(slot), value)
+
+
+@intrinsic
+def continue_at(rip: int, rsp: int) -> None:
+    """Load RSP, jump to RIP: how an exit handler that has executed VMXOFF goes back to what was its
+    guest, whose general registers are loaded first. Does not return."""
+    nt, processor = _privileged("continue_at")
+    system_guest.continue_at(nt, processor, int(rip), int(rsp))

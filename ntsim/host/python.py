@@ -201,6 +201,11 @@ class PythonHost:
             raise TypeError(f"{function!r} belongs to no loaded driver: it has no address")
         return self.register(image, function)
 
+    def routine_at(self, address: int) -> Callable[..., Any] | None:
+        """The Python routine that begins at `address`."""
+        found = self.routines.get(address)
+        return None if found is None else found[0]
+
     def current_image(self) -> Image | None:
         """The image being loaded, or whose routine the kernel called last."""
         if self.loading:

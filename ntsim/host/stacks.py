@@ -11,7 +11,7 @@ the guest when that returns. Abandoned stacks are kept, suspended, until the mac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from greenlet import getcurrent, greenlet
 
@@ -20,7 +20,7 @@ from ntsim.host.registers import GuestRegisters
 from ntsim.hw.cpu import Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
-from ntsim.hw.vmx.results import Entered
+from ntsim.hw.vmx.results import Entered, WouldExit, result_of_flags
 from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
@@ -44,7 +44,7 @@ class SavedStack:
         self.returned = False
 
 
-class _Restored:
+class Restored:
     """What arrives under a saved stack when it is restored."""
 
     __slots__ = ("value",)
@@ -63,13 +63,13 @@ def save_stack(nt: Kernel, slot: int, function: Callable[[], Any]) -> Any:
     saved = nt.saved_stacks[pointer] = SavedStack(here, saved_storage, thread)
     nt.write_pointer(slot, pointer)
     nt.emit_at(StackSaved, slot)
-    inner = _new_stack(nt, function, here, "below a saved stack")
+    inner = new_stack(nt, function, here, "below a saved stack")
     nt.il.current.greenlet = inner
     outcome = inner.switch()
     nt.il.current.greenlet = here
     saved.returned = True
     thread.storage = saved_storage
-    return outcome.value if isinstance(outcome, _Restored) else outcome
+    return outcome.value if isinstance(outcome, Restored) else outcome
 
 
 def restore_stack(nt: Kernel, slot: int, value: Any) -> None:
@@ -87,18 +87,18 @@ def restore_stack(nt: Kernel, slot: int, value: Any) -> None:
     left = frames.capture(nt)
     names = ", ".join(frame.symbol for frame in left[:4] if not frame.user)
     nt.emit_at(StackRestored, slot, len(left), names)
-    saved.stack.switch(_Restored(value))
-    _never_again(nt)
+    saved.stack.switch(Restored(value))
+    never_again(nt)
 
 
-def _new_stack(nt: Kernel, function: Callable[[], Any], parent: Any, label: str) -> MachineGreenlet:
+def new_stack(nt: Kernel, function: Callable[[], Any], parent: Any, label: str) -> MachineGreenlet:
     made = MachineGreenlet(function, parent)
     made.machine = nt
     nt.greenlets[made] = label
     return made
 
 
-def _never_again(nt: Kernel) -> None:
+def never_again(nt: Kernel) -> NoReturn:
     """An abandoned stack is resumed only to end with the machine."""
     nt.il.check_closed()
     raise AssertionError("an abandoned stack was resumed")
@@ -107,14 +107,14 @@ def _never_again(nt: Kernel) -> None:
 def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """VM entry succeeded: leave this stack for good and run on the VM-exit host stack."""
     begin_guest(nt, processor, first)
-    _never_again(nt)
+    never_again(nt)
 
 
 def begin_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """Run the guest on the VM-exit host stack; comes back if somebody switches to this one."""
     if isinstance(first, Entered):
         _record_entry(nt, processor, frames.source_line(nt))
-    stack = _new_stack(
+    stack = new_stack(
         nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
     )
     processor.greenlet = stack
@@ -145,6 +145,14 @@ def handle_exit(
     nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
 ) -> Any:
     """Call the routine at HOST_RIP; when it returns, the stub executes VMRESUME."""
+    call_handler(nt, processor, happened, registers)
+    return resume(nt, nt.il.current, nt.il.current.vmx.vmresume_unseen)
+
+
+def call_handler(
+    nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
+) -> None:
+    """The exit stub up to the return of the routine at HOST_RIP."""
     reason = vmx.exit_reason_name(happened.reason)
     if processor.number not in nt.off_since:
         nt.disable_interrupts(processor, f"the VM exit ({reason})")
@@ -156,13 +164,14 @@ def handle_exit(
         nt.call(processor.rip, registers)
     except StructuredException as error:
         ki_unhandled(nt, error, interrupt=True)
-    return _resume(nt, nt.il.current)
 
 
-def _resume(nt: Kernel, processor: Processor) -> Entered | GuestExit:
+def resume(
+    nt: Kernel, processor: Processor, operation: Callable[[], Any]
+) -> Entered | GuestExit:
     """VMRESUME of the exit stub, behind which the guest runs at once."""
     processor.mov_ss_blocking = False
-    outcome = nt.ki.processor_operation(processor.vmx.vmresume_unseen)
+    outcome = nt.ki.processor_operation(operation)
     if isinstance(outcome, Entered):
         _record_entry(nt, processor, "")
         return outcome
@@ -184,10 +193,17 @@ def _record_entry(nt: Kernel, processor: Processor, where: str) -> None:
 
 def enter_from_intrinsic(nt: Kernel, instruction: str) -> Any:
     """VMLAUNCH or VMRESUME of driver code: its status if it fails, else it does not return."""
+    from ntsim.host import system_guest
+
     processor = nt.il.current
     unit = processor.vmx
     operation = unit.vmlaunch if instruction == "VMLAUNCH" else unit.vmresume
-    outcome = nt.ki.processor_operation(operation)
+    while isinstance(outcome := nt.ki.processor_operation(operation), WouldExit):
+        if nt.ki.processor_operation(system_guest.would_exit, processor, outcome):
+            return result_of_flags(processor.rflags)
+    if isinstance(outcome, Entered) and system_guest.takes(nt, processor):
+        _record_entry(nt, processor, frames.source_line(nt))
+        system_guest.enter(nt, processor)
     if isinstance(outcome, (Entered, GuestExit)):
         nt.prepare_engine(processor)
         enter_guest(nt, processor, outcome)

@@ -37,6 +37,11 @@ class Apic:
         self.requested &= ~(1 << vector)
         self.in_service |= 1 << vector
 
+    def unaccept(self, vector: int) -> None:
+        """The processor did not take `vector` after all (a VM exit without acknowledgement)."""
+        self.in_service &= ~(1 << vector)
+        self.requested |= 1 << vector
+
     def end_of_interrupt(self) -> None:
         """EOI: clear the highest in-service vector."""
         if self.in_service:

@@ -15,7 +15,7 @@ from typing import Any
 from ntsim.hw.apic import Apic
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu_model import CpuModel
-from ntsim.hw.exceptions import general_protection
+from ntsim.hw.exceptions import ProcessorException, general_protection
 from ntsim.hw.paging import is_canonical
 from ntsim.hw.ports import PortBus
 from ntsim.hw.ram import Ram
@@ -332,3 +332,32 @@ class Processor:
     def port_out(self, port: int, size: int, value: int) -> None:
         """OUT of `size` bytes."""
         self.ports.write(port & 0xFFFF, size, value)
+
+    # Where a hypervisor below this processor may come in: see ntsim.hw.vmx.virtualised
+
+    def rdtsc(self, counter: int) -> int:
+        """RDTSC, when the time-stamp counter is `counter`."""
+        return counter
+
+    def hlt(self) -> bool:
+        """HLT: whether the processor is to wait for an interrupt."""
+        return True
+
+    def pause(self) -> bool:
+        """PAUSE: whether its caller is to let others run."""
+        return True
+
+    def invlpg(self, address: int) -> bool:
+        """INVLPG: whether its caller is to forget the translation of `address`."""
+        return True
+
+    def wbinvd(self) -> None:
+        """WBINVD: caches are not modelled, so there is nothing to write back."""
+
+    def descriptor_table(self, name: str) -> bool:
+        """SGDT, SIDT, LGDT, LIDT, SLDT, STR: whether its caller is to do it."""
+        return True
+
+    def excepted(self, error: ProcessorException) -> bool:
+        """Whether a hypervisor has dealt with the exception that an instruction raised."""
+        return False

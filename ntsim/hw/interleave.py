@@ -117,7 +117,8 @@ class Interleaver:
 
     def halt(self) -> None:
         """HLT: give the processor up until an interrupt is deliverable."""
-        self.current.halted = True
+        if self.current.hlt():
+            self.current.halted = True
         self.give_way()
 
     def give_way(self) -> None:

@@ -60,6 +60,9 @@ class Host(Protocol):
     def register(self, image: Image, function: Callable[..., Any], name: str = "") -> int:
         """The address of a routine of an image."""
 
+    def routine_at(self, address: int) -> Callable[..., Any] | None:
+        """The Python routine that begins at `address`."""
+
     def text(self, text: str, wide: bool) -> int:
         """The address of a string literal."""
 

@@ -80,3 +80,10 @@ def flags_after(rflags: int, result: VmSucceed | VmFailInvalid | VmFailValid) ->
     if isinstance(result, VmFailInvalid):
         return rflags | abi.RFLAGS_CF
     return rflags | abi.RFLAGS_ZF if isinstance(result, VmFailValid) else rflags
+
+
+def result_of_flags(rflags: int) -> VmSucceed | VmFailInvalid | VmFailValid:
+    """What RFLAGS say of a VMX instruction that somebody else, a hypervisor, has carried out."""
+    if rflags & abi.RFLAGS_CF:
+        return VmFailInvalid("as the hypervisor says")
+    return VmFailValid(0, "as the hypervisor says") if rflags & abi.RFLAGS_ZF else SUCCESS

@@ -8,7 +8,7 @@ An instruction that ends normally has set RFLAGS.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 
 
 class VmxUnit(VmxState):
-    """`VmxState` and what can be done to it. `engine` is set before the first guest runs."""
+    """`VmxState` and what can be done to it. `engine` is set before the first guest runs.
+
+    Where the guest is the running system, `system` and `leave_system` are of who runs its code; see
+    `virtualised.py`.
+    """
 
     engine: Engine | None = None
+    system: Any = None
+    leave_system: Callable[[ExitInformation], bool]
     _guest: Guest | None = None
     _run: Callable[[Guest, int], GuestExit | None]
     _enter: Callable[[Guest], bool]

@@ -37,6 +37,8 @@ class Ki:
         try:
             return operation(*arguments)
         except ProcessorException as error:
+            if self.nt.il.current.excepted(error):
+                return 0
             ki_processor_exception(self.nt, error)
 
     def deliver_apcs(self, thread: Thread) -> None:

@@ -1,0 +1,95 @@
+"""EPT for the accesses of a system guest: guarded views of memory.
+
+Python's own data accesses ignore EPT (docs/ARCHITECTURE.md), except those to guarded memory, paged
+pool and user memory, which go through the page tables one by one and so through EPT as well. An
+access that EPT forbids exits; when the handler comes back the translation is tried again, and with
+the monitor trap flag set the guest exits once more when the access has been made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ntsim.abi import vmx_constants as abi
+from ntsim.hw.cpu import Processor
+from ntsim.hw.mmu import EXECUTE, READ, WRITE
+from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest import ept
+from ntsim.hw.vmx.guest.ept import Ept, EptFault
+from ntsim.hw.vmx.virtualised import VirtualisedProcessor
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
+
+Leave = Callable[["Kernel", Processor, ExitInformation], bool]
+_ACCESS = {READ: ept.READ, WRITE: ept.WRITE, EXECUTE: ept.FETCH}
+
+
+def guard_views(nt: Kernel, leave: Leave) -> None:
+    """From now on translations of guarded memory go on through the EPT of who runs."""
+    mmu, ram = nt.mmu, nt.mm.ram
+    if "host" in vars(mmu):
+        return
+    plain = mmu.host
+
+    def host(va: int, access: int = READ, user: bool = False) -> int:
+        while True:
+            found = plain(va, access, user)
+            processor = nt.il.current
+            if not isinstance(processor, VirtualisedProcessor):
+                return found
+            pointer = processor.controls.eptp
+            pa = found - ram.address
+            if pointer is None or not 0 <= pa < ram.size:
+                return found
+            tables = Ept(pointer, processor.vmx.capabilities, ram)
+            try:
+                found = ram.address + tables.translate(pa, _ACCESS[access], va)
+            except EptFault as fault:
+                leave(nt, processor, _violation(fault))
+                continue
+            if processor.controls.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+                _trap_after_access(nt, processor, leave)
+            return found
+
+    mmu.host = host  # type: ignore[method-assign]
+
+
+def _violation(fault: EptFault) -> ExitInformation:
+    if fault.qualification is None:
+        return ExitInformation(
+            abi.EXIT_REASON_EPT_MISCONFIGURATION, guest_physical_address=fault.address
+        )
+    return ExitInformation(
+        abi.EXIT_REASON_EPT_VIOLATION,
+        fault.qualification,
+        guest_linear_address=fault.linear,
+        guest_physical_address=fault.address,
+    )
+
+
+def _trap_after_access(nt: Kernel, processor: Processor, leave: Leave) -> None:
+    """Exit at the processor's next step, when the access that goes on now has been made.
+
+    What is left of the quantum is put aside, so that the step gives way and comes here.
+    """
+    il = nt.il
+    if "give_way" in vars(il):
+        return
+    plain, rest = il.give_way, processor.budget
+    processor.budget = 0
+
+    def give_way() -> None:
+        if il.current is not processor:
+            plain()
+            return
+        del il.give_way
+        processor.budget = rest - 1
+        flag = abi.CPU_BASED_MONITOR_TRAP_FLAG
+        if isinstance(processor, VirtualisedProcessor) and processor.controls.primary & flag:
+            leave(nt, processor, ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG))
+        if processor.budget < 0:
+            plain()
+
+    il.give_way = give_way  # type: ignore[method-assign]

@@ -1,0 +1,497 @@
+"""A driver makes the running system its guest: SDM 3, "VMX Non-Root Operation"."""
+
+from __future__ import annotations
+
+import pytest
+
+import ntsim
+from driver.vmcs import *
+from driver.vmcs_setup import (
+    control_fields,
+    guest_fields,
+    host_fields,
+    segment_fields,
+    write_fields,
+)
+from driver.vmx_guest import VMX_GUEST, alloc_guest, vmread, vmx_start
+from ntsim.abi import vmx_constants as abi
+from ntsim.intrin import *
+from ntsim.wdm import *
+
+CPUID, VMCALL, RDMSR, WRMSR, IO = 10, 18, 31, 32, 30
+
+
+class Hypervisor:
+    """A driver that virtualises processor 0 and runs `guest` there.
+
+    `fields` are written last; `on` maps exit reasons to handlers that take the registers and return
+    whether to skip the instruction. `seen` lists (reason, qualification) of every exit.
+    """
+
+    def __init__(self, guest, on=None, fields=None, alter=None):
+        self.guest, self.on, self.alter = guest, on or {}, alter
+        self.fields = fields or (lambda: [])
+        self.seen, self.launched, self.result = [], None, None
+
+    def DriverEntry(self, DriverObject, RegistryPath):
+        DriverObject.DriverUnload = lambda d: None
+        KeSetSystemAffinityThread(1)
+        self.memory = cast(ExAllocatePoolWithTag(NonPagedPool, 64, 1), POINTER(VMX_GUEST))
+        self.slot = ExAllocatePoolWithTag(NonPagedPool, 8, 1)
+        assert alloc_guest(self.memory) and not vmx_start(self.memory)
+        self.launched = save_stack(self.slot, self.launch)
+        if self.launched == 0:
+            self.result = self.guest()
+        return STATUS_SUCCESS
+
+    def launch(self):
+        return launch(self)
+
+    def handler(self, regs):
+        handle(self, regs)
+
+    @property
+    def reasons(self):
+        return [reason for reason, _ in self.seen]
+
+
+def launch(hypervisor):
+    write_fields(control_fields())
+    write_fields(host_fields(hypervisor.memory, hypervisor.handler))
+    write_fields(guest_fields(hypervisor.memory, restore_stack))
+    write_fields(segment_fields())
+    quiet = CPU_BASED_HLT_EXITING | CPU_BASED_UNCOND_IO_EXITING
+    write_fields(
+        [
+            (GUEST_RSP, cast(hypervisor.slot, PULONGLONG)[0]),
+            (GUEST_RFLAGS, __readeflags()),
+            (EXCEPTION_BITMAP, 0),
+            (CPU_BASED_VM_EXEC_CONTROL, vmread(CPU_BASED_VM_EXEC_CONTROL) & ~quiet),
+        ]
+    )
+    write_fields(hypervisor.fields())
+    return __vmx_vmlaunch()
+
+
+def handle(hypervisor, regs):
+    reason = vmread(VM_EXIT_REASON)
+    hypervisor.seen.append((reason, vmread(EXIT_QUALIFICATION)))
+    if hypervisor.on.get(reason, pass_through)(regs):
+        __vmx_vmwrite(GUEST_RIP, vmread(GUEST_RIP) + vmread(VM_EXIT_INSTRUCTION_LEN))
+
+
+def pass_through(regs):
+    """Do for the guest what it wanted to do."""
+    reason, qualification = vmread(VM_EXIT_REASON), vmread(EXIT_QUALIFICATION)
+    if reason == CPUID:
+        regs.Rax, regs.Rbx, regs.Rcx, regs.Rdx = __cpuid(regs.Rax, regs.Rcx)
+    elif reason == RDMSR:
+        value = __readmsr(regs.Rcx)
+        regs.Rax, regs.Rdx = value & 0xFFFFFFFF, value >> 32
+    elif reason == WRMSR:
+        __writemsr(regs.Rcx, regs.Rdx << 32 | regs.Rax)
+    elif reason == abi.EXIT_REASON_CR_ACCESS and qualification & 0xF == 3:
+        if qualification & 0x10:
+            regs.Rax = vmread(GUEST_CR3)
+        else:
+            __vmx_vmwrite(GUEST_CR3, regs.Rax)
+    return reason not in (abi.EXIT_REASON_EXTERNAL_INTERRUPT, abi.EXIT_REASON_INTERRUPT_WINDOW)
+
+
+def run(hypervisor, **options):
+    machine = ntsim.Machine(**{"processors": 1, **options})
+    machine.load_driver(hypervisor.DriverEntry, name="hv.sys")
+    return machine
+
+
+def primary(bits):
+    return lambda: [(CPU_BASED_VM_EXEC_CONTROL, vmread(CPU_BASED_VM_EXEC_CONTROL) | bits)]
+
+
+def test_vmlaunch_makes_save_stack_return_0_in_non_root_operation():
+    seen = []
+    hypervisor = Hypervisor(lambda: seen.append(machine_mode()))
+
+    def machine_mode():
+        return KeGetCurrentIrql(), bool(__readeflags() & 0x200)
+
+    with run(hypervisor) as machine:
+        assert hypervisor.launched == 0
+        assert seen == [(0, True)]
+        assert machine.nt.processors[0].vmx.mode_name == "non-root"
+
+
+def test_cpuid_of_the_guest_exits_and_the_handler_decides():
+    def cpuid(regs):
+        regs.Rax, regs.Rbx, regs.Rcx, regs.Rdx = 1, 2, 3, 4
+        return True
+
+    hypervisor = Hypervisor(lambda: __cpuid(0x40000000, 9), {CPUID: cpuid})
+    with run(hypervisor):
+        assert hypervisor.result == (1, 2, 3, 4)
+        assert hypervisor.reasons == [CPUID]
+
+
+def test_the_handler_runs_at_if_0_and_sees_the_guests_registers_and_rip():
+    seen = []
+
+    def vmcall(regs):
+        seen.append((regs.Rcx, regs.Rdx, regs.R8, regs.R9, __readeflags()))
+        regs.Rax = 99
+        return True
+
+    hypervisor = Hypervisor(lambda: __vmx_vmcall(1, 2, 3, 4), {VMCALL: vmcall})
+    with run(hypervisor):
+        assert seen == [(1, 2, 3, 4, 2)]
+        assert hypervisor.result == 99
+
+
+def test_an_instruction_that_the_handler_does_not_skip_is_executed_again():
+    tries = []
+
+    def cpuid(regs):
+        tries.append(1)
+        regs.Rbx = 7
+        return len(tries) == 3
+
+    hypervisor = Hypervisor(lambda: __cpuid(0)[1], {CPUID: cpuid})
+    with run(hypervisor):
+        assert (hypervisor.result, len(tries)) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("index", "bit", "write", "exits"),
+    [
+        (0x10A, None, False, False),
+        (0x1D9, (0x1D9 // 8, 0x1D9 % 8), False, True),
+        (0xC0000082, (0x400 + 0x82 // 8, 0x82 % 8), False, True),
+        (0xC0000082, (0x400 + 0x82 // 8, 0x82 % 8), True, False),
+        (0xC0000082, (0xC00 + 0x82 // 8, 0x82 % 8), True, True),
+        (0x40000000, None, False, True),
+    ],
+)
+def test_msr_bitmaps_decide_about_rdmsr_and_wrmsr(index, bit, write, exits):
+    def fields():
+        bitmap = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(bitmap, PAGE_SIZE)
+        if bit:
+            write_bytes(bitmap + bit[0], bytes([1 << bit[1]]))
+        return [
+            (abi.MSR_BITMAP, MmGetPhysicalAddress(bitmap)),
+            *primary(abi.CPU_BASED_USE_MSR_BITMAPS)(),
+        ]
+
+    def guest():
+        if write:
+            __writemsr(index, 0xFFFFF80000001000)
+        elif index != 0x10A:
+            return __readmsr(index)
+        return None
+
+    on = {reason: lambda regs: True for reason in (RDMSR, WRMSR)}
+    hypervisor = Hypervisor(guest, on, fields)
+    with run(hypervisor):
+        assert hypervisor.reasons == [WRMSR if write else RDMSR] * exits
+
+
+def test_io_bitmaps_and_the_qualification_of_an_out():
+    def fields():
+        bitmap = MmAllocateContiguousMemory(2 * PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(bitmap, 2 * PAGE_SIZE)
+        write_bytes(bitmap + 0x3F8 // 8, b"\1")
+        pa = MmGetPhysicalAddress(bitmap)
+        return [
+            (abi.IO_BITMAP_A, pa),
+            (abi.IO_BITMAP_B, pa + PAGE_SIZE),
+            *primary(abi.CPU_BASED_USE_IO_BITMAPS)(),
+        ]
+
+    def guest():
+        __outbyte(0x3F8, 0x41)
+        __outbyte(0x3F9, 0)
+        return __inword(0x3F8)
+
+    def io(regs):
+        regs.Rax = 0x12345
+        return True
+
+    hypervisor = Hypervisor(guest, {IO: io}, fields)
+    with run(hypervisor):
+        assert hypervisor.seen == [(IO, 0x3F8 << 16), (IO, 0x3F8 << 16 | 8 | 1)]
+        assert hypervisor.result == 0x2345
+
+
+def test_cr0_and_cr4_are_masked_and_shadowed():
+    vmxe = 1 << 13
+
+    def guest():
+        hidden = __readcr4() & vmxe
+        __writecr4(__readcr4())
+        __writecr4(__readcr4() | vmxe)
+        return hidden
+
+    def fields():
+        return [(CR4_GUEST_HOST_MASK, vmxe), (CR4_READ_SHADOW, 0)]
+
+    hypervisor = Hypervisor(guest, {abi.EXIT_REASON_CR_ACCESS: lambda regs: True}, fields)
+    with run(hypervisor):
+        assert hypervisor.result == 0
+        assert hypervisor.seen == [(abi.EXIT_REASON_CR_ACCESS, 4)]
+
+
+def test_the_kernels_own_loads_of_cr3_exit_when_it_changes_the_address_space():
+    hypervisor = Hypervisor(lambda: None, fields=primary(abi.CPU_BASED_CR3_LOAD_EXITING))
+    with run(hypervisor) as machine:
+        assert machine.run(lambda: 0, name="app.exe").exit_code == 0
+        assert (abi.EXIT_REASON_CR_ACCESS, 3) in hypervisor.seen
+
+
+def test_the_kernels_own_loads_of_cr8_exit():
+    def cr8(regs):
+        levels.append(regs.Rax)
+        __writecr8(regs.Rax)
+        return True
+
+    def guest():
+        levels.clear()
+        KeLowerIrql(KeRaiseIrqlToDpcLevel())
+
+    levels = []
+    hypervisor = Hypervisor(
+        guest, {abi.EXIT_REASON_CR_ACCESS: cr8}, primary(abi.CPU_BASED_CR8_LOAD_EXITING)
+    )
+    with run(hypervisor):
+        assert levels[:2] == [2, 0]
+
+
+def test_the_idle_loops_hlt_exits():
+    def guest():
+        wait = LARGE_INTEGER()
+        wait.QuadPart = -10_000
+        return KeDelayExecutionThread(KernelMode, FALSE, wait)
+
+    hypervisor = Hypervisor(guest, fields=primary(CPU_BASED_HLT_EXITING))
+    with run(hypervisor):
+        assert hypervisor.result == STATUS_SUCCESS
+        assert abi.EXIT_REASON_HLT in hypervisor.reasons
+
+
+def test_tsc_offsetting_and_rdtsc_exiting():
+    def fields():
+        return [(TSC_OFFSET, 1 << 40), *primary(abi.CPU_BASED_USE_TSC_OFFSETTING)()]
+
+    hypervisor = Hypervisor(__rdtsc, fields=fields)
+    with run(hypervisor):
+        assert 1 << 40 <= hypervisor.result < 1 << 41 and not hypervisor.seen
+
+    def rdtsc(regs):
+        regs.Rax, regs.Rdx = 5, 6
+        return True
+
+    hypervisor = Hypervisor(
+        __rdtsc, {abi.EXIT_REASON_RDTSC: rdtsc}, primary(abi.CPU_BASED_RDTSC_EXITING)
+    )
+    with run(hypervisor):
+        assert hypervisor.result == 6 << 32 | 5
+
+
+@pytest.mark.parametrize("acknowledge", [True, False])
+def test_external_interrupts_exit_and_the_handler_passes_them_on(acknowledge):
+    def fields():
+        bit = abi.VM_EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT if acknowledge else 0
+        pin = vmread(PIN_BASED_VM_EXEC_CONTROL) | abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
+        return [
+            (PIN_BASED_VM_EXEC_CONTROL, pin),
+            (VM_EXIT_CONTROLS, vmread(VM_EXIT_CONTROLS) | bit),
+        ]
+
+    def interrupt(regs):
+        if acknowledge:
+            __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, vmread(abi.VM_EXIT_INTR_INFO))
+        else:
+            _enable()  # Windows takes it in root operation
+            _disable()
+        return False
+
+    def guest():
+        wait = LARGE_INTEGER()
+        wait.QuadPart = -300_000
+        return KeDelayExecutionThread(KernelMode, FALSE, wait)
+
+    hypervisor = Hypervisor(guest, {abi.EXIT_REASON_EXTERNAL_INTERRUPT: interrupt}, fields)
+    with run(hypervisor):
+        assert hypervisor.result == STATUS_SUCCESS
+        assert abi.EXIT_REASON_EXTERNAL_INTERRUPT in hypervisor.reasons
+
+
+def test_an_injected_gp_is_the_guests_exception():
+    def rdmsr(regs):
+        info = abi.INTR_INFO_VALID | abi.INTR_INFO_DELIVER_ERROR_CODE | 3 << 8 | 13
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, info)
+        __vmx_vmwrite(abi.VM_ENTRY_EXCEPTION_ERROR_CODE, 0)
+        return False
+
+    def guest():
+        try:
+            __readmsr(0x174)
+        except StructuredException as error:
+            return error.ExceptionCode
+        return 0
+
+    hypervisor = Hypervisor(guest, {RDMSR: rdmsr})
+    with run(hypervisor):
+        assert hypervisor.result == STATUS_PRIVILEGED_INSTRUCTION
+
+
+def test_the_exception_bitmap_takes_a_gp_before_the_kernel_sees_it():
+    def exception(regs):
+        __vmx_vmwrite(GUEST_RIP, vmread(GUEST_RIP) + 2)
+        return False
+
+    def fields():
+        bitmap = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(bitmap, PAGE_SIZE)
+        return [
+            (abi.MSR_BITMAP, MmGetPhysicalAddress(bitmap)),
+            (EXCEPTION_BITMAP, 1 << 13),
+            *primary(abi.CPU_BASED_USE_MSR_BITMAPS)(),
+        ]
+
+    on = {abi.EXIT_REASON_EXCEPTION_OR_NMI: exception}
+    hypervisor = Hypervisor(lambda: __readmsr(0x1FFF), on, fields)
+    with run(hypervisor) as machine:
+        assert machine.bugcheck is None
+        assert hypervisor.reasons == [abi.EXIT_REASON_EXCEPTION_OR_NMI]
+
+
+def test_vmxoff_in_the_handler_and_continue_at_devirtualise():
+    def vmcall(regs):
+        rip, rsp = vmread(GUEST_RIP) + 3, vmread(GUEST_RSP)
+        __vmx_off()
+        _enable()
+        regs.Rax = 42
+        continue_at(rip, rsp)
+
+    def guest():
+        return __vmx_vmcall(), __cpuid(0)[0] > 0
+
+    hypervisor = Hypervisor(guest, {VMCALL: vmcall})
+    with run(hypervisor) as machine:
+        assert hypervisor.result == (42, True)
+        assert hypervisor.reasons == [VMCALL]
+        assert machine.nt.processors[0].vmx.mode_name == "off"
+        assert machine.nt.processors[0].interrupts_enabled
+        assert not machine.findings
+
+
+def test_continue_at_with_another_stack_pointer_is_stack_corruption():
+    def vmcall(regs):
+        continue_at(vmread(GUEST_RIP) + 3, vmread(GUEST_RSP) - 0x100)
+
+    with pytest.raises(ntsim.BugCheck) as caught:
+        run(Hypervisor(__vmx_vmcall, {VMCALL: vmcall}))
+    assert caught.value.code == 0x139
+
+
+def test_a_handler_that_executes_vmresume_itself_goes_on_as_one_that_returns():
+    def vmcall(regs):
+        regs.Rax = 3
+        __vmx_vmwrite(GUEST_RIP, vmread(GUEST_RIP) + 3)
+        __vmx_vmresume()
+
+    hypervisor = Hypervisor(lambda: [__vmx_vmcall() for _ in range(3)], {VMCALL: vmcall})
+    with run(hypervisor):
+        assert hypervisor.result == [3, 3, 3]
+
+
+def test_vmx_instructions_of_the_guest_exit():
+    def fail(regs):
+        __vmx_vmwrite(GUEST_RFLAGS, vmread(GUEST_RFLAGS) | 1)  # VMfailInvalid
+        return True
+
+    hypervisor = Hypervisor(
+        lambda: (__vmx_on(0x1000), __vmx_vmread(GUEST_RIP)),
+        {abi.EXIT_REASON_VMXON: fail, abi.EXIT_REASON_VMREAD: fail},
+    )
+    with run(hypervisor):
+        assert hypervisor.result == (2, (2, 0))
+
+
+def test_a_guest_with_a_wrong_gs_base_ends_in_a_triple_fault():
+    def triple(regs):
+        KeBugCheckEx(0xE2, 2, 0, 0, 0)
+
+    with pytest.raises(ntsim.BugCheck) as caught:
+        run(
+            Hypervisor(
+                lambda: None,
+                {abi.EXIT_REASON_TRIPLE_FAULT: triple},
+                lambda: [(GUEST_GS_BASE, 0)],
+            )
+        )
+    assert caught.value.parameters[0] == 2
+
+
+def ept_identity():
+    """An identity map of the first 256 MiB: its address, and its entries (leaves from 1536)."""
+    tables = MmAllocateContiguousMemory(PAGE_SIZE * 131, MAXULONG64)
+    RtlZeroMemory(tables, PAGE_SIZE * 131)
+    pa = MmGetPhysicalAddress(tables)
+    words = cast(tables, PULONGLONG)
+    words[0] = pa + 0x1000 | 7
+    words[512] = pa + 0x2000 | 7
+    for i in range(128):
+        words[1024 + i] = pa + (3 + i) * 0x1000 | 7
+    for page in range(128 * 512):
+        words[1536 + page] = page << 12 | 6 << 3 | 7
+    return pa, words
+
+
+def test_ept_violations_of_guarded_memory_exit_and_the_monitor_trap_flag_follows_the_access():
+    state = {}
+
+    def fields():
+        state["block"] = ExAllocatePoolWithTag(PagedPool, PAGE_SIZE, 1)
+        write_bytes(state["block"], b"before")
+        pa, words = ept_identity()
+        state["words"] = words
+        state["leaf"] = 1536 + (MmGetPhysicalAddress(state["block"]) >> 12)
+        words[state["leaf"]] &= ~2
+        secondary = abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+        return [
+            (abi.EPT_POINTER, pa | 3 << 3 | 6),
+            (abi.SECONDARY_VM_EXEC_CONTROL, abi.SECONDARY_ENABLE_EPT),
+            *primary(secondary)(),
+        ]
+
+    def violation(regs):
+        state["words"][state["leaf"]] |= 2
+        state["linear"] = vmread(abi.GUEST_LINEAR_ADDRESS)
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) | abi.CPU_BASED_MONITOR_TRAP_FLAG
+        __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, bits)
+        return False
+
+    def trap(regs):
+        state["words"][state["leaf"]] &= ~2
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) & ~abi.CPU_BASED_MONITOR_TRAP_FLAG
+        __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, bits)
+        return False
+
+    def guest():
+        data = read_bytes(state["block"], 6)
+        for _ in range(2):
+            write_bytes(state["block"] + 8, b"written")
+            KeGetCurrentIrql()
+        return data, read_bytes(state["block"] + 8, 7)
+
+    on = {
+        abi.EXIT_REASON_EPT_VIOLATION: violation,
+        abi.EXIT_REASON_MONITOR_TRAP_FLAG: trap,
+    }
+    hypervisor = Hypervisor(guest, on, fields)
+    with run(hypervisor):
+        assert hypervisor.result == (b"before", b"written")
+        qualification = 2 | (1 | 4) << 3 | 1 << 7 | 1 << 8
+        once = [(abi.EXIT_REASON_EPT_VIOLATION, qualification), (37, 0)]
+        assert hypervisor.seen == once * 2
+        assert state["linear"] == state["block"] + 8
