@@ -314,6 +314,11 @@ class FindingReported(Event):
     message: str
 
 
+@event("{routine} fails on purpose")
+class FailureInjected(Event):
+    routine: str
+
+
 @event("bug check {code}: {parameters}")
 class BugChecked(Event):
     code: str

@@ -69,6 +69,8 @@ def IofCompleteRequest(nt: Kernel, Irp: PIRP, PriorityBoost: CCHAR) -> None:
         nt.emit_at(IrpCompleted, int(Irp), status, v.IoStatus_Information)
     else:
         nt.il.progress += 1
+    if nt.verifier is not None and nt.verifier.io.puts_off(Irp, PriorityBoost):
+        return
     if iop_unwind(nt, Irp):
         iop_finish(nt, Irp, PriorityBoost)
 

@@ -17,6 +17,7 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.irql import level_name
 from ntsim.nt.io.irp import IO_TYPE_IRP, LOCATION, MAJOR_NAMES, io_current_location
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
 from ntsim.nt.vf.notes import Moment, Note
 
@@ -45,13 +46,15 @@ class Flight:
 
 
 class IoVerifier:
-    """`flights` are the dispatch routines on their way, by IRP; `allocated` IRPs of drivers."""
+    """`flights` are the dispatch routines on their way, by IRP; `allocated` IRPs of drivers;
+    `waiting` IRPs that force pending will complete later, with the stack location."""
 
     def __init__(self, vf: Verifier) -> None:
         self.vf, self.nt = vf, vf.nt
         self.flights: dict[int, list[Flight]] = {}
         self.allocated: dict[int, Moment] = {}
         self.log: dict[int, deque[str]] = {}
+        self.waiting: dict[int, int] = {}
         self.enabled, self.logging = vf.on("io"), vf.on("irp-logging")
 
     def violation(
@@ -149,6 +152,14 @@ class IoVerifier:
         seconds = self.nt.il.now / 10_000_000
         line = f"At {seconds:.6f} s the device {int(device):#x} was sent {name}, IRP {int(irp):#x}."
         self.log.setdefault(int(device), deque(maxlen=IRPS_PER_DEVICE)).append(line)
+
+    def puts_off(self, irp: Any, boost: int) -> bool:
+        """Whether the driver that completes an IRP was sent it by `forced_pending`."""
+        if self.waiting.get(int(irp)) != irp._v.CurrentLocation:
+            return False
+        del self.waiting[int(irp)]
+        complete_later(self.nt, irp, boost)
+        return True
 
     def completion(self, routine: int, device: Any, irp: Any, context: int) -> int:
         """Call a completion routine and look at what it leaves behind; its status."""

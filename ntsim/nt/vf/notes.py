@@ -27,7 +27,8 @@ class Note:
 
 @dataclass(slots=True)
 class Reason:
-    """A sentence, and what led to it."""
+    """A sentence, and what led to it; `driver` is the address of a driver that has returned."""
 
     summary: str
+    driver: int = 0
     notes: list[Note] = field(default_factory=list)

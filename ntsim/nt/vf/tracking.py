@@ -90,4 +90,12 @@ def vi_check_leaks(vf: Verifier, nt: Kernel, driver: Any) -> None:
     size = sum(each.size for each in left)
     blocks = "1 pool block" if len(left) == 1 else f"{len(left)} pool blocks"
     why = f"{name} unloads and leaves {blocks} of {size} bytes in all."
-    vf.violation(0x62, vf.text(name), vf.text(name), len(left), why=why, notes=notes)
+    vf.violation(
+        0x62,
+        vf.text(name),
+        vf.text(name),
+        len(left),
+        why=why,
+        notes=notes,
+        driver=driver.image.base,
+    )

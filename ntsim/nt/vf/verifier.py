@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ntsim.nt.ex.pool import HEADER
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.frames import StackFrame
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.mm.images import Image
 
-CHECKS = ("irql spin_lock region resource pool tracking mdl io rules").split()
+CHECKS = (
+    "irql spin_lock region resource pool mdl io deadlock misc tracking security rules "
+    "low_resources delay forced_pending"
+).split()
 """Files of this room whose checks register themselves, in the order in which they look."""
 
 ALLOCATORS = frozenset(f"{BY_TYPE} {BY_FLAGS}".split())
@@ -92,6 +96,17 @@ class Verifier:
         """CR8 of the running processor."""
         return self.nt.il.current.cr8
 
+    def block_size(self, address: int) -> int:
+        """Bytes of a block of pool; 0 if none begins at `address`."""
+        if self.special is not None and (block := self.special.block_at(address)) is not None:
+            return block.size if block.freed is None else 0
+        pool = self.nt.ex.pool
+        if address & 0xFFF == 0:
+            big = pool.big.get(address)
+            return 0 if big is None else big.size
+        kind = pool.kinds.get(address & ~0xFFF)
+        return 0 if kind is None else kind[2] - HEADER
+
     # A driver calls an export
 
     def call(self, nt: Kernel, export: Export, arguments: tuple[Any, ...], extra: Any = ()) -> Any:
@@ -138,9 +153,12 @@ class Verifier:
 
     def _rule_checks(self, name: str) -> tuple[Callable[..., Any], ...]:
         from ntsim.nt.vf.rules import irql_check
+        from ntsim.nt.vf.security import zw_check
 
-        check = irql_check(name, self.rules)
-        return () if check is None else (check,)
+        found = [irql_check(name, self.rules)]
+        if self.on("security"):
+            found.append(zw_check(name))
+        return tuple(check for check in found if check is not None)
 
     # The kernel takes a driver out of memory
 
@@ -161,11 +179,12 @@ class Verifier:
         four: int = 0,
         *,
         why: str,
+        driver: int = 0,
         notes: list[Note] | None = None,
         code: int = DRIVER_VERIFIER_DETECTED_VIOLATION,
     ) -> NoReturn:
         """Stop with 0xC4, or another code; `why` is a sentence for the report."""
-        self.reason = Reason(why, notes or [])
+        self.reason = Reason(why, driver, notes or [])
         VerifierBugCheckIfAppropriate(self.nt, code, one, two, three, four)
 
     def moment(self) -> Moment:

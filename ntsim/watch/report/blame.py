@@ -37,6 +37,8 @@ def blame(nt: Kernel, state: BugCheckState) -> Blame:
     if state.code == bugcodes.IRQL_UNEXPECTED_VALUE and nt.images.at(state.parameters[2]):
         return _of_routine(nt, state)
     frame = _frame(nt, state)
+    if (frame is None or frame.image is nt.nt_image) and (found := _verified(nt, state)):
+        return found
     if frame is None:
         name = bugcodes.name_of(state.code)
         image = nt.nt_image
@@ -53,6 +55,18 @@ def _of_routine(nt: Kernel, state: BugCheckState) -> Blame:
     assert image is not None
     name = image.describe(state.parameters[2])
     return Blame(image.module_name, image.file_name, name, 0, f"{_bucket(state)}_{name}")
+
+
+def _verified(nt: Kernel, state: BugCheckState) -> Blame | None:
+    """A violation after a driver's routine has returned: the routine is one of the parameters."""
+    if nt.verifier is None or nt.verifier.reason is None:
+        return None
+    for address in (nt.verifier.reason.driver, *state.parameters[1:]):
+        image = nt.images.at(address)
+        if image is not None and image is not nt.nt_image:
+            name, bucket = image.describe(address), _bucket(state)
+            return Blame(image.module_name, image.file_name, name, 0, f"{bucket}_{name}")
+    return None
 
 
 def _frame(nt: Kernel, state: BugCheckState) -> StackFrame | None:
@@ -77,6 +91,8 @@ def _bucket(state: BugCheckState) -> str:
         return f"0x{code:X}_{one & 0xFFFF_FFFF:x}"
     if code == bugcodes.DPC_WATCHDOG_VIOLATION:
         return "0x133_DPC" if one == 0 else "0x133_ISR"
+    if code in (0xC4, 0xC9):
+        return f"0x{code:X}_{one:x}_VRF"
     if code in (bugcodes.BAD_POOL_CALLER, bugcodes.KERNEL_SECURITY_CHECK_FAILURE):
         return f"0x{code:X}_{one:x}"
     return f"0x{code:X}"

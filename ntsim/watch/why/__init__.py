@@ -7,6 +7,7 @@ of Windows, the recorder and the frozen machine; it knows nothing about the driv
 
 from __future__ import annotations
 
+from ntsim.nt.events import FailureInjected
 from ntsim.nt.ke.bugcheck import BugCheckState
 from ntsim.nt.kernel import Kernel
 from ntsim.watch.why import (
@@ -26,6 +27,8 @@ from ntsim.watch.why import (
     watchdog,
 )
 from ntsim.watch.why.case import Case, Explainer, Story
+
+LATEST_FAILURES = 3
 
 EXPLAINERS: dict[int, Explainer] = {
     **apc_counts.EXPLAINS,
@@ -51,4 +54,6 @@ def explain(nt: Kernel, state: BugCheckState) -> Story:
         verifier.explain(case, nt.verifier.reason)
     else:
         EXPLAINERS.get(state.code, general.explain)(case)
+    for event in list(case.newest_first(FailureInjected))[:LATEST_FAILURES]:
+        case.tell(event, f"{event.routine} failed: low resources were simulated.")
     return case.story()

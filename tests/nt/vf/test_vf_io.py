@@ -99,6 +99,7 @@ def test_returning_at_another_irql(code_of) -> None:
     code, kind, address, before, now, text = code_of(routine, {"verifier": "misc"})
     assert (code, kind, before, now) == (0xC9, 0x12, 0, 2)
     assert address
+    assert "IMAGE_NAME: thing.sys" in text
     assert "was called at PASSIVE_LEVEL and returned at DISPATCH_LEVEL" in text
 
 

@@ -293,12 +293,13 @@ def test_a_guarded_region_left_that_was_not_entered(bugcheck_of) -> None:
 
 def test_correct_locking_passes_the_standard_settings(run_driver) -> None:
     def body() -> None:
-        lock, handle = KSPIN_LOCK(), KLOCK_QUEUE_HANDLE()
+        lock, queued, handle = KSPIN_LOCK(), KSPIN_LOCK(), KLOCK_QUEUE_HANDLE()
         KeInitializeSpinLock(lock)
+        KeInitializeSpinLock(queued)
         for _ in range(2):
             old = KeAcquireSpinLock(lock)
             KeReleaseSpinLock(lock, old)
-            KeAcquireInStackQueuedSpinLock(lock, handle)
+            KeAcquireInStackQueuedSpinLock(queued, handle)
             KeReleaseInStackQueuedSpinLock(handle)
             KeEnterCriticalRegion()
             KeLeaveCriticalRegion()

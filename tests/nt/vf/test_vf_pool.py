@@ -259,6 +259,7 @@ def test_leaks_at_unload_with_the_stacks_that_allocated_them(ntsim_machine) -> N
     text = " ".join(machine.report().to_text().split())
     assert "24 bytes of nonpaged pool" in text and "6000 bytes of nonpaged pool" in text
     assert "drv!leak" in text and "<- drv!DriverEntry" in text
+    assert machine.report().image_name == "drv.sys"
     assert machine.report().summary.startswith("drv.sys unloads and leaves 3 pool blocks")
 
 
