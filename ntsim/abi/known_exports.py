@@ -5,7 +5,9 @@ table (mingw-w64 lib64/ntoskrnl.def) as far as drivers of the field use them.
 """
 
 ROUTINES = (
-    "__C_specific_handler __chkstk _local_unwind RtlRaiseStatus CcCopyRead CcCopyWrite "
+    "__C_specific_handler __chkstk _local_unwind _setjmp _setjmpex longjmp RtlRaiseStatus "
+    "RtlLookupFunctionEntry RtlRaiseException RtlRestoreContext RtlUnwind RtlUnwindEx "
+    "RtlVirtualUnwind CcCopyRead CcCopyWrite "
     "CcFlushCache CcGetFlushedValidData CcInitializeCacheMap CcMapData CcPinMappedData CcPinRead "
     "CcPurgeCacheSection CcSetAdditionalCacheAttributes CcSetDirtyPinnedData CcSetFileSizes "
     "CcUninitializeCacheMap CcUnpinData ExRaiseHardError "

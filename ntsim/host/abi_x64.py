@@ -70,13 +70,18 @@ class ExportCalls:
     """Calls of exports out of compiled code: for each, how many arguments it takes."""
 
     def __init__(self, nt: Kernel, exports: ExportTable) -> None:
-        self.nt, self.faces = nt, exports.faces
+        self.nt, self.exports, self.faces = nt, exports, exports.faces
         self.counts = [
             (len(e.parameters), e.variadic) if e is not None else (0, False)
             for e in exports.exports
         ]
-        for name, (function, count) in OwnExports(nt, exports).routines.items():
-            number = exports.number(name)
+        self.activation: Any = None  # whose code calls, for routines that look at its registers
+        self.replace(OwnExports(nt, exports).routines)
+
+    def replace(self, routines: dict[str, tuple[Callable[..., Any], int]]) -> None:
+        """Give exports another routine, which takes this many arguments."""
+        for name, (function, count) in routines.items():
+            number = self.exports.number(name)
             self.faces[number], self.counts[number] = function, (count, False)
 
     def call(self, number: int, words: Any) -> Any:

@@ -74,9 +74,11 @@ def standing(name: str) -> Standing:
 
 OWN = frozenset(
     "ExRaiseAccessViolation ExRaiseDatatypeMisalignment ExRaiseStatus MmGetSystemRoutineAddress "
-    "RtlRaiseStatus __C_specific_handler".split()
+    "RtlCaptureContext RtlLookupFunctionEntry RtlPcToFileHeader RtlRaiseException RtlRaiseStatus "
+    "RtlRestoreContext RtlUnwind RtlUnwindEx RtlVirtualUnwind __C_specific_handler "
+    "_local_unwind".split()
 )
-"""Routines that mean something else to compiled code: `own_exports`."""
+"""Routines that mean something else to compiled code: `own_exports`, `seh_exports`."""
 
 
 def _object_type(name: str) -> Callable[[Kernel], int]:

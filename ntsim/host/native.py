@@ -22,7 +22,8 @@ from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_image import ImageLoader, NativeImage
 from ntsim.host.python import PythonHost
-from ntsim.host.seh import Dispatcher, Place
+from ntsim.host.seh import ContextRestored, Dispatcher, Place, UnwindThrough
+from ntsim.host.seh_exports import SehExports
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
 from ntsim.nt.events import InterruptsDisabled
@@ -50,6 +51,7 @@ class NativeCode:
         self.calls = ExportCalls(nt, self.exports)
         self.exits = Exits(self)
         self.dispatcher = Dispatcher(self)
+        self.calls.replace(SehExports(self).routines)
         if nt.engine is None:
             nt.engine = Engine(nt.mm.ram)
         self.engine: Engine = nt.engine
@@ -232,12 +234,14 @@ class NativeCode:
     def _export(self, activation: Activation, number: int) -> None:
         """Run an export and go on behind the call, or at the handler of what it raised."""
         words = activation.words
-        activation.in_export = True
+        activation.in_export, self.calls.activation = True, activation
         try:
             store_result(words, self.calls.call(number, words))
-        except StructuredException as error:
+        except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):
                 raise
+        except ContextRestored:
+            pass
         else:
             stack = words[RSP]
             words[RIP] = self.nt.mmu.read_word(stack)
@@ -254,7 +258,7 @@ class NativeCode:
             return
         try:
             self.exits.handle(activation, exit_)
-        except StructuredException as error:
+        except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):
                 raise
 
@@ -265,7 +269,7 @@ class NativeCode:
         try:
             arguments = self.calls.of_routine(self.routines[address][0], words)
             store_result(words, self.nt.host.call(address, arguments))
-        except StructuredException as error:
+        except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):
                 raise
         else:
@@ -282,6 +286,11 @@ class NativeCode:
         else:
             nt.emit_at(InterruptsDisabled, "CLI")
             nt.disable_interrupts(processor, "CLI")
+
+    def flags_loaded(self, words: Any) -> None:
+        """RFLAGS were loaded whole: interrupts are on or off from here."""
+        if (words[RFLAGS] ^ self.nt.il.current.rflags) & RFLAGS_IF:
+            self._interrupt_flag_changed(words)
 
     # Worlds
 

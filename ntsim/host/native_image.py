@@ -14,7 +14,7 @@ from typing import NoReturn
 from ntsim.abi import ntstatus, routines
 from ntsim.errors import DriverLoadError, UnmodelledRoutine
 from ntsim.host.export_table import ExportTable, Standing, is_kernel_module, standing
-from ntsim.host.pe import Import, PeError, PeFile, RuntimeFunction, Section
+from ntsim.host.pe import EXCEPTION, Import, PeError, PeFile, RuntimeFunction, Section
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.kernel import Kernel
@@ -40,6 +40,14 @@ class NativeImage:
         if index < 0 or offset >= self.pe.functions[index].end:
             return None
         return self.pe.functions[index]
+
+    def entry_of(self, function: RuntimeFunction | None) -> int:
+        """Address of an entry of the exception directory, 0 if it is none of this image's."""
+        at, size = self.pe.directory(EXCEPTION)
+        index = bisect_right(self.begins, function.begin) - 1 if function is not None else -1
+        if index < 0 or self.pe.functions[index] != function or 12 * index >= size:
+            return 0
+        return self.image.base + at + 12 * index
 
     def discarded(self) -> list[Section]:
         """Sections that go when DriverEntry has returned."""

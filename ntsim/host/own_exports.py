@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from ntsim.abi import ntstatus
 from ntsim.abi.rtl import UNICODE_STRING
-from ntsim.errors import UnmodelledRoutine
 from ntsim.host.export_table import ExportTable, Standing, standing
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.rtl.text import read_unicode
@@ -26,7 +25,6 @@ class OwnExports:
             "ExRaiseAccessViolation": (self.raise_access_violation, 0),
             "ExRaiseDatatypeMisalignment": (self.raise_misalignment, 0),
             "MmGetSystemRoutineAddress": (self.routine_address, 1),
-            "__C_specific_handler": (self.handler, 4),
         }
 
     def raise_status(self, status: int) -> None:
@@ -48,8 +46,3 @@ class OwnExports:
         wanted = read_unicode(self.nt.mmu, UNICODE_STRING.at(self.nt.mmu, name))
         known = standing(wanted) in (Standing.MODELLED, Standing.UNMODELLED)
         return (self.exports.address(wanted) or 0) if known else 0
-
-    def handler(self, record: int, frame: int, context: int, dispatcher: int) -> None:
-        """Dispatching reads scope tables itself and never calls it; a driver that does is told."""
-        name = "__C_specific_handler"
-        self.nt.fail(UnmodelledRoutine(name, "called by the driver itself"))

@@ -1,36 +1,60 @@
 """Structured exception handling of compiled code: `__try`, `__except`, `__finally`.
 
-An exception that kernel Python raises under compiled code is dispatched over that code's frames:
-first filters are asked from the inside out, then termination handlers run up to the frame that
-takes it, and the code goes on at its handler. Frames whose handler is `__C_specific_handler` count;
-its scope table stands behind it in the unwind data. Source: x64 exception handling; winnt.h,
-SCOPE_TABLE_AMD64.
+An exception is dispatched over the frames of the code it was raised in: handlers are asked from the
+inside out, then termination handlers run up to the frame that takes it, and the code goes on there.
+The scope tables of `__C_specific_handler` are read here; any other language handler of an image
+(`__GSHandlerCheck_SEH`, one written in assembly) is called as Windows calls it. Source: Microsoft,
+x64 exception handling; winnt.h, SCOPE_TABLE_AMD64.
 
-Between compiled code and compiled code there may be the kernel's Python: then the exception passes
+Between compiled code and compiled code there may be the kernel's Python: then an exception passes
 through the inner code first, whose termination handlers run when the outer code has taken it.
+
+Filters and termination handlers are compiled code that this module calls. An exception that leaves
+one is a new one for the frames that were being looked at: out of a filter for all of them (nested),
+out of a termination handler for those that have not been cleaned up yet (a collided unwind).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ntsim.abi.rtl import CONTEXT, EXCEPTION_RECORD
-from ntsim.host.abi_x64 import RAX, RIP, RSP, Activation
+from ntsim.errors import UnmodelledRoutine
+from ntsim.host import context as ctx
+from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation
 from ntsim.host.native_image import NativeImage
-from ntsim.host.unwind import WORDS, Frame, unwind
+from ntsim.host.unwind import EXCEPTION_HANDLER, TERMINATION_HANDLER, WORDS, Frame, unwind
+from ntsim.hw.cpu import RFLAGS_IF
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
 
 EXECUTE_HANDLER, CONTINUE_SEARCH = 1, 0
+CONTINUE_EXECUTION = -1
+EXCEPTION_CONTINUE_EXECUTION = 0
+"""Of EXCEPTION_DISPOSITION, what a language handler returns."""
+
+STATUS_NONCONTINUABLE_EXCEPTION, STATUS_UNWIND = 0xC000_0025, 0xC000_0027
 _DEEPEST = 200
 _JUMP = b"\xff\x25"
-_NAMES = (
-    "Rax", "Rcx", "Rdx", "Rbx", "Rsp", "Rbp", "Rsi", "Rdi",
-    "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
-)  # fmt: skip
+_ROOM = 0x800
+"""Bytes below the stack pointer for EXCEPTION_POINTERS, CONTEXT, record, DISPATCHER_CONTEXT."""
+
+_POINTERS, _CONTEXT, _RECORD, _DISPATCHER = 0x80, 0x90, 0x560, 0x600
+
+
+class UnwindThrough(BaseException):
+    """RtlUnwindEx on its way to a frame that lies further out."""
+
+    def __init__(self, target: int, rip: int, value: int, code: int) -> None:
+        super().__init__(target, rip, value)
+        self.target, self.rip, self.value, self.code = target, rip, value, code
+
+
+class ContextRestored(BaseException):
+    """An export has replaced its caller's registers: nothing returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +69,38 @@ class Scope:
 
 @dataclass(slots=True)
 class Place:
-    """Where a frame was executing when the exception came through."""
+    """Where a frame was executing when the exception came through.
+
+    `first` is the index in its scope table from which handlers have not run yet.
+    """
 
     rip: int
     registers: list[int]
     frame: Frame
+    first: int = 0
+
+    @property
+    def offset(self) -> int:
+        assert self.frame.native is not None
+        return self.rip - self.frame.native.image.base
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """Compiled code that an exception went through unhandled; its stack from `stack` upwards is
-    needed until its termination handlers have run."""
+@dataclass(slots=True)
+class Walk:
+    """The frames that an exception concerns, innermost first; those before `mine` belong to code
+    whose caller in the kernel it has already left. The stack from `floor` upwards is in use."""
 
-    stack: int
     places: list[Place]
-    caller: bool
+    mine: int
+    floor: int
+
+
+@dataclass(slots=True)
+class Passed:
+    """Compiled code that an exception went through unhandled."""
+
+    places: list[Place] = field(default_factory=list)
+    floor: int = 1 << 64
 
 
 class Dispatcher:
@@ -88,47 +129,118 @@ class Dispatcher:
             rip, registers = frame.rip, frame.registers
         return found
 
-    def dispatch(self, activation: Activation, error: StructuredException) -> bool:
-        """Let a handler in the activation's frames take the exception; False if none does."""
+    def dispatch(self, activation: Activation, error: StructuredException | UnwindThrough) -> bool:
+        """Let the activation's frames have the exception; False if it goes further out."""
         places = self.places(activation)
-        caller = activation.in_export
-        for depth, place in enumerate(places):
-            scopes = self._scopes(place.frame)
-            for number, scope in enumerate(scopes):
-                if not self._covers(scope, place, caller or depth > 0) or not scope.target:
-                    continue
-                origin = next((p.places[0] for p in error.passed if p.places), places[0])
-                verdict = self._filter(activation, error, place, scope, origin)
-                if verdict == CONTINUE_SEARCH:
-                    continue
-                if verdict < 0:
-                    return not caller
-                self._unwind_passed(activation, error)
-                self._unwind(activation, places[: depth + 1], number, caller)
-                self._resume(activation, place, scope, error)
-                return True
-        error.passed = (*error.passed, Passed(activation.words[RSP], places, caller))
-        return False
+        if isinstance(error, UnwindThrough):
+            return self.unwind_ex(activation, Walk(places, 0, activation.words[RSP]), error)
+        if places and error.registers is None:
+            words, enabled = list(places[0].registers), self.nt.il.current.rflags & RFLAGS_IF
+            words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | enabled
+            error.registers = bytes(ctx.context_bytes(words, places[0].rip))
+        walk = self._walk(error, places, activation.words[RSP])
+        while True:
+            try:
+                return self._search(activation, walk, error)
+            except StructuredException as nested:
+                if nested.registers is None:
+                    nested.registers = error.registers
+                error = nested  # the frames of the kernel's own dispatching stay on the stack
+                walk = self._walk(nested, walk.places, walk.floor - _ROOM)
+            except UnwindThrough as unwinding:
+                return self.unwind_ex(activation, walk, unwinding)
 
-    def _unwind_passed(self, activation: Activation, error: StructuredException) -> None:
-        """Every termination handler of the code further in."""
-        floor = _floor(error)
-        for passed in error.passed:
-            for depth, place in enumerate(passed.places):
-                for scope in self._scopes(place.frame):
-                    if not scope.target and self._covers(scope, place, passed.caller or depth > 0):
-                        self._terminate(activation, place, scope, floor)
-        error.passed = ()
+    @staticmethod
+    def _walk(error: StructuredException, places: list[Place], floor: int) -> Walk:
+        """The frames for `error`: those it has passed, then `places`."""
+        passed = error.passed or Passed()
+        return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor))
 
-    def _scopes(self, frame: Frame) -> list[Scope]:
-        """The scope table of a frame, empty if it has no C handler."""
-        native = frame.native
-        if native is None or not frame.handler or not self._is_c_handler(native, frame.handler):
-            return []
-        number, at = native.pe.number, frame.data
-        count = number(at, 4)
-        rows = (range(at + 4 + 16 * i, at + 20 + 16 * i, 4) for i in range(min(count, 4096)))
-        return [Scope(*(number(place, 4) for place in row)) for row in rows]
+    def _search(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
+        """Ask every handler; unwind to the one that takes the exception."""
+        verdict, target = self._ask(activation, walk, error)
+        if verdict == CONTINUE_EXECUTION:
+            return True
+        if target is None:
+            error.passed = Passed(walk.places, walk.floor)
+            return False
+        place = walk.places[verdict]
+        assert place.frame.native is not None
+        rip = place.frame.native.image.base + target
+        self._unwind(activation, walk, verdict, rip, error)
+        self._resume(activation, place, rip, error.ExceptionCode)
+        return True
+
+    # First pass: who takes it
+
+    def _ask(
+        self, activation: Activation, walk: Walk, error: StructuredException
+    ) -> tuple[int, int | None]:
+        """(index of the frame that takes the exception, place of its handler in the image).
+
+        (CONTINUE_EXECUTION, None) if the code is to go on where it was; (0, None) if nobody does.
+        """
+        with self.code.below(activation, _ROOM, walk.floor) as room:
+            call = HandlerCall(self, room, error)
+            for index in range(walk.mine, len(walk.places)):
+                place = walk.places[index]
+                for scope in self.scopes_of(place, EXCEPTION_HANDLER):
+                    if not scope.target:
+                        continue
+                    verdict = EXECUTE_HANDLER
+                    if scope.handler != EXECUTE_HANDLER:
+                        verdict = call.filter(place, scope)
+                    if verdict > 0:
+                        return index, scope.target
+                    if verdict < 0:
+                        self._go_on(activation, walk, call)
+                        return CONTINUE_EXECUTION, None
+                if self._is_foreign(place, EXCEPTION_HANDLER):
+                    disposition = call.handler(place, 0, place.first)
+                    if disposition == EXCEPTION_CONTINUE_EXECUTION:
+                        self._go_on(activation, walk, call)
+                        return CONTINUE_EXECUTION, None
+        return 0, None
+
+    def _go_on(self, activation: Activation, walk: Walk, call: HandlerCall) -> None:
+        """Go on where the exception was, with what the handlers have changed in the context."""
+        if call.error.ExceptionFlags & ctx.NONCONTINUABLE:
+            made = StructuredException(
+                STATUS_NONCONTINUABLE_EXCEPTION, (), call.error.ExceptionAddress,
+                "a filter wants to go on after an exception that cannot be continued",
+            )  # fmt: skip
+            made.ExceptionFlags = ctx.NONCONTINUABLE
+            made.stack = call.error.stack
+            raise made
+        if walk.mine:
+            what = "EXCEPTION_CONTINUE_EXECUTION"
+            why = "the exception has already left the kernel routine that the code was called from"
+            self.nt.fail(UnmodelledRoutine(what, why))
+        self.load(activation, call.context())
+
+    def load(self, activation: Activation, data: bytes) -> None:
+        """Registers from a CONTEXT; the interrupt flag is the processor's."""
+        ctx.load_context(data, activation.words)
+        self.code.flags_loaded(activation.words)
+
+    def scopes_of(self, place: Place, kind: int) -> Iterator[Scope]:
+        """The scopes of a frame with a C handler that cover where it was, from `first` on."""
+        frame = place.frame
+        if not frame.flags & kind or not frame.handler or frame.native is None:
+            return
+        if not self._is_c_handler(frame.native, frame.handler):
+            return
+        scopes, offset = read_scopes(frame.native, frame.data), place.offset
+        for scope in scopes[place.first :]:
+            if scope.begin <= offset < scope.end:
+                yield scope
+
+    def _is_foreign(self, place: Place, kind: int) -> bool:
+        """Whether a frame has a language handler of the image's own."""
+        frame = place.frame
+        if not frame.flags & kind or not frame.handler or frame.native is None:
+            return False
+        return not self._is_c_handler(frame.native, frame.handler)
 
     def _is_c_handler(self, native: NativeImage, handler: int) -> bool:
         """Whether the handler is the import's jump to `__C_specific_handler`."""
@@ -139,95 +251,174 @@ class Dispatcher:
         wanted = self.code.exports.address("__C_specific_handler")
         return self.nt.mmu.read_word(slot) == wanted
 
-    @staticmethod
-    def _covers(scope: Scope, place: Place, is_return: bool) -> bool:
-        """A return address belongs to the call before it."""
-        assert place.frame.native is not None
-        offset = place.rip - place.frame.native.image.base - is_return
-        return scope.begin <= offset < scope.end
+    # Second pass: clean up
 
-    def _filter(
-        self,
-        activation: Activation,
-        error: StructuredException,
-        place: Place,
-        scope: Scope,
-        origin: Place,
-    ) -> int:
-        """The filter's verdict: 1 handle, 0 go on searching, -1 continue execution.
+    def unwind_ex(self, activation: Activation, walk: Walk, unwinding: UnwindThrough) -> bool:
+        """RtlUnwindEx over the frames of an activation; False if its target lies further out."""
+        target = next(
+            (i for i, p in enumerate(walk.places) if p.frame.establisher == unwinding.target), None
+        )
+        error = StructuredException(unwinding.code)
+        while True:
+            last = len(walk.places) - 1 if target is None else target
+            try:
+                self._unwind(activation, walk, last, unwinding.rip, error, target is not None)
+            except UnwindThrough as collided:
+                return self.unwind_ex(activation, walk, collided)
+            except StructuredException as nested:
+                return self.dispatch_rest(activation, walk, nested)
+            if target is None:
+                return False
+            self._resume(activation, walk.places[target], unwinding.rip, unwinding.value)
+            return True
 
-        The context that it sees is that of `origin`, where the exception came from.
-        """
-        if scope.handler == EXECUTE_HANDLER:
-            return EXECUTE_HANDLER
-        assert place.frame.native is not None
-        with self.code.below(activation, 0x800, _floor(error)) as room:
-            pointers = self._write_record(room, error, origin)
-            address = place.frame.native.image.base + scope.handler
-            verdict = self.code.call(address, (pointers, place.frame.establisher)) & 0xFFFF_FFFF
-            if verdict >> 31 and not activation.in_export and not error.passed:
-                self._load_context(activation, self.nt.mmu.read_word(pointers + 8))
-        return verdict - (1 << 32) if verdict >> 31 else verdict
-
-    def _load_context(self, activation: Activation, address: int) -> None:
-        """The filter asks to go on where the fault was, with what it has changed."""
-        context, words = CONTEXT.at(self.nt.mmu, address)._v, activation.words
-        for number, name in enumerate(_NAMES):
-            words[number] = getattr(context, name)
-        words[RIP] = context.Rip
-
-    def _write_record(self, room: int, error: StructuredException, place: Place) -> int:
-        """EXCEPTION_POINTERS, record and context on the stack: their address."""
-        mmu = self.nt.mmu
-        record_va = room + 16
-        context_va = -(-(record_va + EXCEPTION_RECORD.size) // 16) * 16
-        mmu.write(room, record_va.to_bytes(8, "little") + context_va.to_bytes(8, "little"))
-        mmu.write(record_va, bytes(EXCEPTION_RECORD.size))
-        record = EXCEPTION_RECORD.at(mmu, record_va)
-        record._v.ExceptionCode = error.ExceptionCode
-        record._v.ExceptionAddress = error.ExceptionAddress
-        record._v.NumberParameters = len(error.ExceptionInformation)
-        for i, value in enumerate(error.ExceptionInformation[:15]):
-            record.ExceptionInformation[i] = value
-        context = CONTEXT.at(mmu, context_va)._v
-        for number, name in enumerate(_NAMES):
-            setattr(context, name, place.registers[number])
-        context.Rip = place.rip
-        return room
+    def dispatch_rest(
+        self, activation: Activation, walk: Walk, error: StructuredException
+    ) -> bool:
+        """An exception out of a termination handler: for the frames that are left."""
+        walk = self._walk(error, walk.places, walk.floor - _ROOM)
+        try:
+            return self._search(activation, walk, error)
+        except StructuredException as nested:
+            return self.dispatch_rest(activation, walk, nested)
+        except UnwindThrough as unwinding:
+            return self.unwind_ex(activation, walk, unwinding)
 
     def _unwind(
-        self, activation: Activation, places: list[Place], target: int, caller: bool
+        self,
+        activation: Activation,
+        walk: Walk,
+        target: int,
+        rip: int,
+        error: StructuredException,
+        is_target: bool = True,
     ) -> None:
-        """Run the termination handlers inside the frame that takes the exception."""
-        for depth, place in enumerate(places):
-            last = depth == len(places) - 1
-            for number, scope in enumerate(self._scopes(place.frame)):
-                if last and number >= target:
-                    break
-                if not scope.target and self._covers(scope, place, caller or depth > 0):
-                    self._terminate(activation, place, scope)
+        """Run the termination handlers from the inside out, in the target's frame up to `rip`.
 
-    def _terminate(
-        self, activation: Activation, place: Place, scope: Scope, floor: int | None = None
-    ) -> None:
+        What has been cleaned up leaves the walk, so that an exception out of a handler finds what
+        is left; the walk is whole again only if none does.
+        """
+        places = walk.places
+        rest, mine = list(places), walk.mine
+        for index, place in enumerate(places[: target + 1]):
+            walk.places, walk.mine = rest[index:], max(0, mine - index)
+            last = is_target and index == target
+            if self._is_foreign(place, TERMINATION_HANDLER):
+                flags = ctx.UNWINDING | (ctx.TARGET_UNWIND if last else 0)
+                with self.code.below(activation, _ROOM, walk.floor) as room:
+                    HandlerCall(self, room, error).handler(place, flags, place.first, rip)
+            elif place.frame.flags & TERMINATION_HANDLER:
+                self._clean_up(activation, walk, place, rip if last else 0)
+        walk.places, walk.mine = rest, mine
+
+    def _clean_up(self, activation: Activation, walk: Walk, place: Place, rip: int) -> None:
+        """The `__finally` blocks of one frame; `rip` is where it goes on, 0 if it does not."""
+        frame = place.frame
+        assert frame.native is not None
+        if not self._is_c_handler(frame.native, frame.handler):
+            return
+        base = frame.native.image.base
+        for number, scope in left_scopes(
+            read_scopes(frame.native, frame.data), place.first, place.offset, rip and rip - base
+        ):
+            place.first = number + 1
+            with self.code.below(activation, 0x80, walk.floor):
+                self.code.call(base + scope.handler, (1, frame.establisher))
+
+    def _resume(self, activation: Activation, place: Place, rip: int, value: int) -> None:
+        """Go on at `rip` in the frame of `place`."""
+        words = activation.words
+        for number, each in enumerate(place.registers):
+            if number not in (RFLAGS, RIP):
+                words[number] = each
+        words[RAX], words[RIP] = value, rip
+
+
+def read_scopes(native: NativeImage, at: int) -> list[Scope]:
+    """The SCOPE_TABLE at a place of the image."""
+    number = native.pe.number
+    count = min(number(at, 4), 4096)
+    rows = (range(at + 4 + 16 * i, at + 20 + 16 * i, 4) for i in range(count))
+    return [Scope(*(number(place, 4) for place in row)) for row in rows]
+
+
+def left_scopes(
+    scopes: list[Scope], first: int, offset: int, target: int
+) -> Iterator[tuple[int, Scope]]:
+    """The termination handlers that run when code at `offset` is left for `target`.
+
+    `target` is 0 if the whole frame goes. A jump that stays inside a guarded range does not end it.
+    """
+    for number in range(first, len(scopes)):
+        scope = scopes[number]
+        if not scope.begin <= offset < scope.end:
+            continue
+        if target and any(
+            each.begin <= target < each.end
+            and (each.target, each.handler) == (scope.target, scope.handler)
+            for each in scopes
+        ):
+            return
+        if not scope.target:
+            yield number, scope
+        elif target == scope.target:
+            return
+
+
+class HandlerCall:
+    """Calls of filters and language handlers for one exception, with its bytes in `room`."""
+
+    def __init__(self, dispatcher: Dispatcher, room: int, error: StructuredException) -> None:
+        self.code, self.mmu, self.room, self.error = (
+            dispatcher.code, dispatcher.nt.mmu, room, error,
+        )  # fmt: skip
+        self.written = False
+
+    def _write(self, flags: int = 0) -> None:
+        """EXCEPTION_POINTERS, record and context on the stack, once."""
+        if not self.written:
+            self.written = True
+            room = self.room
+            pair = (room + _RECORD).to_bytes(8, "little") + (room + _CONTEXT).to_bytes(8, "little")
+            self.mmu.write(room + _POINTERS, pair)
+            self.mmu.write(room + _CONTEXT, self.error.registers or bytes(ctx.CONTEXT_SIZE))
+            self.mmu.write(room + _RECORD, ctx.record_bytes(self.error, flags))
+
+    def context(self) -> bytes:
+        """The context as the handlers have left it."""
+        return self.mmu.read(self.room + _CONTEXT, ctx.CONTEXT_SIZE)
+
+    def filter(self, place: Place, scope: Scope) -> int:
+        """The filter's verdict: 1 handle, 0 go on searching, -1 continue execution."""
+        self._write()
         assert place.frame.native is not None
         address = place.frame.native.image.base + scope.handler
-        with self.code.below(activation, 0x80, floor):
-            self.code.call(address, (1, place.frame.establisher))
+        return signed(self.code.call(address, (self.room + _POINTERS, place.frame.establisher)))
 
-    def _resume(
-        self, activation: Activation, place: Place, scope: Scope, error: StructuredException
-    ) -> None:
-        """Go on at the handler, in the frame that has it."""
-        assert place.frame.native is not None
-        words = activation.words
-        for number, value in enumerate(place.registers):
-            words[number] = value
-        words[RAX] = error.ExceptionCode
-        words[RIP] = place.frame.native.image.base + scope.target
+    def handler(self, place: Place, flags: int, scope: int, target: int = 0) -> int:
+        """Call the language handler of a frame: its disposition."""
+        frame, room = place.frame, self.room
+        assert frame.native is not None
+        if flags:
+            data = ctx.context_bytes(place.registers, place.rip)
+            self.error.registers = self.error.registers or bytes(data)
+        self._write(flags)
+        self.mmu.write(room + _RECORD, ctx.record_bytes(self.error, flags))
+        base = frame.native.image.base
+        data_va, function = base + frame.data, frame.native.entry_of(frame.function)
+        handler = base + frame.handler
+        self.mmu.write(
+            room + _DISPATCHER,
+            ctx.dispatcher_bytes(
+                place.rip, base, function, frame.establisher, target, room + _CONTEXT, handler,
+                data_va, scope,
+            ),
+        )  # fmt: skip
+        pointers = (room + _RECORD, frame.establisher, room + _CONTEXT, room + _DISPATCHER)
+        return signed(self.code.call(handler, pointers))
 
 
-
-def _floor(error: StructuredException) -> int | None:
-    """Where the stack of code that the exception went through ends; None if there is none."""
-    return min((passed.stack for passed in error.passed), default=None)
+def signed(value: int) -> int:
+    """A LONG out of RAX."""
+    value &= 0xFFFF_FFFF
+    return value - (1 << 32) if value >> 31 else value

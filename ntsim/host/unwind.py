@@ -1,15 +1,17 @@
 """Unwinds frames of compiled code by the exception directory, as RtlVirtualUnwind does.
 
-Source: x64 exception handling, "struct UNWIND_INFO", "Unwind procedure". Code in an epilogue is
-unwound as if it were in the body: exceptions do not occur there.
+Source: x64 exception handling, "struct UNWIND_INFO", "Unwind procedure". A frame that was
+interrupted in its epilogue is unwound by carrying the rest of the epilogue out: `epilogue`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ntsim.host import epilogue
 from ntsim.host.native_image import NativeImage
+from ntsim.host.pe import RuntimeFunction
 
 RSP, XMM, WORDS = 4, 22, 54
 """Places in the engine's register file, of which `registers` here are a copy."""
@@ -49,7 +51,12 @@ class UnwindInfo:
 
 @dataclass(slots=True)
 class Frame:
-    """A frame that was unwound: its caller's `registers` and `rip`, its own base and handler."""
+    """A frame that was unwound: its caller's `registers` and `rip`, its own base and handler.
+
+    `handler` and `data` are relative to the image, 0 if there is none for where the frame was
+    executing; `flags` say whether it handles exceptions, terminations or both. `saved` has the
+    place of every register that the frame had on its stack, by its number in the register file.
+    """
 
     rip: int
     registers: list[int]
@@ -57,6 +64,9 @@ class Frame:
     native: NativeImage | None = None
     handler: int = 0
     data: int = 0
+    flags: int = 0
+    function: RuntimeFunction | None = None
+    saved: dict[int, int] = field(default_factory=dict)
 
 
 def read_info(native: NativeImage, place: int) -> UnwindInfo:
@@ -93,23 +103,37 @@ def _codes(native: NativeImage, at: int, count: int) -> Iterator[Code]:
         index += 1 + extra
 
 
-def unwind(native: NativeImage | None, rip: int, registers: list[int], read: ReadWord) -> Frame:
-    """One frame up from `rip` with `registers`, which stay as they are."""
+def unwind(
+    native: NativeImage | None,
+    rip: int,
+    registers: list[int],
+    read: ReadWord,
+    function: RuntimeFunction | None = None,
+) -> Frame:
+    """One frame up from `rip` with `registers`, which stay as they are.
+
+    `function` is the entry of the exception directory, looked up if it is not given.
+    """
     after = list(registers)
-    function = None if native is None else native.function_at(rip)
+    if function is None and native is not None:
+        function = native.function_at(rip)
     if native is None or function is None:
         return _return(Frame(0, after, registers[RSP], native), read)
-    made = Frame(0, after, registers[RSP], native)
-    place, begin, chained = function.unwind, function.begin, False
+    made = Frame(0, after, registers[RSP], native, function=function)
+    place, begin, chained, in_prolog = function.unwind, function.begin, False, False
     for _ in range(_DEEPEST_CHAIN):
         info = read_info(native, place)
         offset = rip - native.image.base - begin
         in_prolog = not chained and offset < info.prolog
-        if info.frame_register and not (in_prolog and not _frame_is_set(info, offset)):
-            made.establisher = after[info.frame_register] - info.frame_offset
+        if not chained:
+            if info.frame_register and not (in_prolog and not _frame_is_set(info, offset)):
+                made.establisher = after[info.frame_register] - info.frame_offset
+            if not in_prolog and epilogue.finish(native, function, info.frame_register, rip, made,
+                                                 read):
+                return made
         interrupted = _undo(info, offset if in_prolog else 0x100, made, read)
-        if not chained and not in_prolog and info.handler:
-            made.handler, made.data = info.handler, info.data
+        if not in_prolog and info.handler:
+            made.handler, made.data, made.flags = info.handler, info.data, info.flags
         if interrupted:
             return made
         if not info.flags & CHAINED:
@@ -130,6 +154,7 @@ def _undo(info: UnwindInfo, offset: int, made: Frame, read: ReadWord) -> bool:
         if code.offset > offset:
             continue
         if code.operation == PUSH:
+            made.saved[code.info] = registers[RSP]
             registers[code.info] = read(registers[RSP])
             registers[RSP] += 8
         elif code.operation == ALLOC_LARGE:
@@ -139,9 +164,10 @@ def _undo(info: UnwindInfo, offset: int, made: Frame, read: ReadWord) -> bool:
         elif code.operation == SET_FRAME:
             registers[RSP] = registers[info.frame_register] - info.frame_offset
         elif code.operation in (SAVE, SAVE_FAR):
+            made.saved[code.info] = made.establisher + code.operand
             registers[code.info] = read(made.establisher + code.operand)
         elif code.operation in (SAVE_XMM, SAVE_XMM_FAR):
-            place = made.establisher + code.operand
+            made.saved[XMM + 2 * code.info] = place = made.establisher + code.operand
             registers[XMM + 2 * code.info] = read(place)
             registers[XMM + 2 * code.info + 1] = read(place + 8)
         elif code.operation == MACHINE_FRAME:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from greenlet import greenlet
 
+from ntsim.abi import ntstatus
 from ntsim.errors import Error, Hang, UnmodelledRoutine
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
-from ntsim.nt.events import Event, InterruptsHeldOff
+from ntsim.nt.events import Event, ExceptionRaised, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
 from ntsim.nt.ke.irql import DISPATCH_LEVEL, set_irql
 from ntsim.nt.ki import frames
@@ -27,7 +28,7 @@ from ntsim.nt.mm.images import Image, Images
 from ntsim.nt.mm.mm import Mm
 from ntsim.nt.mm.resolve import mm_access_fault
 from ntsim.nt.recorder import Recorder
-from ntsim.nt.rtl.exception import StructuredException
+from ntsim.nt.rtl.exception import EXCEPTION_NONCONTINUABLE, StructuredException
 from ntsim.nt.rtl.lists import rtl_fail_fast
 from ntsim.nt.vf.finding import vf_report
 
@@ -311,7 +312,14 @@ class Kernel:
 
     def raise_status(self, status: int) -> NoReturn:
         """ExRaiseStatus."""
-        ki_raise(self, status, (), "ExRaiseStatus")
+        ki_raise(self, status, (), "ExRaiseStatus", EXCEPTION_NONCONTINUABLE)
+
+    def raise_exception(self, error: StructuredException) -> NoReturn:
+        """An exception that a driver has made itself."""
+        name = ntstatus.status_name(error.ExceptionCode)
+        self.emit_at(ExceptionRaised, name, error.reason)
+        error.stack = frames.capture(self)
+        raise error
 
     def fast_fail(self, code: int, reason: str) -> None:
         self.ki.fast_fail(code, reason)

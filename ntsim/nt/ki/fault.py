@@ -97,9 +97,12 @@ def ki_processor_exception(nt: Kernel, error: ProcessorException) -> NoReturn:
     ki_raise(nt, ntstatus.STATUS_PRIVILEGED_INSTRUCTION, (), str(error))
 
 
-def ki_raise(nt: Kernel, code: int, information: tuple[int, ...], reason: str) -> NoReturn:
-    """Raise a structured exception in the running code."""
+def ki_raise(
+    nt: Kernel, code: int, information: tuple[int, ...], reason: str, flags: int = 0
+) -> NoReturn:
+    """Raise a structured exception in the running code; `flags` are ExceptionFlags."""
     nt.emit_at(ExceptionRaised, ntstatus.status_name(code), reason)
     made = StructuredException(code, information, _rip(nt), reason)
+    made.ExceptionFlags = flags
     made.stack = frames.capture(nt)
     raise made

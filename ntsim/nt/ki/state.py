@@ -84,18 +84,25 @@ class Ki:
         return address
 
     def write_exception(self, thread: Thread, error: StructuredException) -> tuple[int, int]:
-        """CONTEXT and EXCEPTION_RECORD bytes on the kernel stack: their addresses."""
+        """CONTEXT and EXCEPTION_RECORD bytes on the kernel stack: their addresses.
+
+        Python code has no registers but these few; compiled code has all.
+        """
         nt = self.nt
         context_va = thread.stack_limit + 0x100
         record_va = context_va + CONTEXT.size
-        context = CONTEXT.at(nt.mmu, context_va)
-        context._v.ContextFlags = CONTEXT_FULL
-        context._v.Rip = error.ExceptionAddress
-        context._v.Rsp = thread.storage
-        context._v.EFlags = nt.il.current.rflags
-        context._v.SegCs, context._v.SegSs = 0x10, 0x18
+        if error.registers is not None:
+            nt.mmu.write(context_va, error.registers)
+        else:
+            context = CONTEXT.at(nt.mmu, context_va)
+            context._v.ContextFlags = CONTEXT_FULL
+            context._v.Rip = error.ExceptionAddress
+            context._v.Rsp = thread.storage
+            context._v.EFlags = nt.il.current.rflags
+            context._v.SegCs, context._v.SegSs = 0x10, 0x18
         record = EXCEPTION_RECORD.at(nt.mmu, record_va)
         record._v.ExceptionCode = error.ExceptionCode
+        record._v.ExceptionFlags = error.ExceptionFlags
         record._v.ExceptionAddress = error.ExceptionAddress
         record._v.NumberParameters = len(error.ExceptionInformation)
         for i, value in enumerate(error.ExceptionInformation[:15]):
