@@ -17,6 +17,11 @@ NAMES = (
     "hfs-part2",
     "hfs-part3",
     "hfs-part3-no-affinity",
+    "hfs-part4",
+    "hfs-part5",
+    "hfs-part6",
+    "hfs-part7",
+    "hfs-part8",
     "osr-vtx-0x4a",
     "vmexit-irql",
 )

@@ -1,0 +1,37 @@
+"""VMCALL: what the guest may ask of its hypervisor. RCX is the number, RDX and R8 the arguments.
+
+RAX is the answer, an NTSTATUS. The kernel asks, on behalf of the app: VMCALL from user mode is
+refused, or any app could switch the hypervisor off.
+"""
+
+from driver.hypervisor.bitmaps import READ_HALF, WRITE_HALF, WatchMsr, WatchPort
+from driver.hypervisor.ept import EPT_ALL, EPT_EXECUTE, EPT_READ, SetRights
+from driver.hypervisor.vcpu import CurrentVcpu
+from ntsim.wdm import *
+
+SERVICE_OFF = 0x4846_0000
+SERVICE_WATCH_PAGE = 0x4846_0001  # RDX: guest-physical address; writes exit
+SERVICE_FORGET_PAGE = 0x4846_0002
+SERVICE_WATCH_MSR = 0x4846_0003  # RDX: register
+SERVICE_WATCH_PORT = 0x4846_0004  # RDX: port
+SERVICE_EXITS = 0x4846_0005  # how many exits this processor has had
+
+
+def Serve(Number, Argument) -> NTSTATUS:
+    """Executed in the exit handler: bits in memory that is there, nothing else."""
+    Vcpu = CurrentVcpu()
+    if Number == SERVICE_WATCH_PAGE:
+        Done = SetRights(Vcpu.Ept, Argument, EPT_READ | EPT_EXECUTE)
+    elif Number == SERVICE_FORGET_PAGE:
+        Done = SetRights(Vcpu.Ept, Argument, EPT_ALL)
+    elif Number == SERVICE_WATCH_MSR:
+        Done = WatchMsr(Vcpu.Bitmaps, Argument, READ_HALF)
+        Done = WatchMsr(Vcpu.Bitmaps, Argument, WRITE_HALF) and Done
+    elif Number == SERVICE_WATCH_PORT:
+        WatchPort(Vcpu.Bitmaps, Argument)
+        Done = TRUE
+    elif Number == SERVICE_EXITS:
+        return Vcpu.Exits
+    else:
+        return STATUS_INVALID_PARAMETER
+    return STATUS_SUCCESS if Done else STATUS_INSUFFICIENT_RESOURCES

@@ -1,0 +1,27 @@
+"""What hypervisor_system.py and its apps share."""
+
+from ntsim.win32 import CTL_CODE, FILE_ANY_ACCESS, METHOD_BUFFERED
+
+HV_TYPE = 40001
+
+
+def _code(function):
+    return CTL_CODE(HV_TYPE, 0x900 + function, METHOD_BUFFERED, FILE_ANY_ACCESS)
+
+
+HV_TRANSLATE = _code(0)  # in: guest-physical address, 8 bytes; out: machine address, then entries
+HV_PHYSICAL = _code(1)  # in: virtual address of the app, 8 bytes; out: physical address
+HV_RUN_GUEST = _code(2)  # in: 64-bit code that ends in HLT; out: pairs (exit reason, qualification)
+HV_VIRTUALISE = _code(3)  # in: 4 bytes: BY_AFFINITY, BY_DPC or BY_IPI
+HV_DEVIRTUALISE = _code(4)
+HV_WATCH_PAGE = _code(5)  # in: virtual address of the app: writes to its page are reported
+HV_WATCH_MSR = _code(6)  # in: register
+HV_WATCH_PORT = _code(7)  # in: port
+HV_EVENTS = _code(8)  # out: HV_EVENT records; waits until there is one
+HV_TOUCH = _code(9)  # the driver reads LSTAR and writes 'A' to COM1, for somebody to see
+
+BY_AFFINITY, BY_DPC, BY_IPI = range(3)
+NO_ADDRESS = 0xFFFFFFFFFFFFFFFF
+
+HV_EVENT_FORMAT = (4, 4, 8, 8)  # processor, exit reason, detail, value
+HV_EVENT_SIZE = sum(HV_EVENT_FORMAT)

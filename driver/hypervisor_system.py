@@ -1,0 +1,205 @@
+"""A hypervisor below the running system: the tutorial's parts 4 to 8 in one driver.
+
+Read it in this order, which is the tutorial's:
+
+    hypervisor/ept.py           part 4: EPT tables, and what address an address becomes
+    hypervisor/small_guest.py   part 5: VMLAUNCH of a few bytes of code
+    hypervisor/setup.py         part 5, 6: a VMCS from the processor's present state
+    hypervisor/system.py        part 6: the running system as guest, processor by processor
+    hypervisor/exits.py         part 6: an exit handler, a routine for each reason
+    hypervisor/services.py      part 6: VMCALL
+    hypervisor/bitmaps.py       part 6: which MSRs and ports exit
+    hypervisor/events.py        part 8: exits reach the app while it runs
+
+This file is the device. Ways out: HV_DEVIRTUALISE; IRP_MJ_CLEANUP, which comes for a killed app
+too; DriverUnload; and a processor that refuses half-way through. All end in DevirtualiseSystem.
+"""
+
+from driver.hypervisor.ept import Translate
+from driver.hypervisor.events import (
+    CancelRequests,
+    CompleteRequest,
+    StartEvents,
+    StopEvents,
+    WaitForEvents,
+)
+from driver.hypervisor.services import (
+    SERVICE_WATCH_MSR,
+    SERVICE_WATCH_PAGE,
+    SERVICE_WATCH_PORT,
+)
+from driver.hypervisor.small_guest import RunSmallGuest
+from driver.hypervisor.system import BY_AFFINITY, DevirtualiseSystem, VirtualiseSystem
+from driver.hypervisor.system_ioctl import *
+from driver.hypervisor.vcpu import VIRTUALISED, AllocateVcpus, FreeVcpus, hv
+from driver.vmx_guest import vmx_supported
+from ntsim.intrin import *
+from ntsim.wdm import *
+
+TAG = int.from_bytes(b"HvSy", "little")
+COM1, IA32_LSTAR = 0x3F8, 0xC0000082
+
+DeviceName = UNICODE_STRING("\\Device\\HypervisorSystem")
+LinkName = UNICODE_STRING("\\DosDevices\\HypervisorSystem")
+
+
+def DriverEntry(DriverObject: PDRIVER_OBJECT, RegistryPath: PUNICODE_STRING) -> NTSTATUS:
+    """Exclusive: there is one system to virtualise."""
+    if not vmx_supported():
+        return STATUS_NOT_SUPPORTED
+    Status, DeviceObject = IoCreateDevice(
+        DriverObject, 0, DeviceName, FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, TRUE
+    )
+    if not NT_SUCCESS(Status):
+        return Status
+    DriverObject.MajorFunction[IRP_MJ_CREATE] = CreateClose
+    DriverObject.MajorFunction[IRP_MJ_CLOSE] = CreateClose
+    DriverObject.MajorFunction[IRP_MJ_CLEANUP] = Cleanup
+    DriverObject.MajorFunction[IRP_MJ_DEVICE_CONTROL] = DeviceControl
+    DriverObject.DriverUnload = Unload
+    Status = Start()
+    if not NT_SUCCESS(Status):
+        IoDeleteDevice(DeviceObject)
+    return Status
+
+
+def Start() -> NTSTATUS:
+    """All of it or nothing. DriverEntry runs in the System process: its CR3 is there to stay."""
+    hv.SystemCr3 = __readcr3()
+    if not AllocateVcpus():
+        return STATUS_INSUFFICIENT_RESOURCES
+    Status = StartEvents()
+    if NT_SUCCESS(Status):
+        Status = IoCreateSymbolicLink(LinkName, DeviceName)
+        if not NT_SUCCESS(Status):
+            StopEvents()
+    if not NT_SUCCESS(Status):
+        FreeVcpus()
+    return Status
+
+
+def Unload(DriverObject: PDRIVER_OBJECT) -> None:
+    DevirtualiseSystem(BY_AFFINITY)
+    StopEvents()
+    FreeVcpus()
+    IoDeleteSymbolicLink(LinkName)
+    IoDeleteDevice(DriverObject.DeviceObject)
+
+
+def CreateClose(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
+    return CompleteRequest(Irp, STATUS_SUCCESS, 0)
+
+
+def Cleanup(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
+    """The last handle is closed, by the app or by its end."""
+    CancelRequests(IoGetCurrentIrpStackLocation(Irp).FileObject)
+    DevirtualiseSystem(BY_AFFINITY)
+    return CompleteRequest(Irp, STATUS_SUCCESS, 0)
+
+
+def DeviceControl(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
+    Request = IoGetCurrentIrpStackLocation(Irp).Parameters.DeviceIoControl
+    Code = Request.IoControlCode
+    if Code == HV_EVENTS:
+        return WaitForEvents(Irp)
+    Routine = ROUTINES.get(Code)
+    if Routine is None:
+        return CompleteRequest(Irp, STATUS_INVALID_DEVICE_REQUEST, 0)
+    Input = read_bytes(Irp.AssociatedIrp.SystemBuffer, Request.InputBufferLength)
+    Status, Output = Routine(Input)
+    if len(Output) > Request.OutputBufferLength:
+        return CompleteRequest(Irp, STATUS_BUFFER_TOO_SMALL, 0)
+    write_bytes(Irp.AssociatedIrp.SystemBuffer, Output)
+    return CompleteRequest(Irp, Status, len(Output))
+
+
+def Number(Input) -> int:
+    return int.from_bytes(Input, "little")
+
+
+def Quads(*Values) -> bytes:
+    return b"".join(Value.to_bytes(8, "little") for Value in Values)
+
+
+def IoctlTranslate(Input):
+    Walked, Found = Translate(hv.Vcpus[0].Ept, Number(Input))
+    return STATUS_SUCCESS, Quads(NO_ADDRESS if Found is None else Found, *(E for _, E in Walked))
+
+
+def IoctlPhysical(Input):
+    """In the app's address space, which this runs in."""
+    return STATUS_SUCCESS, Quads(MmGetPhysicalAddress(Number(Input)))
+
+
+def IoctlRunGuest(Input):
+    """NonPagedPool is executable."""
+    if not Input:
+        return STATUS_INVALID_PARAMETER, b""
+    if hv.Vcpus[0].State == VIRTUALISED:
+        return STATUS_DEVICE_BUSY, b""
+    Code = ExAllocatePoolWithTag(NonPagedPool, len(Input), TAG)
+    if Code == NULL:
+        return STATUS_INSUFFICIENT_RESOURCES, b""
+    write_bytes(Code, Input)
+    Exits = RunSmallGuest(Code)
+    ExFreePoolWithTag(Code, TAG)
+    if Exits is None:
+        return STATUS_HV_OPERATION_FAILED, b""
+    return STATUS_SUCCESS, Quads(*(Part for Exit in Exits for Part in Exit))
+
+
+def IoctlVirtualise(Input):
+    if hv.Vcpus[0].State == VIRTUALISED:
+        return STATUS_DEVICE_BUSY, b""
+    return VirtualiseSystem(Number(Input)), b""
+
+
+def IoctlDevirtualise(Input):
+    DevirtualiseSystem(Number(Input))
+    return STATUS_SUCCESS, b""
+
+
+def IoctlWatchPage(Input):
+    return OnEach(SERVICE_WATCH_PAGE, MmGetPhysicalAddress(Number(Input)) & ~0xFFF), b""
+
+
+def IoctlWatchMsr(Input):
+    return OnEach(SERVICE_WATCH_MSR, Number(Input)), b""
+
+
+def IoctlWatchPort(Input):
+    return OnEach(SERVICE_WATCH_PORT, Number(Input)), b""
+
+
+def OnEach(Service, Argument) -> NTSTATUS:
+    """Each processor has bitmaps and tables of its own; VMCALL reaches the one it is executed on.
+
+    VMCALL where no hypervisor is would be an invalid opcode.
+    """
+    for i in range(hv.Count):
+        if hv.Vcpus[i].State != VIRTUALISED:
+            return STATUS_DEVICE_NOT_READY
+        OldAffinity = KeSetSystemAffinityThreadEx(1 << i)
+        Status = __vmx_vmcall(Service, Argument)
+        KeRevertToUserAffinityThreadEx(OldAffinity)
+        if not NT_SUCCESS(Status):
+            return Status
+    return STATUS_SUCCESS
+
+
+def IoctlTouch(Input):
+    __outbyte(COM1, ord("A"))
+    return STATUS_SUCCESS, Quads(__readmsr(IA32_LSTAR))
+
+
+ROUTINES = {
+    HV_TRANSLATE: IoctlTranslate,
+    HV_PHYSICAL: IoctlPhysical,
+    HV_RUN_GUEST: IoctlRunGuest,
+    HV_VIRTUALISE: IoctlVirtualise,
+    HV_DEVIRTUALISE: IoctlDevirtualise,
+    HV_WATCH_PAGE: IoctlWatchPage,
+    HV_WATCH_MSR: IoctlWatchMsr,
+    HV_WATCH_PORT: IoctlWatchPort,
+    HV_TOUCH: IoctlTouch,
+}
