@@ -22,6 +22,7 @@ from ntsim.arguments import (
     verifier_settings,
 )
 from ntsim.boot import BootOptions, boot, start_verifier
+from ntsim.devices import Device, bind_driver, hardware_of, plug_in, sleep_state
 from ntsim.errors import (
     BugCheck,
     ConfigurationError,
@@ -45,6 +46,7 @@ from ntsim.nt.io.driver import (
 )
 from ntsim.nt.ke.thread import WAITING
 from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.po.system import po_sleep, po_wake
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 
 if TYPE_CHECKING:
@@ -140,6 +142,47 @@ class Machine:
         if not ntstatus.NT_SUCCESS(status):
             text = f"{driver.image.file_name} has no DriverUnload: it cannot be stopped"
             raise DriverLoadError(text, status)
+
+    def plug(
+        self, hardware_id: str, driver: Driver | None = None, **properties: Any
+    ) -> Device:
+        """Put a device on the root bus: its driver's AddDevice runs, then the device is started.
+
+        Without `driver`, one that `bind` has named for the hardware ID is taken; without either the
+        device waits for its driver. `properties`: see docs/devices.md. ConfigurationError if
+        resources are taken or a property is unknown.
+        """
+        hardware, sizes, filters = hardware_of(hardware_id, properties)
+        if driver is not None:
+            self.bind(hardware_id, driver)
+        self._check_usable()
+        return Device(self, self._settled(partial(plug_in, self.nt, hardware, sizes, filters)))
+
+    def bind(self, hardware_id: str, driver: Driver) -> None:
+        """Make `driver` the function driver of devices with this hardware ID.
+
+        Those that are there without a driver are started. ConfigurationError if it has no
+        AddDevice or is not loaded.
+        """
+        self._check_usable()
+        self._settled(partial(bind_driver, self.nt, hardware_id, driver))
+
+    def sleep(self, state: str = "S3") -> int:
+        """Put the system to sleep ("S1" to "S4"): STATUS_SUCCESS or a device's veto."""
+        self._check_usable()
+        return int(self._settled(partial(po_sleep, self.nt, sleep_state(state))))
+
+    def wake(self) -> None:
+        """Bring the system back to S0."""
+        self._check_usable()
+        self._settled(partial(po_wake, self.nt))
+
+    def _settled(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in a system thread, then all that drivers asked of the PnP manager in it."""
+        result = self._in_system_thread(work)
+        nt = self.nt
+        self._run(lambda: nt.pnp is None or not nt.pnp.working)
+        return result
 
     def run(self, target: Any, *, name: str | None = None, args: Sequence[str] = ()) -> Any:
         """Run an app (path or callable) to its end: its Process."""

@@ -323,3 +323,32 @@ class FailureInjected(Event):
 class BugChecked(Event):
     code: str
     parameters: str
+
+
+@event("device {device} is now {state}")
+class DeviceStateChanged(Event):
+    """`state` as !devnode names it; `device` is the instance path."""
+
+    device: str
+    state: str
+
+
+@event("interrupt {vector} serviced by {routine}")
+class InterruptServiced(Event):
+    vector: int
+    routine: str
+
+
+@event("device object {device} is in power state {state}")
+class DevicePowerChanged(Event):
+    device: int
+    state: str
+
+
+@event("power IRP {irp} {request} for device object {device}")
+class PowerIrpSent(Event):
+    """`request` as `SET_POWER D0`."""
+
+    irp: int
+    request: str
+    device: int

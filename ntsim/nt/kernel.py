@@ -127,6 +127,9 @@ class Kernel:
         self.saved_stacks: dict[int, Any] = {}
         self.said: Callable[[str, str], None] = lambda source, text: None
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
+        self.registers: dict[int, tuple[int, Any]] = {}  # device memory: frame to (start, model)
+        self.pnp: Any = None
+        self.po: Any = None
         self.mmu.running = interleaver
         self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
         self.mmu.corrupt_list = lambda entry: rtl_fail_fast(self, entry)

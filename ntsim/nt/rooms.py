@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-ROOMS = ("ki", "ke", "ex", "ob", "mm", "io", "ps", "se", "cm", "po", "rtl", "kd", "hal", "vf")
+ROOMS = "ki ke ex ob mm io ps se cm pnp po rtl kd hal vf".split()
 
 
 @cache

@@ -119,7 +119,10 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     nt.emit(DriverEntryReturned, driver.image.file_name, ntstatus.status_name(status))
     driver.status = status
     if ntstatus.NT_SUCCESS(status):
-        driver.object._v.Flags |= c.DRVO_INITIALIZED
+        v = driver.object._v
+        v.Flags |= c.DRVO_INITIALIZED
+        if DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)._v.AddDevice:
+            v.Flags &= ~c.DRVO_LEGACY_DRIVER
         iop_ready_devices(nt, driver)
     else:
         iop_remove_driver(nt, driver)

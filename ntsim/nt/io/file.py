@@ -15,7 +15,7 @@ from ntsim.abi.io import DEVICE_OBJECT, FILE_OBJECT, IO_SECURITY_CONTEXT
 from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import ACCESS_MASK, ULONG
 from ntsim.nt.io.call import IofCallDriver
-from ntsim.nt.io.device import iop_dereference_device, iop_is_being_deleted, iop_top_of
+from ntsim.nt.io.device import iop_dereference_device, iop_is_unavailable, iop_top_of
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
 from ntsim.nt.ke.objects import KeInitializeEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
@@ -58,7 +58,7 @@ def iop_parse_device(
     device = DEVICE_OBJECT.at(nt.mmu, found.body)
     if nt.io.is_being_unloaded(device._v.DriverObject):
         return ntstatus.STATUS_NO_SUCH_DEVICE, None
-    if device._v.Flags & c.DO_DEVICE_INITIALIZING or iop_is_being_deleted(nt, device):
+    if device._v.Flags & c.DO_DEVICE_INITIALIZING or iop_is_unavailable(nt, device):
         return ntstatus.STATUS_NO_SUCH_DEVICE, None
     if device._v.Flags & c.DO_EXCLUSIVE and device._v.ReferenceCount:
         return ntstatus.STATUS_ACCESS_DENIED, None

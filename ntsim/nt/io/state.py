@@ -99,6 +99,18 @@ class Io:
         """A device of the driver was closed: an unload may have waited for that."""
         iop_unload_when_idle(self.nt, driver_object)
 
+    def check_power_of_deleted(self, device: Any) -> None:
+        """A device is being deleted: it must not hold a power IRP."""
+        from ntsim.nt.po.request import pop_check_deleted_device
+
+        pop_check_deleted_device(self.nt, device)
+
+    def closed_for_pnp(self, device: Any) -> None:
+        """A device was closed for the last time: a removal may have waited for that."""
+        from ntsim.nt.pnp.remove import pnp_device_closed
+
+        pnp_device_closed(self.nt, device)
+
     def irp_at(self, address: int) -> Any:
         return IRP.at(self.nt.mmu, address)
 
