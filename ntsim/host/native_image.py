@@ -7,6 +7,7 @@ specification; Windows Internals 7, part 1, chapter 5, "Kernel-mode image loadin
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -54,6 +55,13 @@ class NativeImage:
         aligned = [s for s in self.pe.sections if s.address % PAGE_SIZE == 0]
         return [s for s in aligned if s.discardable or s.name == "INIT"]
 
+    def pageable(self) -> Iterator[tuple[int, int]]:
+        """Start and end of the sections that may be paged out: those called PAGE or PAGExxxx."""
+        for section in self.pe.sections:
+            if section.name.startswith("PAGE") and section.address % PAGE_SIZE == 0:
+                start = self.image.base + section.address
+                yield start, start + -(-section.size // PAGE_SIZE) * PAGE_SIZE
+
 
 def read_file(path: Path) -> PeFile:
     """The driver in a file; DriverLoadError says why Windows would not take it."""
@@ -91,6 +99,7 @@ class ImageLoader:
         image = Image(name, base, len(memory), base + len(memory), base + len(memory))
         image.path = str(path)
         made = NativeImage(image, pe, base + pe.entry, [f.begin for f in pe.functions])
+        image.pageable = list(made.pageable())
         _add_symbols(made)
         self._map(made, memory)
         self.loaded[base] = made

@@ -52,7 +52,8 @@ class Symbol:
 class Image:
     """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys.
 
-    `literals` are the string literals placed so far, by text and whether they are wide.
+    `pageable` are the address ranges of its PAGE sections, `literals` the string literals placed so
+    far, by text and whether they are wide.
     """
 
     file_name: str
@@ -77,6 +78,7 @@ class Image:
     owner: Any = None
     more_text: Callable[[int], int] | None = None
     further: list[tuple[int, int]] = field(default_factory=list)
+    pageable: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.module_name = self.module_name or self.file_name.rpartition(".")[0]

@@ -20,6 +20,7 @@ from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
 from ntsim.nt.vf.notes import Moment, Note
+from ntsim.nt.vf.rules import vi_rule
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -97,6 +98,8 @@ class IoVerifier:
         if processor.cr8 != level:
             why = f"{name} was called at {level_name(level)} and returned at "
             why += f"{level_name(processor.cr8)}."
+            if not vf.options:
+                vi_irql_return(vf, processor.cr8, why)
             self.violation(0x12, routine, level, processor.cr8, why=why)
         if not processor.interrupts_enabled:
             vf.violation(0xC1, routine, why=f"{name} returned with interrupts disabled.")
@@ -186,6 +189,13 @@ class IoVerifier:
                     why += "IoMarkIrpPending."
                     self.violation(0x228, routine, int(irp), why=why, device=int(device))
         return status
+
+
+def vi_irql_return(vf: Verifier, level: int, why: str) -> None:
+    """Rule IrqlReturn speaks only where no option was asked for: 0x12 says it all."""
+    if "IrqlReturn" in vf.rules:
+        text = "The dispatch routine should return at the IRQL at which it was called."
+        vi_rule(vf, "IrqlReturn", text, level, why=why)
 
 
 def _counts(nt: Kernel) -> tuple[int, int]:

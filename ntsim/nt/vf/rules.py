@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import routines
 from ntsim.abi.irql import level_name
 from ntsim.nt.exports import EXPORTS
+from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.vf.hooks import after, before
 from ntsim.nt.vf.rule_names import IRQL_RULES
 
@@ -28,6 +29,14 @@ OWN_CHECKS = frozenset(
 )
 """Their automatic checks say all there is to say."""
 
+ALSO = {
+    "ExAcquireFastMutex": "IrqlExApcLte1",
+    "ExTryToAcquireFastMutex": "IrqlExApcLte1",
+    "KeAcquireGuardedMutex": "IrqlKeApcLte1",
+    "KeAcquireGuardedMutexUnsafe": "IrqlKeApcLte1",
+}
+"""Routines that a rule's page names and the routine's own page does not."""
+
 
 def irql_check(name: str, rules: frozenset[str]) -> Callable[..., None] | None:
     """A check of a routine's contract; None if there is nothing to check."""
@@ -40,7 +49,8 @@ def irql_check(name: str, rules: frozenset[str]) -> Callable[..., None] | None:
     contract = routine.irql
     if contract is None or contract.when:
         return None
-    own = [rule for rule in routine.rules if rule in IRQL_RULES]
+    listed = (*routine.rules, ALSO.get(name, ""))
+    own = [rule for rule in listed if rule in IRQL_RULES]
     rule = next((each for each in own if each in rules), "")
     if not rule and (own or not rules >= IRQL_RULES):
         return None
@@ -86,6 +96,17 @@ def vi_rule(vf: Verifier, rule: str, text: str, state: int, why: str) -> None:
     code = routines.verifier_rules()[rule]
     assert code is not None, rule
     vf.violation(code, vf.text(text), vf.value(state), 0, why=why)
+
+
+@before("IrqlKeSetEvent", "KeSetEvent")
+def vi_set_event_and_wait(vf: Verifier, nt: Kernel, Event: Any, Increment: int, Wait: int) -> None:
+    """A caller that is going to wait must be allowed to."""
+    highest = APC_LEVEL if Wait else DISPATCH_LEVEL
+    if vf.irql > highest:
+        text = "KeSetEvent should only be called at IRQL <= DISPATCH_LEVEL, or <= APC_LEVEL if "
+        text += "Wait is TRUE."
+        why = f"KeSetEvent was called at {level_name(vf.irql)} with Wait {bool(Wait)} (rule "
+        vi_rule(vf, "IrqlKeSetEvent", text, vf.irql, why=why + "IrqlKeSetEvent).")
 
 
 class Held:

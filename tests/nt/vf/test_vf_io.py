@@ -103,6 +103,14 @@ def test_returning_at_another_irql(code_of) -> None:
     assert "was called at PASSIVE_LEVEL and returned at DISPATCH_LEVEL" in text
 
 
+def test_returning_at_another_irql_by_the_rule_alone(code_of) -> None:
+    def routine(DeviceObject, Irp) -> int:
+        KeRaiseIrql(DISPATCH_LEVEL)
+        return done(Irp)
+
+    assert code_of(routine, {"verifier": "IrqlReturn"})[:2] == (0xC4, 0x2001D)
+
+
 def test_returning_with_interrupts_disabled(code_of) -> None:
     def routine(DeviceObject, Irp) -> int:
         done(Irp)

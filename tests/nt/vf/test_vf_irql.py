@@ -291,6 +291,16 @@ def test_a_guarded_region_left_that_was_not_entered(bugcheck_of) -> None:
     assert bugcheck_of(lambda: KeLeaveGuardedRegion(), verifier="ddi").parameters[0] == 0x4000E
 
 
+def test_setting_an_event_with_wait_at_dispatch_level(bugcheck_of) -> None:
+    def body() -> None:
+        event = KEVENT()
+        KeInitializeEvent(event, NotificationEvent, FALSE)
+        KeRaiseIrql(DISPATCH_LEVEL)
+        KeSetEvent(event, 0, TRUE)
+
+    assert bugcheck_of(body, verifier="standard").parameters[0] == 0x20016
+
+
 def test_correct_locking_passes_the_standard_settings(run_driver) -> None:
     def body() -> None:
         lock, queued, handle = KSPIN_LOCK(), KSPIN_LOCK(), KLOCK_QUEUE_HANDLE()

@@ -1,0 +1,53 @@
+"""Which of the documented sub-codes Driver Verifier's model can end in; the rest it never reports.
+
+The table of docs/driver-verifier.md is made of it and of the bug-check texts; a test compares them.
+"""
+
+from __future__ import annotations
+
+from ntsim.abi import routines
+from ntsim.abi.bugchecks import Description, SubCode, describe
+from ntsim.nt.vf.rule_names import RULES
+
+AUTOMATIC_FOR_RULES = frozenset({"IrqlExAllocatePool"})
+"""Rules whose violations the automatic checks report first, under sub-codes of their own."""
+
+
+def _numbers(text: str) -> frozenset[int]:
+    return frozenset(int(word, 16) for word in text.split())
+
+
+VIOLATIONS = _numbers(
+    "0 1 2 10 11 12 30 31 32 33 34 37 38 39 3A 3C 3D 3E 3F 40 41 42 62 70 73 74 75 76 77 78 79 7A "
+    "7B 7C 7D 7E 7F 80 81 82 B0 B2 B3 B4 B6 C0 C1 C5 CA CB CC CD D0 D1 D2 E0 E1 E2 E3 E4 E5 E6 F0 "
+    "F5 F6 F7 FA FB 105 11A 11B 120 121 122 123 1000 1001 1002 1004 1005 1007 1008 1009 100A 100B "
+    "2000"
+)
+IO_VIOLATIONS = _numbers(
+    "1 2 3 4 6 7 A E 10 12 201 202 203 204 208 20A 20D 224 225 226 228 23D 23E 240 310 311 312"
+)
+
+
+def modelled(code: int) -> frozenset[int]:
+    """The sub-codes of 0xC4 or 0xC9 that can be reported."""
+    if code == 0xC9:
+        return IO_VIOLATIONS
+    codes = routines.verifier_rules()
+    numbers = {codes[rule] for rule in RULES - AUTOMATIC_FOR_RULES}
+    return VIOLATIONS | {number for number in numbers if number is not None}
+
+
+def table(code: int) -> list[str]:
+    """A Markdown table of a bug check's sub-codes, whether each is modelled and what it says."""
+    known = modelled(code)
+    lines = ["| parameter 1 | modelled | |", "|---|---|---|"]
+    for row in rows(describe(code)):
+        numbers = sorted(row.when.get(1, ()))
+        shown = ", ".join(f"0x{number:X}" for number in numbers)
+        mark = "yes" if known.intersection(numbers) else ""
+        lines.append(f"| {shown} | {mark} | {row.text} |")
+    return lines
+
+
+def rows(description: Description) -> list[SubCode]:
+    return [row for row in description.subcodes if 1 in row.when]
