@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation, ExportCalls, enter, store_result
+from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_image import ImageLoader, NativeImage
@@ -324,7 +325,13 @@ class NativeCode:
 
     def stack_frames(self, activation: Activation) -> list[StackFrame]:
         """The compiled frames of an activation, innermost first."""
-        return [self._stack_frame(place) for place in self.dispatcher.places(activation)]
+        places = self.dispatcher.places(activation)
+        made = [self._stack_frame(place) for place in places]
+        if made:
+            words = list(places[0].registers)
+            words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | self.nt.il.current.rflags & RFLAGS_IF
+            made[0].registers = bytes(context_bytes(words, places[0].rip))
+        return made
 
     def _stack_frame(self, place: Place) -> StackFrame:
         rip, stack = place.rip, place.registers[RSP]
@@ -335,9 +342,20 @@ class NativeCode:
         offset = rip - (symbol.address if symbol is not None else image.base)
         made = StackFrame(image, name, rip, offset, "", 0, (0, 0, 0, 0), False, size)
         made.child_sp, made.compiled = stack, True
+        self._add_source(made, place)
         if place.frame.rip != self.exports.return_address:  # what is above is the kernel's Python
             made.return_address = place.frame.rip
         return made
+
+    def _add_source(self, frame: StackFrame, place: Place) -> None:
+        """The frame's source line; a return address belongs to the call before it."""
+        native = place.frame.native
+        if native is None:
+            return
+        found = native.debug.at(place.offset - (not place.innermost))
+        if found is not None and found.file:
+            frame.file, frame.line = found.file, found.line
+            self.host.files.setdefault(found.file, PureWindowsPath(found.file).name)
 
     def place_of(self, activation: Activation) -> str:
         """`echo!sub_10d0+0x3c`: where an activation is, for events."""

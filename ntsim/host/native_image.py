@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ntsim.abi import ntstatus, routines
 from ntsim.errors import DriverLoadError, UnmodelledRoutine
+from ntsim.host.debug_information import DebugInformation
 from ntsim.host.export_table import ExportTable, Standing, is_kernel_module, standing
 from ntsim.host.pe import EXCEPTION, Import, PeError, PeFile, RuntimeFunction, Section
 from ntsim.hw.prng import Random
@@ -32,6 +33,7 @@ class NativeImage:
     image: Image
     pe: PeFile
     entry: int
+    debug: DebugInformation
     begins: list[int] = field(default_factory=list)
 
     def function_at(self, address: int) -> RuntimeFunction | None:
@@ -98,7 +100,9 @@ class ImageLoader:
         self._replace_cookie(pe, memory, base)
         image = Image(name, base, len(memory), base + len(memory), base + len(memory))
         image.path = str(path)
-        made = NativeImage(image, pe, base + pe.entry, [f.begin for f in pe.functions])
+        debug = DebugInformation(path, pe)
+        image.symbols_note = debug.note
+        made = NativeImage(image, pe, base + pe.entry, debug, [f.begin for f in pe.functions])
         image.pageable = list(made.pageable())
         _add_symbols(made)
         self._map(made, memory)
@@ -195,9 +199,14 @@ def _rights(pe: PeFile, offset: int) -> tuple[bool, bool]:
 
 
 def _add_symbols(native: NativeImage) -> None:
-    """Exports, the entry point, and a name for every other function that the file lists."""
+    """Exports, the entry point, and a name for every other function that the file lists: that of
+    its debug information, else its place."""
     image, pe = native.image, native.pe
     named = {address: name for name, address in pe.exports.items()}
+    for function in pe.functions:
+        found = native.debug.at(function.begin)
+        if found is not None and found.start == function.begin:
+            named[function.begin] = found.function
     named.setdefault(pe.entry, "DriverEntry")
     ends = {f.begin: f.end for f in pe.functions}
     for function in pe.functions:

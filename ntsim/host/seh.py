@@ -71,13 +71,15 @@ class Scope:
 class Place:
     """Where a frame was executing when the exception came through.
 
-    `first` is the index in its scope table from which handlers have not run yet.
+    `first` is the index in its scope table from which handlers have not run yet; `innermost` says
+    that the code is at `rip`, which is a return address in all other frames.
     """
 
     rip: int
     registers: list[int]
     frame: Frame
     first: int = 0
+    innermost: bool = False
 
     @property
     def offset(self) -> int:
@@ -125,7 +127,8 @@ class Dispatcher:
             if self.nt.mmu.probe(registers[RSP]) is None:
                 break
             frame = unwind(native, rip, registers, read)
-            found.append(Place(rip, registers, frame))
+            innermost = not found and not activation.in_export
+            found.append(Place(rip, registers, frame, innermost=innermost))
             rip, registers = frame.rip, frame.registers
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ntsim.host.debug_information import DebugInformation
 from ntsim.host.native_image import NativeImage
 from ntsim.host.pe import PeFile
 from ntsim.host.unwind import RSP, WORDS, unwind
@@ -65,7 +66,8 @@ def test_a_frame_in_its_epilogue_is_unwound_by_what_is_left_of_it(executed) -> N
     """`add rsp, 20h; pop rbx; ret` of Guarded, after some of its instructions."""
     pe = PeFile(UNWIND.read_bytes())
     image = Image("unwind.sys", BASE, len(pe.memory), BASE + len(pe.memory), BASE + len(pe.memory))
-    native = NativeImage(image, pe, BASE + pe.entry, [f.begin for f in pe.functions])
+    debug, begins = DebugInformation(UNWIND, pe), [f.begin for f in pe.functions]
+    native = NativeImage(image, pe, BASE + pe.entry, debug, begins)
     place = bytes(pe.memory).index(bytes.fromhex("90 4883c420 5b c3")) + 1
     stack = 0x1_0000
     memory = {stack + 0x20: 0x1111_2222, stack + 0x28: 0x3333_4444}

@@ -42,7 +42,8 @@ class StackFrame:
 
     `address` is the instruction pointer in the frame, `arguments` its first four arguments, `user`
     whether it is user-mode code; `child_sp` and `return_address` are filled in when a whole stack
-    is laid out. Frames of `compiled` code lie where they lie: those two are known.
+    is laid out. Frames of `compiled` code lie where they lie: those two are known, and the
+    innermost has the bytes of a CONTEXT.
     """
 
     image: Image
@@ -57,6 +58,7 @@ class StackFrame:
     child_sp: int = 0
     return_address: int = 0
     compiled: bool = False
+    registers: bytes = b""
 
     @property
     def call_site(self) -> str:

@@ -52,8 +52,9 @@ class Symbol:
 class Image:
     """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys.
 
-    `pageable` are the address ranges of its PAGE sections, `literals` the string literals placed so
-    far, by text and whether they are wide.
+    `symbols_note` says where a compiled driver's names come from, `pageable` are the address ranges
+    of its PAGE sections, `literals` the string literals placed so far, by text and whether they are
+    wide.
     """
 
     file_name: str
@@ -77,6 +78,7 @@ class Image:
     literals: dict[tuple[str, bool], int] = field(default_factory=dict)
     owner: Any = None
     more_text: Callable[[int], int] | None = None
+    symbols_note: str = ""
     further: list[tuple[int, int]] = field(default_factory=list)
     pageable: list[tuple[int, int]] = field(default_factory=list)
 

@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from ntsim.abi.irql import INTERRUPTS_OFF
 from ntsim.watch.report.model import Argument, CrashReport, Exception_, Frame
+from ntsim.watch.report.registers import register_rows
 
 STARS = "*" * 79
 MOST_FRAMES = 60
@@ -61,6 +62,8 @@ def details(report: CrashReport) -> Iterator[str]:
         memory = f" {report.fault.memory}" if report.fault.memory else ""
         yield f"{report.fault.access.upper()}_ADDRESS:  {report.fault.address:016x}{memory}"
         yield f"CURRENT_IRQL:  {_level(report.irql)}"
+    if report.registers is not None:
+        yield "REGISTERS:\n" + "\n".join(register_rows(report.registers))
     yield f"PROCESS_NAME:  {report.process}"
     yield "STACK_TEXT:  \n" + "\n".join(stack_rows(report.stack))
     yield f"SYMBOL_NAME:  {report.symbol_name}"
@@ -110,7 +113,7 @@ def _record(exception: Exception_) -> str:
         f"EXCEPTION_RECORD:  {exception.record:016x} -- (.exr 0x{exception.record:x})",
         f"ExceptionAddress: {exception.address:016x} ({exception.location})",
         f"   ExceptionCode: {exception.code:08x} ({exception.name})",
-        "  ExceptionFlags: 00000000",
+        f"  ExceptionFlags: {exception.flags:08x}",
         f"NumberParameters: {len(exception.parameters)}",
     ]
     for number, value in enumerate(exception.parameters):

@@ -13,6 +13,7 @@ from ntsim.nt.ki.frames import StackFrame
 from ntsim.watch.report import model
 from ntsim.watch.report.blame import blame
 from ntsim.watch.report.exception import exception_name, exception_of
+from ntsim.watch.report.registers import registers_of
 from ntsim.watch.why import explain
 from ntsim.watch.why.memory import pool_kind
 
@@ -42,6 +43,7 @@ def crash_report(nt: Kernel, schedule: str) -> model.CrashReport:
         thread=state.thread,
         fault=_fault(nt, state),
         exception=exception_of(nt, state),
+        registers=registers_of(nt, _shown_stack(state)),
         stack=_frames(nt, _shown_stack(state)),
         symbol_name=blamed.symbol_name,
         module_name=blamed.module,

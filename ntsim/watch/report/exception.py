@@ -32,6 +32,7 @@ def exception_of(nt: Kernel, state: BugCheckState) -> Exception_ | None:
         context=context,
         rsp=registers.Rsp if registers else 0,
         eflags=registers.EFlags if registers else 0,
+        flags=fault.ExceptionFlags,
         traceback=tuple(_traceback(nt, fault.error)) if fault.error else (),
     )
 

@@ -52,8 +52,8 @@ class Exception_(_Part):
     """The unhandled exception behind 0x1E, 0x3B and 0x7E.
 
     `record` and `context` are addresses of the EXCEPTION_RECORD and CONTEXT, 0 where the bug check
-    does not give them; `rsp` and `eflags` come from the CONTEXT. `traceback` is that of the Python
-    error behind code 0xE0507945.
+    does not give them; `rsp` and `eflags` come from the CONTEXT; `flags` are ExceptionFlags.
+    `traceback` is that of the Python error behind code 0xE0507945.
     """
 
     code: int
@@ -66,7 +66,22 @@ class Exception_(_Part):
     context: int
     rsp: int
     eflags: int
+    flags: int
     traceback: tuple[str, ...]
+
+
+class Registers(_Part):
+    """The registers of the compiled code that the report is about, and that code.
+
+    `values` are by name, in WinDbg's order; `code` are lines of disassembly, of which the one that
+    starts with ">" is at RIP. `frame` is that place, module!symbol+offset; `symbols` says where
+    its names come from.
+    """
+
+    frame: str
+    symbols: str
+    values: dict[str, int]
+    code: tuple[str, ...]
 
 
 class ProcessorReport(_Part):
@@ -124,6 +139,7 @@ class CrashReport(_Part):
     thread: str
     fault: Fault | None
     exception: Exception_ | None
+    registers: Registers | None
     stack: tuple[Frame, ...]
     symbol_name: str
     module_name: str
