@@ -46,6 +46,8 @@ from ntsim.nt.io.driver import (
 )
 from ntsim.nt.ke.thread import WAITING
 from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.pnp.guids import guid_bytes, guid_text
+from ntsim.nt.po.settings import po_set_setting
 from ntsim.nt.po.system import po_sleep, po_wake
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 
@@ -176,6 +178,15 @@ class Machine:
         """Bring the system back to S0."""
         self._check_usable()
         self._settled(partial(po_wake, self.nt))
+
+    def set_power_setting(self, guid: str, value: int) -> None:
+        """Change a power setting, a ULONG: callbacks registered for it are called."""
+        self._check_usable()
+        try:
+            setting = guid_text(guid_bytes(guid))
+        except ValueError:
+            raise ConfigurationError(f"set_power_setting({guid!r}): a GUID is needed") from None
+        self._settled(partial(po_set_setting, self.nt, setting, int(value)))
 
     def _settled(self, work: Callable[[], Any]) -> Any:
         """Run `work` in a system thread, then all that drivers asked of the PnP manager in it."""

@@ -75,9 +75,26 @@ def helpers() -> dict[str, object]:
         "NT_INFORMATION": NT_INFORMATION, "Structure": Structure, "POINTER": POINTER,
         "cast": cast, "sizeof": sizeof, "FIELD_OFFSET": FIELD_OFFSET,
         "CONTAINING_RECORD": CONTAINING_RECORD, "StructuredException": StructuredException,
+        "DEFINE_GUID": DEFINE_GUID, "IsEqualGUID": IsEqualGUID,
         "read_bytes": read_bytes, "write_bytes": write_bytes,
         "RTL_CONSTANT_STRING": UnicodeStringType, "VOID": None,
     }  # fmt: skip
+
+
+def DEFINE_GUID(first: int, second: int, third: int, *rest: int) -> Any:
+    """guiddef.h's macro without the name: storage for a GUID of these eleven numbers."""
+    if len(rest) != 8:
+        raise caller_error(f"DEFINE_GUID takes 11 numbers; {3 + len(rest)} were given")
+    made = allocate_variable(rtl.GUID)
+    if not isinstance(made, Unplaced):
+        made.Data1, made.Data2, made.Data3 = first, second, third
+        write_bytes(int(made) + 8, bytes(rest))
+    return made
+
+
+def IsEqualGUID(one: int, other: int) -> bool:
+    """Whether two GUIDs, given by address, are the same."""
+    return read_bytes(one, 16) == read_bytes(other, 16)
 
 
 def read_bytes(address: int, length: int) -> bytes:

@@ -20,6 +20,7 @@ from ntsim.host.modules import SourceError
 from ntsim.hw.strategy import schedule as schedules
 from ntsim.lab.expectation import Expectation
 from ntsim.lab.facts import Facts
+from ntsim.lab.hardware import plug
 from ntsim.lab.registry import apply
 from ntsim.lab.result import (
     AppResult,
@@ -140,12 +141,19 @@ def build(target: Target, options: Options) -> Machine:
 
 def _execute(machine: Machine, target: Target, arguments: tuple[str, ...]) -> None:
     drivers = [machine.load_driver(path) for path in target.drivers]
+    devices = [plug(machine, setup, drivers[-1]) for setup in target.devices]
     processes = [machine.start(path, args=arguments) for path in target.apps]
     machine.run_to_exit(processes)
     machine.run_for(AFTERWARDS_100NS)
+    if target.sleep:
+        machine.sleep("S3")
+        machine.wake()
     if target.unload:
+        for device in devices:
+            device.remove()
         for driver in reversed(drivers):
-            machine.unload_driver(driver)
+            if not driver.unloaded:  # a PnP driver goes with its last device
+                machine.unload_driver(driver)
 
 
 def _finished(machine: Machine, expectation: Expectation, failure: BaseException | None) -> Run:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ntsim.errors import ConfigurationError
 from ntsim.lab.expectation import COMPLETED, Expectation
+from ntsim.lab.hardware import DeviceSetup
 from ntsim.lab.samples import samples_root
 from ntsim.lab.target import Target
 from ntsim.nt.cm.registry import Content
@@ -16,8 +17,9 @@ from ntsim.nt.cm.registry import Content
 class Case(BaseModel):
     """One way to run a scenario. `drivers` and `apps` are paths below the samples' folder.
 
-    `registry` maps (key, value name) to content, None for a value that is to be absent; `unload`
-    stops the drivers when the apps have ended.
+    `registry` maps (key, value name) to content, None for a value that is to be absent. `devices`
+    are plugged in for the last driver; with `sleep` the system sleeps and wakes when the apps have
+    ended; `unload` then removes the devices and stops the drivers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -27,6 +29,8 @@ class Case(BaseModel):
     registry: dict[tuple[str, str], Content | None] = {}
     processors: int = Field(default=4, ge=1, le=64)
     seed: int = Field(default=0, ge=0)
+    devices: tuple[DeviceSetup, ...] = ()
+    sleep: bool = False
     unload: bool = False
     expected: Expectation = COMPLETED
     ends: str
@@ -55,6 +59,8 @@ class Scenario(BaseModel):
             drivers=_below_samples(case.drivers),
             apps=_below_samples(case.apps),
             registry=case.registry,
+            devices=case.devices,
+            sleep=case.sleep,
             unload=case.unload,
             processors=case.processors,
             seed=case.seed,

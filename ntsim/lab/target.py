@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ntsim.errors import ConfigurationError, DriverLoadError
 from ntsim.lab.expectation import COMPLETED, Expectation
+from ntsim.lab.hardware import DeviceSetup
 from ntsim.nt.cm.registry import Content
 
 RegistryValues = Mapping[tuple[str, str], Content | None]
@@ -17,7 +18,8 @@ RegistryValues = Mapping[tuple[str, str], Content | None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`drivers` are loaded in order, then all `apps` started; `unload` stops the drivers then.
+    """`drivers` are loaded in order and `devices` plugged in for the last of them, then all `apps`
+    started; with `sleep` the system then sleeps and wakes; `unload` removes and stops it all.
 
     `processors` and `seed` are what a run has that does not say otherwise. `command` is how the
     command line names the target, word by word.
@@ -26,6 +28,8 @@ class Target:
     drivers: tuple[Path, ...]
     apps: tuple[Path, ...] = ()
     registry: RegistryValues = field(default_factory=dict)
+    devices: tuple[DeviceSetup, ...] = ()
+    sleep: bool = False
     unload: bool = False
     processors: int = 4
     seed: int = 0

@@ -352,3 +352,21 @@ class PowerIrpSent(Event):
     irp: int
     request: str
     device: int
+
+
+@event("ETW provider {provider} wrote {what}")
+class TraceWritten(Event):
+    provider: str
+    what: str
+
+
+@event("WMI: device object {device} registered {count} blocks")
+class WmiRegistered(Event):
+    device: int
+    count: int
+
+
+@event("WMI: event of block {guid}, {size} bytes")
+class WmiEventWritten(Event):
+    guid: str
+    size: int

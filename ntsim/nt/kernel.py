@@ -130,6 +130,9 @@ class Kernel:
         self.registers: dict[int, tuple[int, Any]] = {}  # device memory: frame to (start, model)
         self.pnp: Any = None
         self.po: Any = None
+        self.etw_providers: dict[int, str] = {}  # REGHANDLE to the provider's GUID
+        self.wmi_providers: dict[int, int] = {}  # device object to its provider ID
+        self.wmi_instances: dict[str, int] = {}  # block's GUID to the next instance ID
         self.mmu.running = interleaver
         self.mmu.fault = lambda va, error: ki_page_fault(self, va, error)
         self.mmu.corrupt_list = lambda entry: rtl_fail_fast(self, entry)

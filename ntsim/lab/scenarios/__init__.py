@@ -12,6 +12,8 @@ from ntsim.lab.scenario import Scenario
 
 NAMES = (
     "hello",
+    "pnp-function",
+    "power-irp-lost",
     "dbgprint",
     "dbgprint-ihvdriver",
     "hfs-part2",
