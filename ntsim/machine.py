@@ -131,6 +131,18 @@ class Machine:
             raise DriverLoadError(text, driver.status)
         return driver
 
+    def stub(self, name: str, value: int | Callable[..., Any]) -> None:
+        """Replace a kernel routine: a call of `name` returns `value`, or what that function does.
+
+        Compiled drivers see it for any routine; Python drivers for one that is not modelled. The
+        function is called with as many of the caller's arguments, 64-bit unsigned numbers, as it
+        has parameters. Give stubs before the first driver is loaded.
+        """
+        if not callable(value) and not (isinstance(value, int) and -(1 << 63) <= value < 1 << 64):
+            raise ConfigurationError(f"stub of {name}: {value!r} is no number and no function")
+        self._check_usable()
+        self.nt.host.stub(name, value)
+
     def unload_driver(self, driver: Driver) -> None:
         """Stop the driver's service: DriverUnload, then the image goes.
 

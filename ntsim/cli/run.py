@@ -85,6 +85,13 @@ def run_options(function: click.decorators.FC) -> click.decorators.FC:
     "driver, -name leaves an option out.",
 )
 @click.option(
+    "--stub",
+    "stubs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A kernel routine that does nothing and returns VALUE; may be given several times.",
+)
+@click.option(
     "--expect",
     metavar="completed|0xCODE",
     help="How the run should end. [default: completed, or what the scenario says]",
@@ -104,6 +111,7 @@ def command(
     strategy: str | None,
     schedule: str | None,
     verifier: str | None,
+    stubs: tuple[str, ...],
     expect: str | None,
 ) -> int:
     """Run a scenario, or a driver and its apps.
@@ -123,7 +131,10 @@ def command(
     if arguments and not found.apps:
         raise click.UsageError(f"{arguments[0]!r} after -- is for an app, and none is run")
     expected = None if expect is None else parse_expectation(expect)
-    options = Options(processors, seed, strategy, schedule, expected, arguments, verifier)
+    replaced = tuple(parse_stub(text) for text in stubs)
+    options = Options(
+        processors, seed, strategy, schedule, expected, arguments, verifier, replaced
+    )
     return execute(found, options, limit, events, as_json)
 
 
@@ -166,6 +177,18 @@ def parse_expectation(text: str) -> Expectation:
     if code is None or code >> 32:
         raise click.UsageError(f"--expect {text}: use completed, or a bug check's code as in 0x4a")
     return Expectation(code)
+
+
+def parse_stub(text: str) -> tuple[str, int]:
+    """NAME=VALUE of --stub."""
+    name, _, value = text.partition("=")
+    try:
+        number = int(value, 0)
+    except ValueError:
+        number = -1 << 64
+    if not name.isidentifier() or not -(1 << 63) <= number < 1 << 64:
+        raise click.UsageError(f"--stub {text}: write NAME=VALUE, as in --stub ExFoo=0xc00000bb")
+    return name, number
 
 
 Judge = Callable[["Run"], tuple[int, list[str]]]

@@ -120,6 +120,8 @@ def replay_line(made: Run, target: Target, options: Options) -> str:
     words = ["ntsim", "run", *target.command, "--schedule", made.result.schedule]
     if options.verifier is not None:
         words += ["--verifier", options.verifier]
+    for name, value in options.stubs:
+        words += ["--stub", f"{name}={value:#x}"]
     if options.arguments:
         words += ["--", *options.arguments]
     return shlex.join(words)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 from greenlet import getcurrent
 
+from ntsim.errors import ConfigurationError
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
 from ntsim.host.own_exports import OwnExports
@@ -78,6 +80,20 @@ class ExportCalls:
         self.activation: Any = None  # whose code calls, for routines that look at its registers
         self.replace(OwnExports(nt, exports).routines)
 
+    def replace_stubs(self) -> None:
+        """Routines that the user of ntsim has replaced: by a value, or by a function that is given
+        as many arguments as it takes."""
+        for name, stub in self.nt.stubs.items():
+            if self.exports.address(name) is None:
+                raise ConfigurationError(
+                    f"stub of {name}: Windows has no such routine; to invent one, give its stub "
+                    "before the first .sys is loaded"
+                )
+            if callable(stub):
+                self.replace({name: (stub, _positional(stub))})
+            else:
+                self.replace({name: (lambda value=stub: value, 0)})
+
     def replace(self, routines: dict[str, tuple[Callable[..., Any], int]]) -> None:
         """Give exports another routine, which takes this many arguments."""
         for name, (function, count) in routines.items():
@@ -118,6 +134,13 @@ class ExportCalls:
         if count <= 0:
             return ()
         return struct.unpack(f"<{count}Q", self.nt.mmu.read(address, 8 * count))
+
+
+def _positional(function: Callable[..., Any]) -> int:
+    """How many arguments a function takes that cannot be left out."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature(function).parameters.values()
+    return sum(p.kind in kinds and p.default is Parameter.empty for p in parameters)
 
 
 def store_result(words: Any, result: Any) -> None:

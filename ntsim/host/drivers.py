@@ -44,6 +44,13 @@ class DriverHost(PythonHost):
             self.native = NativeCode(self.nt, self)
         return self.native
 
+    def stub(self, name: str, value: int | Callable[..., Any]) -> None:
+        """Replace a routine of the kernel: for compiled drivers any, for Python drivers one that is
+        not modelled."""
+        self.nt.stubs[name] = value
+        if self.native is not None:
+            self.native.calls.replace_stubs()
+
     def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:
         """An image for a .py or .sys path or a DriverEntry callable."""
         if isinstance(target, (str, Path)) and Path(target).suffix.lower() == ".sys":

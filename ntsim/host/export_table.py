@@ -117,7 +117,9 @@ class ExportTable:
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
-        self.names = (*exported_names(), RETURN_NAME)
+        known_names = exported_names()
+        added = sorted(set(nt.stubs).difference(known_names, VARIABLES))
+        self.names = (*known_names, *added, RETURN_NAME)
         self.end = BODIES + len(self.names) * EXPORT_BODY
         self.return_address = self.end - EXPORT_BODY + HLT_OFFSET
         known = faces()

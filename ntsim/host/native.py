@@ -53,6 +53,7 @@ class NativeCode:
         self.exits = Exits(self)
         self.dispatcher = Dispatcher(self)
         self.calls.replace(SehExports(self).routines)
+        self.calls.replace_stubs()
         if nt.engine is None:
             nt.engine = Engine(nt.mm.ram)
         self.engine: Engine = nt.engine

@@ -18,14 +18,22 @@ from ntsim.host.abi_x64 import (
     RAX,
     RBX,
     RCX,
+    RDI,
     RDX,
     RFLAGS,
     RIP,
+    RSI,
     RSP,
     UNEXPECTED_KERNEL_MODE_TRAP,
     Activation,
 )
-from ntsim.hw.cpu import IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE
+from ntsim.hw.cpu import (
+    IA32_EFER,
+    IA32_FS_BASE,
+    IA32_GS_BASE,
+    IA32_KERNEL_GS_BASE,
+    Processor,
+)
 from ntsim.hw.engine import Exit
 from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import MNEMONICS
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
 _LOW = 0xFFFF_FFFF
 _OF_THE_WORLD = frozenset({IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE})
 _EVERYWHERE = MASK
+_CR0_PE, _CR0_TS, _CR0_LOW = 1, 8, 0xF
+_DIRECTION = 1 << 10
 _STATUS_OF_VECTOR = {
     0: ntstatus.STATUS_INTEGER_DIVIDE_BY_ZERO,
     1: ntstatus.STATUS_SINGLE_STEP,
@@ -139,16 +149,18 @@ class Exits:
 
     def _cr_read(self, activation: Activation, exit_: Exit) -> None:
         processor = self.nt.il.current
-        if exit_.mnemonic == "smsw":
-            self._undefined(exit_, "SMSW is not executed here")
         value = self.nt.ki.processor_operation(processor.mov_from_cr, exit_.number)
-        activation.words[exit_.gpr] = value
+        if exit_.mnemonic == "smsw":
+            self._store_number(activation, exit_, value)
+        else:
+            activation.words[exit_.gpr] = value
         self._skip(activation, exit_)
 
     def _cr_write(self, activation: Activation, exit_: Exit) -> None:
         if exit_.mnemonic in ("clts", "lmsw"):
-            self._undefined(exit_, f"{exit_.mnemonic.upper()} is not executed here")
-        value = activation.words[exit_.gpr]
+            value = self._machine_status(activation, exit_)
+        else:
+            value = activation.words[exit_.gpr]
         if exit_.number == 8:  # interrupts are taken behind the instruction
             self._skip(activation, exit_)
             self.nt.write_control_register(8, value)
@@ -160,6 +172,23 @@ class Exits:
             self.code.forget_world(self.nt.il.current)
         self._skip(activation, exit_)
 
+    def _machine_status(self, activation: Activation, exit_: Exit) -> int:
+        """CR0 after CLTS or LMSW, which sets PE but cannot clear it (SDM 2, LMSW)."""
+        cr0 = self.nt.il.current.cr0
+        if exit_.mnemonic == "clts":
+            return cr0 & ~_CR0_TS
+        given = self._load_number(activation, exit_)
+        return cr0 & ~(_CR0_LOW & ~_CR0_PE) | given & _CR0_LOW
+
+    def _load_number(self, activation: Activation, exit_: Exit) -> int:
+        """The 16-bit operand of LMSW, LLDT and LTR."""
+        instruction = exit_.instruction
+        assert instruction is not None
+        if instruction.memory is not None:
+            return int.from_bytes(self.nt.mmu.read(exit_.operand_address(), 2), "little")
+        assert instruction.rm is not None
+        return int(activation.words[instruction.rm] & 0xFFFF)
+
     def _dr_read(self, activation: Activation, exit_: Exit) -> None:
         activation.words[exit_.gpr] = self.nt.il.current.dr[exit_.number]
         self._skip(activation, exit_)
@@ -169,7 +198,7 @@ class Exits:
         self._skip(activation, exit_)
 
     def _descriptor_table(self, activation: Activation, exit_: Exit) -> None:
-        """SGDT, SIDT, LGDT, LIDT, SLDT, STR; LLDT and LTR change what Windows never does."""
+        """SGDT, SIDT, LGDT, LIDT, SLDT, STR, LLDT and LTR."""
         name, processor = exit_.mnemonic, self.nt.il.current
         if name in ("sgdt", "sidt"):
             table = processor.gdtr if name == "sgdt" else processor.idtr
@@ -181,28 +210,56 @@ class Exits:
             table.limit = int.from_bytes(data[:2], "little")
             table.base = int.from_bytes(data[2:], "little")
         elif name in ("str", "sldt"):
-            self._store_selector(activation, exit_)
+            segment = processor.tr if name == "str" else processor.ldtr
+            self._store_number(activation, exit_, segment.selector)
         else:
-            self._undefined(exit_, f"{name.upper()} is not executed here")
+            self._load_selector(processor, name, self._load_number(activation, exit_))
         self._skip(activation, exit_)
 
-    def _store_selector(self, activation: Activation, exit_: Exit) -> None:
-        processor, instruction = self.nt.il.current, exit_.instruction
+    def _load_selector(self, processor: Processor, name: str, selector: int) -> None:
+        """LLDT and LTR: the descriptor out of the GDT; LTR marks it busy (SDM 2, LTR)."""
+        nt, segment = self.nt, processor.tr if name == "ltr" else processor.ldtr
+        if not selector & ~3 and name == "lldt":
+            segment.selector, segment.access_rights = selector, segment.UNUSABLE
+            return
+        place = processor.gdtr.base + (selector & ~7)
+        data = nt.mmu.read(place, 16) if selector & 4 == 0 else bytes(16)
+        kind, wanted = data[5] & 0x1F, 9 if name == "ltr" else 2
+        outside = (selector & ~7) + 15 > (processor.gdtr.limit & 0xFFFF)
+        if not selector & ~3 or selector & 4 or outside or kind != wanted:
+            what = f"{name.upper()}: selector {selector:#x} is of no available descriptor"
+            ki_raise(nt, ntstatus.STATUS_PRIVILEGED_INSTRUCTION, (), what)
+        if name == "ltr":
+            nt.mmu.write(place + 5, bytes((data[5] | 2,)))
+        rights = data[5] | (data[6] & 0xF0) << 8 | (2 if name == "ltr" else 0)
+        limit = int.from_bytes(data[0:2], "little") | (data[6] & 0xF) << 16
+        segment.limit = limit << 12 | 0xFFF if data[6] & 0x80 else limit
+        base = data[2:5] + data[7:12]
+        segment.selector, segment.access_rights = selector, rights
+        segment.base = int.from_bytes(base, "little")
+        self.code.forget_world(processor)
+
+    def _store_number(self, activation: Activation, exit_: Exit, value: int) -> None:
+        """STR, SLDT, SMSW: 16 bits to memory; to a register as many as the operand has."""
+        instruction = exit_.instruction
         assert instruction is not None
-        segment = processor.tr if exit_.mnemonic == "str" else processor.ldtr
         if instruction.memory is not None:
-            self.nt.mmu.write(exit_.operand_address(), segment.selector.to_bytes(2, "little"))
+            self.nt.mmu.write(exit_.operand_address(), (value & 0xFFFF).to_bytes(2, "little"))
             return
         assert instruction.rm is not None
         words, mask = activation.words, 0xFFFF
-        upper = words[instruction.rm] & ~mask if instruction.operand_size == 2 else 0
-        words[instruction.rm] = upper | segment.selector
+        if instruction.operand_size == 2:
+            value = words[instruction.rm] & ~mask | value & mask
+        elif instruction.operand_size == 4:
+            value &= _LOW
+        words[instruction.rm] = value
 
     # Ports
 
     def _io(self, activation: Activation, exit_: Exit) -> None:
         if exit_.mnemonic in ("ins", "outs"):
-            self._undefined(exit_, "string I/O is not executed here")
+            self._string_io(activation, exit_)
+            return
         words, processor = activation.words, self.nt.il.current
         mask = (1 << 8 * exit_.size) - 1
         if exit_.is_write:
@@ -212,6 +269,27 @@ class Exits:
             kept = words[RAX] & ~mask if exit_.size < 4 else 0
             words[RAX] = kept | value & mask
         self._skip(activation, exit_)
+
+    def _string_io(self, activation: Activation, exit_: Exit) -> None:
+        """One element of INS or OUTS; a repeated one stays at the instruction until RCX is 0."""
+        words, processor, instruction = activation.words, self.nt.il.current, exit_.instruction
+        assert instruction is not None
+        size, back = exit_.size, words[RFLAGS] & _DIRECTION
+        if instruction.repeated and not words[RCX]:
+            self._skip(activation, exit_)
+            return
+        if exit_.is_write:
+            data = self.nt.mmu.read(words[RSI], size)
+            processor.port_out(exit_.port, size, int.from_bytes(data, "little"))
+        else:
+            value = processor.port_in(exit_.port, size) & (1 << 8 * size) - 1
+            self.nt.mmu.write(words[RDI], value.to_bytes(size, "little"))
+        register = RSI if exit_.is_write else RDI
+        words[register] = words[register] - size if back else words[register] + size
+        if instruction.repeated:
+            words[RCX] -= 1
+        if not instruction.repeated or not words[RCX]:
+            self._skip(activation, exit_)
 
     # VT-x
 

@@ -52,6 +52,7 @@ class Options:
     expected: Expectation | None = None
     arguments: tuple[str, ...] = ()
     verifier: str | None = None
+    stubs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def run(
     machine = build(target, options)
     failure: BaseException | None = None
     try:
+        for name, value in options.stubs:
+            machine.stub(name, value)
         apply(machine, target.registry)
         if watch is not None:
             watch(machine)

@@ -73,6 +73,9 @@ class Host(Protocol):
     def locate(self, frame: FrameType) -> tuple[Image, str, bool] | None:
         """(image, symbol name, user mode) of a Python frame of a driver or user module."""
 
+    def stub(self, name: str, value: int | Callable[..., Any]) -> None:
+        """Replace a routine of the kernel by a value or a function."""
+
     def compiled_frames(self, frame: FrameType) -> list[Any]:
         """The StackFrames of compiled code that a Python frame of the host runs."""
 
@@ -123,7 +126,7 @@ class Kernel:
         self.verifier: Any = None
         self.engine: Any = None
         self.reported_irql: int | None = None
-        self.stubs: dict[str, int] = {}
+        self.stubs: dict[str, Any] = {}
         self.saved_stacks: dict[int, Any] = {}
         self.said: Callable[[str, str], None] = lambda source, text: None
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}

@@ -1,0 +1,62 @@
+"""Kernel routines replaced by a value or by a function: Machine.stub, `ntsim run --stub`."""
+
+from pathlib import Path
+
+import pytest
+
+from ntsim.cli import main
+from ntsim.errors import ConfigurationError, UnmodelledRoutine
+from ntsim.wdm import *
+
+HELLO = Path(__file__).parents[2] / "driver/c/hello.sys"
+
+
+def test_a_function_takes_the_place_of_a_modelled_routine(ntsim_machine) -> None:
+    machine, calls = ntsim_machine(), []
+
+    def print_nothing(Format: int) -> int:
+        calls.append(machine.nt.mmu.read(Format, 5))
+        return 0
+
+    machine.stub("DbgPrint", print_nothing)
+    machine.load_driver(HELLO)
+    assert machine.debug_output == []
+    assert calls[0] == b"hello"
+
+
+def test_a_routine_is_replaced_while_drivers_are_loaded(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    driver = machine.load_driver(HELLO)
+    assert len(machine.debug_output) == 2
+    machine.stub("DbgPrint", 0)
+    machine.unload_driver(driver)
+    assert len(machine.debug_output) == 2
+
+
+def test_a_routine_that_is_not_modelled_can_be_replaced_for_python_drivers(ntsim_machine) -> None:
+    def DriverEntry(DriverObject, RegistryPath):
+        DbgPrint("%d\n", IoAcquireKsrPersistentMemory(1, 2, 3, 4))
+        return STATUS_SUCCESS
+
+    machine = ntsim_machine()
+    machine.stub("IoAcquireKsrPersistentMemory", lambda *arguments: sum(arguments))
+    machine.load_driver(DriverEntry)
+    assert machine.debug_output == ["10"]
+    with pytest.raises(UnmodelledRoutine):
+        ntsim_machine().load_driver(DriverEntry)
+
+
+def test_what_cannot_be_a_stub_is_refused(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    with pytest.raises(ConfigurationError, match="no number and no function"):
+        machine.stub("DbgPrint", "0")
+    machine.load_driver(HELLO)
+    with pytest.raises(ConfigurationError, match="before the first"):
+        machine.stub("NoSuchRoutine", 0)
+
+
+def test_the_command_line_takes_values(capsys) -> None:
+    assert main(["run", str(HELLO), "--stub", "DbgPrint=0x10", "--json"]) == 0
+    assert '"debug_output":[]' in capsys.readouterr().out.replace(" ", "")
+    assert main(["run", str(HELLO), "--stub", "DbgPrint"]) == 2
+    assert "NAME=VALUE" in capsys.readouterr().err
