@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
-from ntsim.abi.io import IO_STACK_LOCATION, IRP
+from ntsim.abi.io import DEVICE_OBJECT, IO_STACK_LOCATION, IRP
 from ntsim.abi.ps import ETHREAD
 from ntsim.abi.scalars import (
     BOOLEAN,
@@ -81,6 +81,16 @@ def io_current_location(nt: Kernel, irp: Any) -> Any:
 
 def io_next_location(nt: Kernel, irp: Any) -> Any:
     return IO_STACK_LOCATION.at(nt.mmu, irp._v.Tail_Overlay_CurrentStackLocation - LOCATION)
+
+
+def irp_holder(nt: Kernel, address: int) -> int:
+    """The driver object whose stack location is current in an IRP; 0 if it is with no driver."""
+    irp = IRP.at(nt.mmu, address)._v
+    if irp.CurrentLocation > irp.StackCount:
+        return 0
+    at = irp.Tail_Overlay_CurrentStackLocation
+    device = IO_STACK_LOCATION.at(nt.mmu, at)._v.DeviceObject
+    return int(DEVICE_OBJECT.at(nt.mmu, device)._v.DriverObject) if device else 0
 
 
 def queue_to_thread(nt: Kernel, irp: Any) -> None:

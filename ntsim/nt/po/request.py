@@ -19,10 +19,10 @@ from ntsim.abi.ex import WORK_QUEUE_ITEM
 from ntsim.abi.io import DEVICE_OBJECT, DEVOBJ_EXTENSION
 from ntsim.abi.ke import KEVENT
 from ntsim.abi.pnp import POP_IRP_DATA, TRIAGE_9F_POWER
-from ntsim.abi.scalars import NTSTATUS, PVOID, UCHAR
+from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PVOID, UCHAR, ULONG
 from ntsim.nt.events import PowerIrpSent
 from ntsim.nt.ex.work import ExInitializeWorkItem, ExQueueWorkItem
-from ntsim.nt.exports import OutOpt, export
+from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.device import iop_top_of
 from ntsim.nt.io.irp import (
@@ -248,6 +248,23 @@ def PoRequestPowerIrp(
     if Irp:
         Irp[0] = irp
     return ntstatus.STATUS_PENDING
+
+
+@export(irql="<= DISPATCH")
+def PoQueryWatchdogTime(
+    nt: Kernel, Pdo: PDEVICE_OBJECT, SecondsRemaining: Out[ULONG]
+) -> BOOLEAN:
+    """The seconds until the first watchdog of the stack's power IRPs; FALSE if none runs.
+
+    Source: WDK PoQueryWatchdogTime.
+    """
+    ends = []
+    for entry in lists.entries(nt.mmu, po(nt).irps):
+        v = POP_IRP_DATA.at(nt.mmu, entry)._v
+        if v.Pdo == int(Pdo) and v.WatchdogEnabled:
+            ends.append(v.WatchdogStart + WATCHDOG_100NS)
+    SecondsRemaining[0] = max(0, min(ends) - nt.il.now) // 10_000_000 if ends else 0
+    return bool(ends)
 
 
 def po_send_and_wait(

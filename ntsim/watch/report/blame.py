@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ntsim.abi import bugcodes
+from ntsim.nt.io.irp import irp_holder
 from ntsim.nt.ke.bugcheck import BugCheckState
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
@@ -18,6 +19,7 @@ from ntsim.nt.ki.frames import StackFrame
 AT_SYSTEM_CALL_EXIT = frozenset({0x4A, 0x1})
 UNHANDLED = frozenset({0x1E, 0x3B, 0x7E})
 PAGE_FAULTS = frozenset({0xA, 0xD1, 0x50, 0xCE, 0xD4, 0xBE, 0xFC})
+BLOCKED = 3
 _TRAP = ("KeBugCheck", "Ki")
 
 
@@ -36,6 +38,8 @@ def blame(nt: Kernel, state: BugCheckState) -> Blame:
     """Who a debugger would name."""
     if state.code == bugcodes.IRQL_UNEXPECTED_VALUE and nt.images.at(state.parameters[2]):
         return _of_routine(nt, state)
+    if state.code == bugcodes.DRIVER_POWER_STATE_FAILURE and (holder := _of_holder(nt, state)):
+        return holder
     frame = _frame(nt, state)
     if (frame is None or frame.image is nt.nt_image) and (found := _verified(nt, state)):
         return found
@@ -55,6 +59,18 @@ def _of_routine(nt: Kernel, state: BugCheckState) -> Blame:
     assert image is not None
     name = image.describe(state.parameters[2])
     return Blame(image.module_name, image.file_name, name, 0, f"{_bucket(state)}_{name}")
+
+
+def _of_holder(nt: Kernel, state: BugCheckState) -> Blame | None:
+    """0x9F/3: the driver whose stack location is current in the blocked IRP of parameter 4."""
+    if state.parameters[0] != BLOCKED:
+        return None
+    driver = nt.io.drivers.get(irp_holder(nt, state.parameters[3]))
+    if driver is None:
+        return None
+    image = driver.image
+    bucket = f"0x9F_3_IMAGE_{image.file_name}"
+    return Blame(image.module_name, image.file_name, image.module_name, 0, bucket)
 
 
 def _verified(nt: Kernel, state: BugCheckState) -> Blame | None:

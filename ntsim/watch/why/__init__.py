@@ -13,6 +13,7 @@ from ntsim.nt.kernel import Kernel
 from ntsim.watch.why import (
     apc_counts,
     corrupt_pool,
+    devices,
     double_fault,
     dpc_level,
     exceptions,
@@ -33,6 +34,7 @@ LATEST_FAILURES = 3
 EXPLAINERS: dict[int, Explainer] = {
     **apc_counts.EXPLAINS,
     **corrupt_pool.EXPLAINS,
+    **devices.EXPLAINS,
     **double_fault.EXPLAINS,
     **dpc_level.EXPLAINS,
     **exceptions.EXPLAINS,

@@ -194,3 +194,70 @@ def cast_node(nt, pdo):
     from ntsim.abi.pnp import DEVICE_NODE
 
     return DEVICE_NODE.at(nt.mmu, pdo.DeviceObjectExtension.DeviceNode)
+
+
+def test_removal_waits_for_the_holders_of_the_remove_lock(plug) -> None:
+    """IoReleaseRemoveLockAndWait in IRP_MN_REMOVE_DEVICE. Source: WDK "Using Remove Locks"."""
+    order, blocks = [], []
+
+    def lock():
+        return cast(blocks[0], PIO_REMOVE_LOCK)
+
+    def holder(Context) -> None:
+        interval = LARGE_INTEGER()
+        interval.QuadPart = -10_000_000
+        KeDelayExecutionThread(KernelMode, FALSE, interval)
+        order.append("released")
+        IoReleaseRemoveLock(lock(), 2)
+
+    def start(DeviceObject, Irp) -> None:
+        blocks.append(ExAllocatePoolWithTag(NonPagedPool, IO_REMOVE_LOCK.size, 0x74736554))
+        IoInitializeRemoveLock(lock(), 0, 0, 0)
+
+    def query(DeviceObject, Irp) -> None:
+        IoAcquireRemoveLock(lock(), 2)
+        _, thread = PsCreateSystemThread(THREAD_ALL_ACCESS, NULL, NULL, NULL, holder, NULL)
+        ZwClose(thread)
+
+    def remove(DeviceObject, Irp) -> None:
+        IoAcquireRemoveLock(lock(), Irp)
+        order.append("waits")
+        IoReleaseRemoveLockAndWait(lock(), Irp)
+        order.append("removed")
+        order.append(IoAcquireRemoveLock(lock(), 3))
+
+    hooks = {
+        IRP_MN_START_DEVICE: start, IRP_MN_QUERY_REMOVE_DEVICE: query, IRP_MN_REMOVE_DEVICE: remove
+    }  # fmt: skip
+    made = plug(Function(hooks))
+    assert made.device.remove() == STATUS_SUCCESS
+    assert order == ["waits", "released", "removed", STATUS_DELETE_PENDING]
+
+
+def test_filters_sit_below_and_above_the_function_driver(ntsim_machine) -> None:
+    machine, order = ntsim_machine(), []
+
+    def load(name: str):
+        function = Function()
+
+        def add(DriverObject, Pdo) -> int:
+            order.append(name)
+            return function.attach(DriverObject, Pdo)
+
+        function.add = add
+
+        def DriverEntry(DriverObject, RegistryPath):
+            return function.entry(DriverObject, RegistryPath)
+
+        return machine.load_driver(DriverEntry, name=f"{name}.sys"), function
+
+    lower, function, upper = load("lower"), load("function"), load("upper")
+    device = machine.plug(
+        "ROOT\\THING", function[0], lower_filters=(lower[0],), upper_filters=(upper[0],)
+    )
+    assert order == ["lower", "function", "upper"]
+    assert upper[1].below == function[1].fdo
+    assert function[1].below == lower[1].fdo
+    assert int(lower[1].below) == device.pdo
+    assert device.remove() == STATUS_SUCCESS
+    assert all(each[0].unloaded for each in (lower, function, upper))

@@ -203,3 +203,20 @@ def test_po_set_power_state_returns_the_old_state(plug) -> None:
 
     plug(Function({IRP_MN_START_DEVICE: start}))
     assert got == [PowerDeviceUnspecified, D0]
+
+
+def test_the_watchdogs_time_can_be_asked_for(plug) -> None:
+    from tests.nt.pnp.conftest import Function
+
+    got = []
+
+    def power(DeviceObject, Irp) -> int:
+        pdo = cast(function.pdo, PDEVICE_OBJECT)
+        got.append(PoQueryWatchdogTime(pdo))
+        IoSkipCurrentIrpStackLocation(Irp)
+        return PoCallDriver(function.below, Irp)
+
+    function = Function(power=power)
+    made = plug(function)
+    made.device.power("D3")
+    assert got == [(True, 599)]
