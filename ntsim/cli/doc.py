@@ -107,10 +107,16 @@ def call(name: str, arguments: list[str], results: list[str]) -> str:
 def rules(routine: Routine) -> list[str]:
     """Verifier rules that look at the routine, with the sub-code where Windows reports one."""
     codes = routines.verifier_rules()
-    reported = [f"{rule} (0xC4/{codes[rule]:#x})" for rule in routine.rules if codes.get(rule)]
+    reported = [reported_rule(rule, codes[rule]) for rule in routine.rules if codes.get(rule)]
     static = [rule for rule in routine.rules if not codes.get(rule)]
     lines = [f"Driver Verifier: {', '.join(reported)}"] if reported else []
     return [*lines, f"static only: {', '.join(static)}"] if static else lines
+
+
+def reported_rule(rule: str, code: int | None) -> str:
+    from ntsim.nt.vf.rule_names import RULES
+
+    return f"{rule} (0xC4/{code:#x}{'' if rule in RULES else ', not modelled'})"
 
 
 def modelled(name: str) -> str:

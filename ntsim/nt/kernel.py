@@ -190,6 +190,8 @@ class Kernel:
     def call_for_no_thread(self, address: int, *arguments: Any) -> int:
         """Call a DPC or interrupt routine: nothing below it handles its exceptions."""
         try:
+            if self.verifier is not None:
+                return int(self.verifier.interruption(address, arguments))
             return self.host.call(address, arguments)
         except StructuredException as error:
             ki_unhandled(self, error, interrupt=True)

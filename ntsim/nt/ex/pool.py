@@ -12,6 +12,7 @@ overrun has spoilt (0x20). Source: bug checks 0xC2 and 0x19 reference; Windows I
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ class Pool:
         self.big: dict[int, BigBlock] = {}
         self.usage: dict[tuple[str, bool], list[int]] = {}
         self.special: Any = None  # the verifier's special pool
+        self.on_free: Callable[[int], object] | None = None  # the verifier's pool tracking
 
     def allocate(
         self,
@@ -153,6 +155,8 @@ class Pool:
 
     def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
         """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""
+        if self.on_free is not None:
+            self.on_free(address)
         if self.special is not None and address in self.special:
             found: tuple[int, str, bool] = self.special.free(address, tag)
             return found

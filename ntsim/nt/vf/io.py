@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
+from ntsim.abi.io import DEVOBJ_EXTENSION
 from ntsim.abi.irql import level_name
-from ntsim.nt.io.irp import IO_TYPE_IRP, LOCATION, MAJOR_NAMES, io_current_location
+from ntsim.abi.ke import KEVENT
+from ntsim.nt.io.device import DELETE_PENDING, iop_is_being_deleted
+from ntsim.nt.io.irp import (
+    IO_TYPE_IRP,
+    LOCATION,
+    MAJOR_NAMES,
+    io_current_location,
+    io_next_location,
+)
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
@@ -31,6 +40,14 @@ PENDING = c.SL_PENDING_RETURNED
 STATUS_PENDING, MORE = ntstatus.STATUS_PENDING, ntstatus.STATUS_MORE_PROCESSING_REQUIRED
 UNINITIALIZED = 0xFFFF_FFFF
 METHOD_BUFFERED = 0
+BOTH_METHODS = c.DO_BUFFERED_IO | c.DO_DIRECT_IO
+INITIAL = {
+    c.IRP_MJ_PNP: (0x20E, 0x215),
+    c.IRP_MJ_POWER: (0x20F, 0x219),
+    c.IRP_MJ_SYSTEM_CONTROL: (0x210, 0),
+}
+"""Major function: sub-codes for a wrong first status, and for a failed IRP that is passed on."""
+
 IRPS_PER_DEVICE = 20
 IOMANAGER_VIOLATION = 0xC9
 
@@ -48,7 +65,8 @@ class Flight:
 
 class IoVerifier:
     """`flights` are the dispatch routines on their way, by IRP; `allocated` IRPs of drivers;
-    `waiting` IRPs that force pending will complete later, with the stack location."""
+    `waiting` IRPs that force pending will complete later, with the stack location; `signalled` IRPs
+    being sent with an event that is set, with the thread."""
 
     def __init__(self, vf: Verifier) -> None:
         self.vf, self.nt = vf, vf.nt
@@ -56,6 +74,7 @@ class IoVerifier:
         self.allocated: dict[int, Moment] = {}
         self.log: dict[int, deque[str]] = {}
         self.waiting: dict[int, int] = {}
+        self.signalled: dict[int, int] = {}
         self.enabled, self.logging = vf.on("io"), vf.on("irp-logging")
 
     def violation(
@@ -77,6 +96,7 @@ class IoVerifier:
             above[-1].forwarded = True
         if not vf.verifies(nt.images.at(routine)):
             return nt.host.call(routine, (device, irp)) & 0xFFFF_FFFF
+        removed = self._removes(device, irp, major)
         flight = Flight(irp._v.CurrentLocation)
         self.flights.setdefault(address, []).append(flight)
         processor = nt.il.current
@@ -90,7 +110,29 @@ class IoVerifier:
         self._check_return(routine, name, level, counts)
         if self.enabled:
             self._check_status(routine, name, device, irp, flight, status)
+            if removed and status != STATUS_PENDING:
+                self._check_removed(routine, name, device, int(irp))
         return status
+
+    def _removes(self, device: Any, irp: Any, major: int) -> bool:
+        """Whether a device that is attached to another is told to go."""
+        if major != c.IRP_MJ_PNP or not self.enabled:
+            return False
+        minor = io_current_location(self.nt, irp)._v.MinorFunction
+        return minor == c.IRP_MN_REMOVE_DEVICE and bool(_extension(self.nt, device).AttachedTo)
+
+    def _check_removed(self, routine: int, name: str, device: Any, irp: int) -> None:
+        """0x21D, 0x21E: after IRP_MN_REMOVE_DEVICE a function or filter device is gone."""
+        where = int(device)
+        if not self.nt.ob.is_object(where):
+            return
+        extension = _extension(self.nt, device)
+        if extension.AttachedTo:
+            why = f"{name} handled IRP_MN_REMOVE_DEVICE and left its device {where:#x} attached."
+            self.violation(0x21D, routine, irp, where, why=why, device=where)
+        if not extension.ExtensionFlags & DELETE_PENDING:
+            why = f"{name} handled IRP_MN_REMOVE_DEVICE and did not delete its device {where:#x}."
+            self.violation(0x21E, routine, irp, where, why=why, device=where)
 
     def _check_return(self, routine: int, name: str, level: int, counts: tuple[int, int]) -> None:
         nt, vf = self.nt, self.vf
@@ -198,6 +240,10 @@ def vi_irql_return(vf: Verifier, level: int, why: str) -> None:
         vi_rule(vf, "IrqlReturn", text, level, why=why)
 
 
+def _extension(nt: Kernel, device: Any) -> Any:
+    return DEVOBJ_EXTENSION.at(nt.mmu, device._v.DeviceObjectExtension)._v
+
+
 def _counts(nt: Kernel) -> tuple[int, int]:
     v = nt.thread.v
     return int(v.KernelApcDisable), int(v.SpecialApcDisable)
@@ -234,10 +280,55 @@ def vi_call_driver_irp(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) ->
         io.violation(
             0x203, vf.driver_address(), int(Irp), why=why + "it: IoSetCancelRoutine(NULL)."
         )
+    if DeviceObject._v.Flags & BOTH_METHODS == BOTH_METHODS:
+        why = f"The device {int(DeviceObject):#x} has DO_BUFFERED_IO and DO_DIRECT_IO both set."
+        io.violation(0x245, why=why)
+    vi_initial_status(vf, Irp)
     if v.CurrentLocation <= 1:
         why = f"An IRP of {v.StackCount} stack locations was sent to a driver for which none is "
         why += "left: allocate it with DeviceObject->StackSize."
         io.violation(0x208, vf.driver_address(), int(Irp), why=why)
+
+
+def vi_initial_status(vf: Verifier, irp: Any) -> None:
+    """0x20E to 0x210: PnP, power and WMI IRPs start as STATUS_NOT_SUPPORTED; 0x215, 0x219: one
+    that has failed is completed, not passed down."""
+    v = irp._v
+    if v.CurrentLocation <= 1:
+        return
+    major = io_next_location(vf.nt, irp)._v.MajorFunction
+    if major not in INITIAL:
+        return
+    name, (started, passed_on) = MAJOR_NAMES[major], INITIAL[major]
+    status = v.IoStatus_Status
+    if int(irp) not in vf.io.flights:
+        if status != ntstatus.STATUS_NOT_SUPPORTED:
+            why = f"{name} was sent with {ntstatus.status_name(status)} in IoStatus.Status: it "
+            why += "starts as STATUS_NOT_SUPPORTED."
+            vf.io.violation(started, vf.driver_address(), int(irp), why=why)
+    elif passed_on and status >> 30 == 3 and status != ntstatus.STATUS_NOT_SUPPORTED:
+        why = f"{name} was passed down although it has failed, {ntstatus.status_name(status)}."
+        vf.io.violation(passed_on, vf.driver_address(), int(irp), why=why)
+
+
+@before("io", "IofCallDriver")
+def vi_signalled_event(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> None:
+    """Remember an IRP of this driver whose event is signalled already."""
+    v = Irp._v
+    own = v.CurrentLocation == v.StackCount + 1 and int(Irp) not in vf.io.flights
+    if own and v.UserEvent and KEVENT.at(nt.mmu, v.UserEvent)._v.Header_SignalState > 0:
+        vf.io.signalled[int(Irp)] = nt.thread.va
+
+
+@after("io", "IofCallDriver")
+def vi_pending_with_event(
+    vf: Verifier, result: int, nt: Kernel, DeviceObject: Any, Irp: Any
+) -> None:
+    """0x307: STATUS_PENDING, and the event to wait for was set before the request was sent."""
+    if vf.io.signalled.pop(int(Irp), 0) == nt.thread.va and result == STATUS_PENDING:
+        why = "A request was sent with an event that was signalled already and is pending: a wait "
+        why += "for the event would not wait for the request. KeClearEvent first."
+        vf.io.violation(0x307, vf.driver_address(), int(Irp), why=why)
 
 
 @before(AUTOMATIC, "IofCompleteRequest")
@@ -265,10 +356,27 @@ def vi_complete(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
         io.violation(0x7, v.CancelRoutine, int(Irp), why=why)
     if v.CurrentLocation <= v.StackCount:
         vi_check_information(vf, nt, Irp)
+    elif int(Irp) in io.allocated:
+        why = "An IRP was completed that this driver allocated and never sent: IoFreeIrp it."
+        notes = [Note("The IRP was allocated.", io.allocated[int(Irp)])]
+        io.violation(0x239, why=why, notes=notes)
+    vi_check_stack(vf, nt, Irp)
     for flight in io.flights.get(int(Irp), ())[-1:]:
         flight.completed, flight.status = vf.place(), status
         if v.CurrentLocation <= v.StackCount:
             flight.marked = bool(io_current_location(nt, Irp)._v.Control & PENDING)
+
+
+def vi_check_stack(vf: Verifier, nt: Kernel, irp: Any) -> None:
+    """0xC, 0xD: status block or event on a stack that has unwound past them."""
+    v = irp._v
+    thread = nt.ke.threads.get(v.Tail_Overlay_Thread)
+    if thread is None or v.RequestorMode:
+        return
+    for kind, name, address in ((0xC, "status block", v.UserIosb), (0xD, "event", v.UserEvent)):
+        if thread.stack_limit <= address < thread.storage:
+            why = f"An IRP was completed whose {name} at {address:#x} was a variable of a routine "
+            vf.io.violation(kind, address, why=why + "that has returned: it must wait for the IRP.")
 
 
 def vi_check_information(vf: Verifier, nt: Kernel, irp: Any) -> None:
@@ -349,9 +457,6 @@ def vi_detach(vf: Verifier, nt: Kernel, TargetDevice: Any) -> None:
 @before("io", "IoDeleteDevice")
 def vi_delete_device(vf: Verifier, nt: Kernel, DeviceObject: Any) -> None:
     """0x201: it is attached to a device below; 0x240: it is deleted already."""
-    from ntsim.abi.io import DEVOBJ_EXTENSION
-    from ntsim.nt.io.device import iop_is_being_deleted
-
     if iop_is_being_deleted(nt, DeviceObject):
         why = f"IoDeleteDevice was called twice for the device {int(DeviceObject):#x}."
         vf.io.violation(0x240, why=why)

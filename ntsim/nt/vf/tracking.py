@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.nt.ex.pool import PAGED_POOL, tag_text
 from ntsim.nt.vf.hooks import after, before
 from ntsim.nt.vf.notes import Moment, Note
-from ntsim.nt.vf.pool import BY_FLAGS, BY_TYPE, FLAG_PAGED, FREE
+from ntsim.nt.vf.pool import BY_FLAGS, BY_TYPE, FLAG_PAGED
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -50,6 +50,10 @@ class PoolTracker:
         made = self.vf.moment()
         self.live[address] = Allocation(address, size, tag, paged, image, made)
 
+    def freed(self, address: int) -> None:
+        """A block was freed, by a driver or by the kernel for it."""
+        self.live.pop(address, None)
+
     def left_by(self, image: Image) -> list[Allocation]:
         return [each for each in self.live.values() if each.image is image]
 
@@ -69,11 +73,6 @@ def vi_track_by_flags(
 ) -> None:
     if result:
         vf.tracker.add(int(result), Size, tag_text(Tag), bool(Flags & FLAG_PAGED))
-
-
-@before("pool-tracking", FREE)
-def vi_untrack(vf: Verifier, nt: Kernel, P: int, *rest: Any) -> None:
-    vf.tracker.live.pop(P, None)
 
 
 @before("pool-tracking", "DriverUnload")

@@ -34,6 +34,7 @@ CHECKS = (
 """Files of this room whose checks register themselves, in the order in which they look."""
 
 ALLOCATORS = frozenset(f"{BY_TYPE} {BY_FLAGS}".split())
+TIMER_OR_DPC_INVALID, DPC_CHANGED_APC_COUNT = 0xC7, 4
 DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4
 DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9
 
@@ -70,6 +71,8 @@ class Verifier:
         self.io = IoVerifier(self)
         self.special = SpecialPool(self) if "special-pool" in self.options else None
         nt.ex.pool.special = self.special
+        if "pool-tracking" in self.options:
+            nt.ex.pool.on_free = self.tracker.freed
         self.paging = ForcedPaging(nt) if "force-irql" in self.options else None
 
     def on(self, option: str) -> bool:
@@ -159,6 +162,29 @@ class Verifier:
         if self.on("security"):
             found.append(zw_check(name))
         return tuple(check for check in found if check is not None)
+
+    # The kernel calls a driver's DPC or interrupt routine
+
+    def interruption(self, address: int, arguments: tuple[Any, ...]) -> int:
+        """Call it: a DPC routine must keep the APC counts, an interrupt routine the IRQL."""
+        nt = self.nt
+        if not self.verifies(nt.images.at(address)):
+            return nt.host.call(address, arguments)
+        level, v = self.irql, nt.thread.v
+        counts = v.KernelApcDisable, v.SpecialApcDisable
+        result = nt.host.call(address, arguments)
+        name, now = nt.describe_address(address), nt.il.current.cr8
+        if level > DISPATCH_LEVEL and now != level:
+            why = f"Interrupt routine {name} was called at IRQL {level} and returned at {now}."
+            self.violation(0x111, address, level, now, why=why)
+        left = v.KernelApcDisable, v.SpecialApcDisable
+        if level == DISPATCH_LEVEL and left != counts:
+            why = f"DPC routine {name} changed the APC disable counts of the thread that it "
+            self.violation(
+                DPC_CHANGED_APC_COUNT, address, counts[0] & 0xFFFF, left[0] & 0xFFFF,
+                why=f"{why}interrupted, from {counts} to {left}.", code=TIMER_OR_DPC_INVALID,
+            )  # fmt: skip
+        return result
 
     # The kernel takes a driver out of memory
 

@@ -7,6 +7,7 @@ Source: WDK Bug Check 0xC9: DRIVER_VERIFIER_IOMANAGER_VIOLATION; Bug Check 0xC4 
 import pytest
 
 from ntsim import win32
+from ntsim.errors import BugCheck
 from ntsim.intrin import *
 from ntsim.wdm import *
 
@@ -362,6 +363,133 @@ def test_devices_detached_or_deleted_wrongly(bugcheck_of) -> None:
 
     assert bugcheck_of(detach, **IO).parameters[0] == 0x202
     assert bugcheck_of(attached, **IO).parameters[0] == 0x201
+
+
+def test_completing_an_irp_that_was_never_sent(bugcheck_of) -> None:
+    assert bugcheck_of(lambda: done(IoAllocateIrp(1, FALSE)), **IO).parameters[0] == 0x239
+
+
+def test_a_device_with_both_transfer_methods(bugcheck_of) -> None:
+    def body(DriverObject) -> None:
+        device = device_of(DriverObject)
+        device.Flags |= DO_BUFFERED_IO | DO_DIRECT_IO
+        IoCallDriver(device, IoAllocateIrp(1, FALSE))
+
+    assert bugcheck_of(body, **IO).parameters[0] == 0x245
+
+
+@pytest.mark.parametrize(
+    ("major", "kind"),
+    [(IRP_MJ_PNP, 0x20E), (IRP_MJ_POWER, 0x20F), (IRP_MJ_SYSTEM_CONTROL, 0x210)],
+)
+def test_a_pnp_power_or_wmi_irp_starts_as_not_supported(bugcheck_of, major, kind) -> None:
+    def body(DriverObject) -> None:
+        irp = IoAllocateIrp(1, FALSE)
+        IoGetNextIrpStackLocation(irp).MajorFunction = major
+        IoCallDriver(device_of(DriverObject), irp)
+
+    assert bugcheck_of(body, **IO).parameters[0] == kind
+
+
+@pytest.mark.parametrize(("major", "kind"), [(IRP_MJ_PNP, 0x215), (IRP_MJ_POWER, 0x219)])
+def test_a_failed_pnp_or_power_irp_is_not_passed_down(bugcheck_of, major, kind) -> None:
+    def body(DriverObject) -> None:
+        lower, upper = device_of(DriverObject), device_of(DriverObject)
+        IoAttachDeviceToDeviceStack(upper, lower)
+
+        def pass_on(DeviceObject, Irp) -> int:
+            Irp.IoStatus.Status = STATUS_UNSUCCESSFUL
+            IoSkipCurrentIrpStackLocation(Irp)
+            return IoCallDriver(lower, Irp)
+
+        DriverObject.MajorFunction[major] = pass_on
+        irp = IoAllocateIrp(2, FALSE)
+        irp.IoStatus.Status = STATUS_NOT_SUPPORTED
+        IoGetNextIrpStackLocation(irp).MajorFunction = major
+        IoCallDriver(upper, irp)
+
+    assert bugcheck_of(body, **IO).parameters[0] == kind
+
+
+@pytest.mark.parametrize(("detach", "kind"), [(False, 0x21D), (True, 0x21E)])
+def test_a_device_that_stays_after_its_removal(bugcheck_of, detach, kind) -> None:
+    def body(DriverObject) -> None:
+        lower, upper = device_of(DriverObject), device_of(DriverObject)
+        IoAttachDeviceToDeviceStack(upper, lower)
+
+        def remove(DeviceObject, Irp) -> int:
+            if detach:
+                IoDetachDevice(lower)
+            return done(Irp)
+
+        DriverObject.MajorFunction[IRP_MJ_PNP] = remove
+        irp = IoAllocateIrp(2, FALSE)
+        irp.IoStatus.Status = STATUS_NOT_SUPPORTED
+        location = IoGetNextIrpStackLocation(irp)
+        location.MajorFunction, location.MinorFunction = IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE
+        IoCallDriver(upper, irp)
+
+    assert bugcheck_of(body, **IO).parameters[0] == kind
+
+
+def request_of(device, event, block):
+    return IoBuildDeviceIoControlRequest(0x222000, device, NULL, 0, NULL, 0, FALSE, event, block)
+
+
+def test_a_request_whose_event_is_signalled_already(bugcheck_of) -> None:
+    def body(DriverObject) -> None:
+        DriverObject.MajorFunction[IRP_MJ_DEVICE_CONTROL] = keep
+        event, block = KEVENT(), IO_STATUS_BLOCK()
+        KeInitializeEvent(event, NotificationEvent, TRUE)
+        device = device_of(DriverObject)
+        IoCallDriver(device, request_of(device, event, block))
+
+    assert bugcheck_of(body, **IO).parameters[0] == 0x307
+
+
+def test_a_status_block_of_a_routine_that_has_returned(ntsim_machine) -> None:
+    """A thread does not wait for its request; its stack has gone on when that completes."""
+    kept = []
+
+    def hold(DeviceObject, Irp) -> int:
+        kept.append(Irp)
+        return keep(DeviceObject, Irp)
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        DriverObject.MajorFunction[IRP_MJ_DEVICE_CONTROL] = hold
+        device = device_of(DriverObject)
+        event = cast(ExAllocatePoolWithTag(NonPagedPoolNx, 0x18, 1), PKEVENT)
+        never = cast(ExAllocatePoolWithTag(NonPagedPoolNx, 0x18, 1), PKEVENT)
+        for each in (event, never):
+            KeInitializeEvent(each, NotificationEvent, FALSE)
+
+        def send(DeviceObject, Context) -> None:
+            block = IO_STATUS_BLOCK()
+            IoCallDriver(device, request_of(device, event, block))
+
+        def thread(Context) -> None:
+            irp = IoAllocateIrp(1, FALSE)
+            IoGetNextIrpStackLocation(irp).MajorFunction = IRP_MJ_READ
+            IoCallDriver(device, irp)
+            KeSetEvent(sent, 0, FALSE)
+            KeWaitForSingleObject(never, Executive, KernelMode, FALSE, NULL)
+
+        def read(DeviceObject, Irp) -> int:
+            send(DeviceObject, NULL)
+            return keep(DeviceObject, Irp)
+
+        DriverObject.MajorFunction[IRP_MJ_READ] = read
+        sent = cast(ExAllocatePoolWithTag(NonPagedPoolNx, 0x18, 1), PKEVENT)
+        KeInitializeEvent(sent, NotificationEvent, FALSE)
+        PsCreateSystemThread(THREAD_ALL_ACCESS, NULL, NULL, NULL, thread, NULL)
+        KeWaitForSingleObject(sent, Executive, KernelMode, FALSE, NULL)
+        done(kept[0])
+        return STATUS_SUCCESS
+
+    machine = ntsim_machine(verifier="io")
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(DriverEntry, name="drv.sys")
+    assert seen(caught.value)[:2] == (0xC9, 0xC)
 
 
 def test_a_timer_initialized_twice(bugcheck_of) -> None:

@@ -63,6 +63,20 @@ def test_freeing_a_queued_dpc(bugcheck_of) -> None:
     assert seen(bugcheck_of(body, **MISC))[:2] == (0xC7, 1)
 
 
+def test_a_dpc_routine_that_enters_a_critical_region(bugcheck_of) -> None:
+    def routine(Dpc, Context, One, Two) -> None:
+        thread = cast(KeGetCurrentThread(), PKTHREAD)
+        thread.KernelApcDisable -= 1
+
+    def body() -> None:
+        dpc = memory(0x40, PKDPC)
+        KeInitializeDpc(dpc, routine, NULL)
+        KeInsertQueueDpc(dpc, NULL, NULL)
+
+    code, kind, _, before, now = seen(bugcheck_of(body, **MISC))
+    assert (code, kind, before, now) == (0xC7, 4, 0, 0xFFFF)
+
+
 def test_unloading_with_a_timer_whose_dpc_is_in_the_driver(ntsim_machine) -> None:
     def unload(DriverObject) -> None:
         pass

@@ -278,6 +278,21 @@ def test_a_driver_that_frees_everything_unloads(ntsim_machine) -> None:
     machine.unload_driver(machine.load_driver(DriverEntry, name="drv.sys"))
 
 
+def test_a_block_that_the_kernel_frees_is_no_leak(ntsim_machine) -> None:
+    def unload(DriverObject) -> None:
+        pass
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        DriverObject.DriverUnload = unload
+        text = UNICODE_STRING()
+        text.Buffer, text.Length, text.MaximumLength = block(), 16, 16
+        RtlFreeUnicodeString(text)
+        return STATUS_SUCCESS
+
+    machine = ntsim_machine(verifier="standard")
+    machine.unload_driver(machine.load_driver(DriverEntry, name="drv.sys"))
+
+
 # Force IRQL checking
 
 
