@@ -62,7 +62,9 @@ def vi_unlock(vf: Verifier, nt: Kernel, Mdl: Any) -> None:
 def vi_build_for_nonpaged_pool(vf: Verifier, nt: Kernel, Mdl: Any) -> None:
     """0x7F: the buffer is pageable."""
     v = Mdl._v
-    if v.StartVa in nt.mm.paged or layout.is_user_address(v.StartVa):
+    special = vf.special.block_at(v.StartVa) if vf.special is not None else None
+    paged = v.StartVa in nt.mm.paged or (special is not None and special.paged)
+    if paged or layout.is_user_address(v.StartVa):
         why = f"MmBuildMdlForNonPagedPool was given an MDL of pageable memory at {v.StartVa:#x}."
         vf.violation(0x7F, vf.irql, int(Mdl), v.MdlFlags, why=why)
 
