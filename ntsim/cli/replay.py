@@ -29,6 +29,7 @@ def command(
     recorded: str,
     target: str | None,
     apps: tuple[str, ...],
+    plugged: tuple[str, ...],
     fixed: bool,
     limit: float | None,
     events: str | None,
@@ -53,7 +54,8 @@ def command(
     schedule = recorded if earlier is None else earlier.schedule
     options = Options(schedule=schedule, arguments=ctx.meta["app arguments"], verifier=verifier)
     compare = None if earlier is None else lambda made: comparison(made, earlier)
-    return execute(find_target(target, apps, fixed), options, limit, events, as_json, compare)
+    found = find_target(target, apps, fixed, plugged)
+    return execute(found, options, limit, events, as_json, compare)
 
 
 def is_file(text: str) -> bool:

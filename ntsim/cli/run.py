@@ -42,6 +42,11 @@ def run_options(function: click.decorators.FC) -> click.decorators.FC:
                 "--app", "apps", metavar="APP", multiple=True,
                 help="A user-mode app to run, a .py file; several run at once.",
             ),
+            click.option(
+                "--plug", "plugged", metavar="ID[,irq=N][,ports=FIRST:COUNT][,memory=BYTES]",
+                multiple=True,
+                help="Plug a device with this hardware ID in, for a driver with AddDevice.",
+            ),
             click.option("--fixed", is_flag=True, help="The scenario's version put right."),
             click.option(
                 "--limit", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True),
@@ -102,6 +107,7 @@ def command(
     extra: tuple[str, ...],
     target: str,
     apps: tuple[str, ...],
+    plugged: tuple[str, ...],
     fixed: bool,
     limit: float | None,
     events: str | None,
@@ -127,7 +133,7 @@ def command(
 
     refuse_extra(extra)
     arguments = ctx.meta["app arguments"]
-    found = find_target(target, apps, fixed)
+    found = find_target(target, apps, fixed, plugged)
     if arguments and not found.apps:
         raise click.UsageError(f"{arguments[0]!r} after -- is for an app, and none is run")
     expected = None if expect is None else parse_expectation(expect)
@@ -146,17 +152,21 @@ def refuse_extra(extra: tuple[str, ...]) -> None:
         )
 
 
-def find_target(text: str, apps: tuple[str, ...], fixed: bool) -> Target:
-    """What TARGET, --app and --fixed name together."""
+def find_target(
+    text: str, apps: tuple[str, ...], fixed: bool, plugged: tuple[str, ...]
+) -> Target:
+    """What TARGET, --app, --plug and --fixed name together."""
     from ntsim.lab.target import from_paths, is_path
 
     if is_path(text):
         if fixed:
             raise click.UsageError(f"--fixed is for scenarios; {text} is a path")
-        return from_paths(text, apps)
+        return from_paths(text, apps, plugged)
     from ntsim.lab.scenarios import find
 
     scenario = find(text)
+    if plugged:
+        raise click.UsageError(f"--plug is for paths; scenario {text} brings its own devices")
     if apps:
         raise click.UsageError(
             f"scenario {text} brings its own app; to run another with its driver, copy the "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ntsim.errors import ConfigurationError, DriverLoadError
 from ntsim.lab.expectation import COMPLETED, Expectation
-from ntsim.lab.hardware import DeviceSetup
+from ntsim.lab.hardware import DeviceSetup, parse_setup
 from ntsim.nt.cm.registry import Content
 
 RegistryValues = Mapping[tuple[str, str], Content | None]
@@ -42,12 +42,15 @@ def is_path(text: str) -> bool:
     return "/" in text or "\\" in text or text.lower().endswith((".py", ".sys"))
 
 
-def from_paths(driver: str, apps: Sequence[str] = ()) -> Target:
-    """A driver of one's own, and the apps that talk to it. ConfigurationError: an unusable file."""
-    options = (word for app in apps for word in ("--app", app))
+def from_paths(driver: str, apps: Sequence[str] = (), plugged: Sequence[str] = ()) -> Target:
+    """A driver of one's own, its apps and devices. ConfigurationError: an unusable file, or a
+    device that cannot be read."""
+    devices = tuple(parse_setup(text) for text in plugged)
+    options = [word for app in apps for word in ("--app", app)]
+    options += [word for text in plugged for word in ("--plug", text)]
     drivers = (usable_driver(driver),)
     paths = tuple(usable_source(app, "app") for app in apps)
-    return Target(drivers, paths, command=(driver, *options))
+    return Target(drivers, paths, devices=devices, command=(driver, *options))
 
 
 def usable_driver(text: str) -> Path:
