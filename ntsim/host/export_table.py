@@ -24,12 +24,16 @@ from ntsim.nt.mm.images import EXPORT_BODY, Symbol
 
 BODIES = layout.NT_BASE + 0x1000
 DATA = layout.NT_BASE + 0x10_0000
+MISSING_DATA, MISSING_SIZE = layout.NT_BASE + 0x18_0000, 0x100
+"""Where variables that are not modelled would lie: nothing is mapped there, so that touching one is
+noticed."""
+
 RETURN_NAME = "KiReturnFromDriver"
 HLT_OFFSET = 25
 """Of HLT in a body: where the engine stops."""
 
 _HOME = bytes.fromhex("48894c2408 4889542410 4c89442418 4c894c2420")
-_MODULES = ("ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "hal.dll", "hal.sys")
+KERNEL_MODULES = ("ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "hal.dll", "hal.sys")
 
 
 class Standing(Enum):
@@ -44,7 +48,7 @@ class Standing(Enum):
 
 def is_kernel_module(name: str) -> bool:
     """Whether an import's module is ntoskrnl or hal."""
-    return name.lower() in _MODULES
+    return name.lower() in KERNEL_MODULES
 
 
 @cache
@@ -159,12 +163,19 @@ class ExportTable:
         number = self._numbers.get(name)
         return None if number is None or name == RETURN_NAME else BODIES + number * EXPORT_BODY
 
-    def variable(self, name: str) -> int | None:
-        """Address of a variable that this machine has."""
-        if name not in VALUES:
-            return None
-        address = DATA + 8 * VARIABLES.index(name)
-        return address if self.nt.read_pointer(address) or name in _ZERO else None
+    def variable(self, name: str) -> int:
+        """Address of a variable; one that this machine has not got cannot be touched."""
+        number = VARIABLES.index(name)
+        address = DATA + 8 * number
+        if name in VALUES and (self.nt.read_pointer(address) or name in _ZERO):
+            return address
+        return MISSING_DATA + MISSING_SIZE * number
+
+    @staticmethod
+    def missing_variable(address: int) -> str:
+        """The variable that is not modelled and would lie at `address`; empty if none."""
+        number = (address - MISSING_DATA) // MISSING_SIZE
+        return VARIABLES[number] if 0 <= number < len(VARIABLES) else ""
 
     def number_at(self, address: int) -> int:
         """The number of the routine whose body `address` is in; -1 if it is in none."""

@@ -380,6 +380,9 @@ class Exits:
         if guard <= exit_.address < thread.stack_limit and guard <= activation.words[RSP] + 0x1000:
             nt = self.nt
             nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, exit_.address, 0, 0)
+        missing = self.code.exports.missing_variable(exit_.address)
+        if missing:
+            self._undefined(exit_, f"{missing} is a variable of the kernel that is not modelled")
         assert exit_.error_code is not None
         self.nt.mmu.fault(exit_.address, exit_.error_code & 0x13)
         self.code.flush_translations()

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from ntsim.abi import ntstatus, routines
-from ntsim.errors import DriverLoadError, UnmodelledRoutine
+from ntsim.errors import DriverLoadError
 from ntsim.host.debug_information import DebugInformation
-from ntsim.host.export_table import ExportTable, Standing, is_kernel_module, standing
+from ntsim.host.export_table import (
+    KERNEL_MODULES,
+    ExportTable,
+    Standing,
+    is_kernel_module,
+    standing,
+)
 from ntsim.host.pe import EXCEPTION, Import, PeError, PeFile, RuntimeFunction, Section
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm.images import Image, Symbol
 
+_DEEPEST_FORWARD = 8
 DEFAULT_COOKIE = 0x2B99_2DDF_A232
 """What the linker leaves in __security_cookie for the loader to replace."""
 
@@ -128,18 +135,36 @@ class ImageLoader:
 
     # Imports
 
-    def _bind(self, path: Path, wanted: Import) -> int:
+    def _bind(self, path: Path, wanted: Import, depth: int = 0) -> int:
         """The address that an import slot gets."""
         if is_kernel_module(wanted.module):
             return self._kernel_import(path, wanted)
         for other in self.loaded.values():
             if other.image.file_name.lower() == wanted.module.lower():
-                found = other.pe.exports.get(wanted.name)
-                if found is None:
-                    _not_found(path, wanted, f"{other.image.file_name} does not export it")
-                return other.image.base + found
+                return self._driver_export(path, wanted, other, depth)
         text = f"{path}: it imports from {wanted.module}, which is not loaded"
         raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path))
+
+    def _driver_export(
+        self, path: Path, wanted: Import, other: NativeImage, depth: int
+    ) -> int:
+        """What another compiled driver exports by name or number, or forwards elsewhere."""
+        name = other.image.file_name
+        if wanted.ordinal is not None:
+            place = other.pe.ordinals.get(wanted.ordinal)
+            if place is None:
+                text = f"{path}: {name} exports nothing as number {wanted.ordinal}"
+                raise DriverLoadError(text, ntstatus.STATUS_ORDINAL_NOT_FOUND, str(path))
+            return other.image.base + place
+        found = other.pe.exports.get(wanted.name)
+        if found is not None:
+            return other.image.base + found
+        module, _, target = other.pe.forwarders.get(wanted.name, "").rpartition(".")
+        if not target or depth > _DEEPEST_FORWARD:
+            _not_found(path, wanted, f"{name} does not export it")
+        file = next((m for m in KERNEL_MODULES if m.startswith(f"{module.lower()}.")), "")
+        further = Import(file or f"{module}.sys", target, None, wanted.slot)
+        return self._bind(path, further, depth + 1)
 
     def _kernel_import(self, path: Path, wanted: Import) -> int:
         if wanted.ordinal is not None:
@@ -147,10 +172,7 @@ class ImageLoader:
             raise DriverLoadError(text, ntstatus.STATUS_ORDINAL_NOT_FOUND, str(path))
         kind = standing(wanted.name)
         if kind in (Standing.VARIABLE, Standing.UNMODELLED_VARIABLE):
-            address = self.exports.variable(wanted.name)
-            if address is None:
-                raise UnmodelledRoutine(wanted.name, "a variable that the kernel exports")
-            return address
+            return self.exports.variable(wanted.name)
         address = self.exports.address(wanted.name)
         if address is None:
             near = [n for n in routines.closest(wanted.name) if standing(n) is Standing.MODELLED]

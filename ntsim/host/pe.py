@@ -259,19 +259,38 @@ class PeFile:
                 yield Import(module, self.text(entry + 2), None, slots + place)
 
     @cached_property
-    def exports(self) -> dict[str, int]:
-        """Address of every routine exported by name, forwarders left out."""
+    def ordinals(self) -> dict[int, int]:
+        """Address of every export by its number, forwarders left out."""
         at, size = self.directory(EXPORT)
         if not at:
             return {}
+        first, count, table = (self.number(at + o, 4) for o in (0x10, 0x14, 0x1C))
+        places = ((first + i, self.number(table + 4 * i, 4)) for i in range(min(count, 0x1_0000)))
+        return {number: place for number, place in places if place and not at <= place < at + size}
+
+    def _named_exports(self) -> Iterator[tuple[str, int]]:
+        """(name, address) in the order of the name table."""
+        at, _ = self.directory(EXPORT)
+        if not at:
+            return
         count, table, names, ordinals = (self.number(at + o, 4) for o in (0x18, 0x1C, 0x20, 0x24))
-        found = {}
         for i in range(min(count, 0x1_0000)):
             index = self.number(ordinals + 2 * i, 2)
-            address = self.number(table + 4 * index, 4)
-            if not at <= address < at + size:
-                found[self.text(self.number(names + 4 * i, 4))] = address
-        return found
+            name = self.text(self.number(names + 4 * i, 4))
+            yield name, self.number(table + 4 * index, 4)
+
+    @cached_property
+    def exports(self) -> dict[str, int]:
+        """Address of every routine exported by name, forwarders left out."""
+        at, size = self.directory(EXPORT)
+        return {n: place for n, place in self._named_exports() if not at <= place < at + size}
+
+    @cached_property
+    def forwarders(self) -> dict[str, str]:
+        """`module.routine` of every export that stands for another module's."""
+        at, size = self.directory(EXPORT)
+        named = self._named_exports()
+        return {n: self.text(place) for n, place in named if at <= place < at + size}
 
     @cached_property
     def functions(self) -> list[RuntimeFunction]:

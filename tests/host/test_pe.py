@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ntsim.abi import ntstatus
-from ntsim.errors import DriverLoadError
+from ntsim.errors import DriverLoadError, UnmodelledRoutine
 from ntsim.host.export_table import ExportTable, Standing, standing
 from ntsim.host.native_image import ImageLoader
-from ntsim.host.pe import PeError, PeFile
+from ntsim.host.pe import Import, PeError, PeFile
 from ntsim.hw.mmu import EXECUTE, WRITE
 
 DRIVERS = Path(__file__).parents[2] / "driver/c"
@@ -123,3 +123,65 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
 )
 def test_names_are_modelled_known_or_unknown(name, expected) -> None:
     assert standing(name) is expected
+
+
+LIBRARY = (DRIVERS / "library.sys").read_bytes()
+
+
+def place_in_file(pe: PeFile, address: int) -> int:
+    """File offset of an address in an image whose sections lie in the file as in memory."""
+    section = next(s for s in pe.sections if s.address <= address < s.end)
+    return pe.data.index(section.data) + address - section.address
+
+
+def importing_number(number: int) -> bytes:
+    """hello.sys with its import of DbgPrint made one of library.sys, by number."""
+    pe = PeFile(HELLO)
+    table = pe.number(pe.directory(1)[0], 4)
+    at = place_in_file(pe, table)
+    data = bytearray(HELLO)
+    data[at : at + 8] = (1 << 63 | number).to_bytes(8, "little")
+    return bytes(data).replace(b"ntoskrnl.exe\0", b"library.sys\0\0")
+
+
+def test_an_export_driver_is_imported_from_by_number(loader, tmp_path) -> None:
+    library = loader.load(DRIVERS / "library.sys")
+    assert sorted(library.pe.exports) == ["LibraryAdd", "LibraryCount"]
+    for number, place in library.pe.ordinals.items():
+        file = tmp_path / "client.sys"
+        file.write_bytes(importing_number(number))
+        client = loader.load(file)
+        (wanted,) = client.pe.imports
+        slot = client.image.base + wanted.slot
+        assert loader.nt.read_pointer(slot) == library.image.base + place
+    file.write_bytes(importing_number(77))
+    with pytest.raises(DriverLoadError, match="number 77") as caught:
+        loader.load(file)
+    assert caught.value.status == ntstatus.STATUS_ORDINAL_NOT_FOUND
+
+
+def test_a_forwarded_export_is_the_other_modules(loader, tmp_path) -> None:
+    """LibraryAdd stands for hal!DbgPrint, whose name takes the place of LibraryCount's."""
+    pe = PeFile(LIBRARY)
+    directory = pe.directory(0)[0]
+    functions, names = pe.number(directory + 0x1C, 4), pe.number(directory + 0x20, 4)
+    at = place_in_file(pe, functions)
+    data = bytearray(LIBRARY)
+    data[at : at + 4] = pe.number(names + 4, 4).to_bytes(4, "little")
+    (tmp_path / "library.sys").write_bytes(bytes(data).replace(b"LibraryCount", b"hal.DbgPrint"))
+    loader.load(tmp_path / "library.sys")
+    pe = PeFile(HELLO)
+    (wanted,) = pe.imports
+    forwarded = next(iter(loader.loaded.values())).pe.forwarders
+    assert forwarded == {"LibraryAdd": "hal.DbgPrint"}
+    bound = loader._bind(tmp_path, Import("LIBRARY.SYS", "LibraryAdd", None, wanted.slot))
+    assert loader.nt.describe_address(bound) == "nt!DbgPrint"
+
+
+def test_a_variable_that_is_not_modelled_stops_the_run_where_it_is_touched(
+    ntsim_machine, tmp_path
+) -> None:
+    file = tmp_path / "client.sys"
+    file.write_bytes(HELLO.replace(b"DbgPrint\0\0", b"SeExports\0"))
+    with pytest.raises(UnmodelledRoutine, match="SeExports"):
+        ntsim_machine().load_driver(file)
