@@ -151,7 +151,9 @@ class ExportTable:
             pa = mm.frames.take()
             mm.ram.write(pa, data[offset : offset + PAGE_SIZE])
             mm.system.map(va + offset, [pa], executable=executable, writable=not executable)
-            if not executable:
+            if executable:
+                mm.system.code.add(pa >> 12)
+            else:
                 mm.mmu.map_raw(va + offset, mm.ram.address + pa, [pa])
 
     def number(self, name: str) -> int:

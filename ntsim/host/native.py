@@ -57,6 +57,7 @@ class NativeCode:
         if nt.engine is None:
             nt.engine = Engine(nt.mm.ram)
         self.engine: Engine = nt.engine
+        self.code_aliases = nt.mm.system.code_aliases
         self.worlds: list[World | None] = [None] * len(nt.processors)
         self._stale: set[int] = set()
         self._seen_changes = -1
@@ -250,6 +251,8 @@ class NativeCode:
             words[RSP] = stack + 8
         finally:
             activation.in_export = False
+            if self.code_aliases:
+                self.engine.invalidate_code()
 
     def _stopped(self, activation: Activation, exit_: Any) -> None:
         """Anything but an export."""
@@ -337,10 +340,13 @@ class NativeCode:
     def _stack_frame(self, place: Place) -> StackFrame:
         rip, stack = place.rip, place.registers[RSP]
         size = max(_FRAME_OF_LEAF, place.frame.registers[RSP] - stack)
-        image = self.nt.images.at(rip) or self.nt.nt_image
-        symbol = image.find(rip)
+        known = self.nt.images.at(rip)
+        image = known or self.nt.nt_image
+        symbol = image.find(rip) if known else None
         name = symbol.name if symbol is not None else f"{image.module_name}"
         offset = rip - (symbol.address if symbol is not None else image.base)
+        if known is None:  # a jump to nowhere
+            name, offset = f"{rip:#x}", 0
         made = StackFrame(image, name, rip, offset, "", 0, (0, 0, 0, 0), False, size)
         made.child_sp, made.compiled = stack, True
         self._add_source(made, place)

@@ -191,6 +191,8 @@ class ImageLoader:
             pa = mm.frames.take()
             mm.ram.write(pa, bytes(memory[offset : offset + PAGE_SIZE]))
             mm.system.map(base + offset, [pa], executable=executable, writable=writable)
+            if executable:
+                mm.system.code.add(pa >> 12)
             if writable:
                 mm.mmu.map_raw(base + offset, mm.ram.address + pa, [pa])
 
@@ -211,6 +213,7 @@ class ImageLoader:
         mm.system.unmap(va, pages)
         for pa in frames:
             if pa is not None:
+                mm.system.code.discard(pa >> 12)
                 mm.frames.give(pa)
 
 

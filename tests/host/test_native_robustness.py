@@ -57,6 +57,8 @@ def test_two_machines_run_compiled_drivers_side_by_side(ntsim_machine) -> None:
         ("faebfe", 0x101),  # cli; jmp $
         ("cc", 0x7E),  # int3
         ("0f0b", 0x7E),  # ud2
+        ("c5fc58c1", ntsim.UnmodelledRoutine),  # vaddps ymm: ntsim's limit, not the driver's fault
+        ("62f17c4858c1", ntsim.UnmodelledRoutine),  # vaddps zmm0, zmm0, zmm1
     ],
 )
 def test_a_thread_that_is_machine_code_and_nothing_else(ntsim_machine, code, end) -> None:

@@ -55,12 +55,15 @@ class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
     `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN
-    database.
+    database. `code` are the frames of loaded code, `code_aliases` the pages through which they can
+    be written as well.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
         self.mmu, self.frames, self.root = mmu, frames, root
         self.mappings: dict[int, int] = {}
+        self.code: set[int] = set()
+        self.code_aliases: set[int] = set()
 
     def allocate(
         self,
@@ -99,6 +102,8 @@ class SystemSpace:
             page = va + i * PAGE_SIZE
             self.mmu.write_entry(self.root, page, pa | bits)
             self.mappings.setdefault(pa >> 12, page)
+            if writable and pa >> 12 in self.code:
+                self.code_aliases.add(page)
 
     def make_raw(self, region: Region, va: int, frames: Sequence[int]) -> None:
         """Let Python see mapped pages as one stretch of host memory."""
@@ -126,6 +131,7 @@ class SystemSpace:
     def forget(self, page: int, entry: int) -> None:
         """The mapping of `entry`'s frame at `page` is gone."""
         pfn = (entry & PTE_FRAME) >> 12
+        self.code_aliases.discard(page)
         if self.mappings.get(pfn) == page:
             del self.mappings[pfn]
 
