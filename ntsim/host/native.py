@@ -17,7 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
-from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation, ExportCalls, enter, store_result
+from ntsim.host.abi_x64 import (
+    DOUBLE_FAULT,
+    RAX,
+    RFLAGS,
+    RIP,
+    RSP,
+    UNEXPECTED_KERNEL_MODE_TRAP,
+    Activation,
+    ExportCalls,
+    enter,
+    store_result,
+)
 from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
@@ -148,10 +159,12 @@ class NativeCode:
         self, activation: Activation, size: int, floor: int | None = None
     ) -> Iterator[int]:
         """Room on the stack below an activation (or lower still), for a call on its behalf."""
-        thread = activation.thread
+        thread, stack = activation.thread, activation.words[RSP]
         storage = thread.storage
-        below = activation.words[RSP] if floor is None else min(floor, activation.words[RSP])
-        thread.storage = (below - size) & ~15
+        room = ((stack if floor is None else min(floor, stack)) - size) & ~15
+        if thread.stack_limit <= stack <= thread.stack_base and room < thread.stack_limit:
+            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, room, 0, 0)
+        thread.storage = room
         try:
             yield thread.storage
         finally:

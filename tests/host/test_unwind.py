@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ntsim.errors import BugCheck
 from ntsim.host.debug_information import DebugInformation
 from ntsim.host.native_image import NativeImage
 from ntsim.host.pe import PeFile
@@ -59,6 +60,14 @@ def test_frames_are_unwound_as_windows_unwinds_them(ntsim_machine, seed) -> None
     machine = ntsim_machine(seed=seed)
     machine.load_driver(UNWIND)
     assert machine.debug_output == [line for block in BLOCKS.values() for line in block]
+
+
+def test_a_filter_that_always_faults_uses_up_the_stack(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(UNWIND.with_name("nested.sys"))
+    assert (caught.value.code, caught.value.parameters[0]) == (0x7F, 8)
+    assert not machine.debug_output
 
 
 @pytest.mark.parametrize("executed", [0, 1, 2])
