@@ -24,6 +24,7 @@ from driver.hypervisor.events import (
     WaitForEvents,
 )
 from driver.hypervisor.services import (
+    SERVICE_EXITS,
     SERVICE_WATCH_MSR,
     SERVICE_WATCH_PAGE,
     SERVICE_WATCH_PORT,
@@ -32,12 +33,15 @@ from driver.hypervisor.small_guest import RunSmallGuest
 from driver.hypervisor.system import BY_AFFINITY, DevirtualiseSystem, VirtualiseSystem
 from driver.hypervisor.system_ioctl import *
 from driver.hypervisor.vcpu import VIRTUALISED, AllocateVcpus, FreeVcpus, hv
-from driver.vmx_guest import vmx_supported
+from driver.vmcs import CR4_VMXE
+from driver.vmx_guest import alloc_vmx_region, vmx_supported
 from ntsim.intrin import *
 from ntsim.wdm import *
 
 TAG = int.from_bytes(b"HvSy", "little")
 COM1, IA32_LSTAR = 0x3F8, 0xC0000082
+NOT_ON = 0xFF  # no hypervisor here: VMXON is not tried
+Counted = (ULONGLONG * 64)()
 
 DeviceName = UNICODE_STRING("\\Device\\HypervisorSystem")
 LinkName = UNICODE_STRING("\\DosDevices\\HypervisorSystem")
@@ -188,8 +192,47 @@ def OnEach(Service, Argument) -> NTSTATUS:
 
 
 def IoctlTouch(Input):
+    """RDTSCP is an invalid opcode in a guest that is not allowed it."""
+    __rdtscp()
     __outbyte(COM1, ord("A"))
     return STATUS_SUCCESS, Quads(__readmsr(IA32_LSTAR))
+
+
+def IoctlExits(Input):
+    """Asked by a DPC on every processor; VMCALL only where a hypervisor is."""
+    KeGenericCallDpc(CountDpc, NULL)
+    return STATUS_SUCCESS, Quads(*(Counted[i] for i in range(hv.Count)))
+
+
+def CountDpc(Dpc, Context, SystemArgument1, SystemArgument2) -> None:
+    i = KeGetCurrentProcessorNumberEx(NULL)
+    Counted[i] = __vmx_vmcall(SERVICE_EXITS) if hv.Vcpus[i].State == VIRTUALISED else 0
+    KeSignalCallDpcSynchronize(SystemArgument2)
+    KeSignalCallDpcDone(SystemArgument1)
+
+
+def IoctlBadWrite(Input):
+    try:
+        __writemsr(IA32_LSTAR, 1 << 62)
+    except StructuredException as Exception:
+        return STATUS_SUCCESS, Quads(Exception.ExceptionCode)
+    return STATUS_SUCCESS, Quads(STATUS_SUCCESS)
+
+
+def IoctlSecond(Input):
+    """Another hypervisor on this processor: VMXON, with interrupts off so that it stays there."""
+    Region = alloc_vmx_region()
+    if Region == NULL:
+        return STATUS_INSUFFICIENT_RESOURCES, b""
+    _disable()
+    Status = __vmx_on(MmGetPhysicalAddress(Region)) if IsOn() else NOT_ON
+    _enable()
+    MmFreeContiguousMemory(Region)
+    return STATUS_SUCCESS, Quads(Status)
+
+
+def IsOn() -> bool:
+    return bool(__readcr4() & CR4_VMXE)
 
 
 ROUTINES = {
@@ -202,4 +245,7 @@ ROUTINES = {
     HV_WATCH_MSR: IoctlWatchMsr,
     HV_WATCH_PORT: IoctlWatchPort,
     HV_TOUCH: IoctlTouch,
+    HV_EXITS: IoctlExits,
+    HV_BAD_WRITE: IoctlBadWrite,
+    HV_SECOND: IoctlSecond,
 }

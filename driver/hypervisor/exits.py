@@ -16,6 +16,7 @@ from ntsim.wdm import *
 
 HV_CPUID_LEAF = 0x40000000
 SIGNATURE = b"ntsim HFS ht"  # twelve characters, as hypervisors give them in EBX, ECX, EDX
+ADDRESSES = (0x175, 0x176, 0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102)  # in MSRs
 CPUID_1_ECX_HYPERVISOR = 1 << 31
 LOW_32 = 0xFFFFFFFF
 
@@ -89,10 +90,10 @@ def HandleRdmsr(regs, Vcpu) -> None:
 
 def HandleWrmsr(regs, Vcpu) -> None:
     Register = regs.Rcx & LOW_32
-    if IsOutside(Register):
-        InjectGp()
-        return
     Value = (regs.Rdx & LOW_32) << 32 | regs.Rax & LOW_32
+    if IsOutside(Register) or (Register in ADDRESSES and not IsCanonical(Value)):
+        InjectGp()  # executed here it would be our #GP, and nobody handles that
+        return
     __writemsr(Register, Value)
     Note(EXIT_REASON_MSR_WRITE, Register, Value)
     skip_instruction()
@@ -100,6 +101,11 @@ def HandleWrmsr(regs, Vcpu) -> None:
 
 def IsOutside(Register) -> bool:
     return not (Register < 0x2000 or 0xC0000000 <= Register < 0xC0002000)
+
+
+def IsCanonical(Address) -> bool:
+    """Bits 63:47 are all the same."""
+    return Address >> 47 in (0, 0x1FFFF)
 
 
 def InjectGp() -> None:
@@ -150,8 +156,13 @@ def HandleVmxInstruction(regs, Vcpu) -> None:
 
 
 def HandleControlRegister(regs, Vcpu) -> None:
-    """MOV to CR3, on processors that cannot do without the exit. Bits 11:8: which register."""
-    __vmx_vmwrite(GUEST_CR3, getattr(regs, GENERAL[vmread(EXIT_QUALIFICATION) >> 8 & 0xF]))
+    """MOV to CR3, where a driver or the processor wants the exit. Bits 11:8: which register.
+
+    Bit 63 of the register says "do not flush" and is no part of CR3; RSP is in the VMCS.
+    """
+    Number = vmread(EXIT_QUALIFICATION) >> 8 & 0xF
+    Value = vmread(GUEST_RSP) if GENERAL[Number] == "Rsp" else getattr(regs, GENERAL[Number])
+    __vmx_vmwrite(GUEST_CR3, Value & ~(1 << 63))
     skip_instruction()
 
 

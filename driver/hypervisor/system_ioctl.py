@@ -19,6 +19,9 @@ HV_WATCH_MSR = _code(6)  # in: register
 HV_WATCH_PORT = _code(7)  # in: port
 HV_EVENTS = _code(8)  # out: HV_EVENT records; waits until there is one
 HV_TOUCH = _code(9)  # the driver reads LSTAR and writes 'A' to COM1, for somebody to see
+HV_EXITS = _code(10)  # out: how many exits each processor has had, 8 bytes each
+HV_BAD_WRITE = _code(11)  # the driver writes an address to LSTAR that is none; out: its exception
+HV_SECOND = _code(12)  # the driver executes VMXON as another hypervisor would; out: its status
 
 BY_AFFINITY, BY_DPC, BY_IPI = range(3)
 NO_ADDRESS = 0xFFFFFFFFFFFFFFFF

@@ -74,6 +74,16 @@ def __rdtsc() -> int:
 
 
 @intrinsic
+def __rdtscp() -> tuple[int, int]:
+    """RDTSCP: (counter, IA32_TSC_AUX). #UD in a guest that is not allowed it."""
+    nt = _kernel("__rdtscp")
+    processor = nt.il.current
+    counter = nt.il.now * nt.clock.tsc_per_100ns
+    found: tuple[int, int] = nt.ki.processor_operation(processor.rdtscp, counter)
+    return found
+
+
+@intrinsic
 def _mm_pause() -> None:
     """PAUSE: let other processors run."""
     il = current_kernel("_mm_pause").il

@@ -50,6 +50,10 @@ class RefusedImport(ImportError):
     ntsim_caller_error = True
 
 
+SHARED = ("driver", "userapp")
+"""Folders whose sub-folders import as their own files do: `from driver.vmcs import ...`."""
+
+
 class PrivateModules:
     """The modules of one load. `marks` are put into every module's globals."""
 
@@ -61,6 +65,8 @@ class PrivateModules:
         marks: Mapping[str, Any],
     ) -> None:
         self.roots = [main.parent, main.parent.parent]
+        if main.parent.parent.name in SHARED:
+            self.roots.append(main.parent.parent.parent)
         self.modules: dict[str, ModuleType] = {}
         self.files: list[str] = []
         self.codes: list[CodeType] = []

@@ -21,7 +21,7 @@ from greenlet import getcurrent
 from ntsim.abi import ntstatus
 from ntsim.abi import vmx_constants as abi
 from ntsim.abi.ke import KPCR
-from ntsim.errors import UnmodelledCode
+from ntsim.errors import Hang, UnmodelledCode
 from ntsim.host import stacks
 from ntsim.host.registers import GuestRegisters
 from ntsim.host.second_translation import guard_views
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 LONGEST_INSTRUCTION = 15
+REPETITIONS = 10_000
 NMI_HARDWARE_FAILURE, NMI_ODT = 0x80, 0x4F4454
 _VECTOR_NMI, _VECTOR_BP = 2, 3
 
@@ -49,17 +50,19 @@ _VECTOR_NMI, _VECTOR_BP = 2, 3
 class SystemGuest:
     """One processor's part: the guest's greenlet and address while the handler runs.
 
-    `waiting` says that the guest is in an exit; `host` is the VM-exit host stack, None if the
+    `waiting` says that the guest is in an exit; `last` and `repeated` are for exits that come again
+    and again; `host` is the VM-exit host stack, None if the
     handler has abandoned it.
     """
 
-    __slots__ = ("guest", "happened", "host", "rip", "rsp", "waiting")
+    __slots__ = ("guest", "happened", "host", "last", "repeated", "rip", "rsp", "waiting")
 
     def __init__(self) -> None:
         self.guest: Any = None
         self.host: Any = None
         self.happened: GuestExit | None = None
-        self.rip = self.rsp = 0
+        self.rip = self.rsp = self.repeated = 0
+        self.last: tuple[int, ...] = ()
         self.waiting = False
 
 
@@ -159,8 +162,10 @@ def leave(nt: Kernel, processor: Processor, cause: ExitInformation) -> bool:
 
     Raises what the hypervisor has injected.
     """
+    progress = nt.il.progress
     over = _round_trip(nt, processor, cause)
     if not over:
+        _note_repetition(nt, processor, cause, progress)
         _pass_time(nt, processor, cause)
     event = _injected(processor)
     while virtualised(processor) and (following := _following(processor, cause, over)) is not None:
@@ -172,12 +177,35 @@ def leave(nt: Kernel, processor: Processor, cause: ExitInformation) -> bool:
     return over
 
 
+def _note_repetition(
+    nt: Kernel, processor: Processor, cause: ExitInformation, progress: int
+) -> None:
+    """The same exit of the same instruction as the last one is no progress, so time passes faster.
+
+    With interrupts on nothing else would end it: after REPETITIONS the run does, as a hang.
+    """
+    system = processor.vmx.system
+    what = system.rip, cause.reason, cause.qualification, cause.guest_physical_address
+    if what != system.last:
+        system.last, system.repeated = what, 0
+        return
+    nt.il.progress = progress
+    system.repeated += 1
+    if system.repeated >= REPETITIONS and processor.interrupts_enabled:
+        reason = abi.exit_reason_name(cause.reason).removeprefix("EXIT_REASON_")
+        place = nt.describe_address(system.rip)
+        text = f"{reason} at {place} repeated {REPETITIONS:,} times: the handler neither goes past"
+        nt.fail(Hang((), f"{processor}: {text} the instruction nor removes what makes it exit"))
+
+
 def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
     """The same instruction again: a step. In the middle of loading CR3 or CR8 nothing comes in."""
     if cause.reason in (abi.EXIT_REASON_CR_ACCESS, abi.EXIT_REASON_EXTERNAL_INTERRUPT):
         processor.budget -= 1
         if processor.budget < 0:
             nt.il.give_way_in_guest()
+    elif processor.vmx.system.repeated and not processor.interrupts_enabled:
+        nt.il.spin()
     else:
         nt.il.step()
 

@@ -339,6 +339,10 @@ class Processor:
         """RDTSC, when the time-stamp counter is `counter`."""
         return counter
 
+    def rdtscp(self, counter: int) -> tuple[int, int]:
+        """RDTSCP: (the counter, IA32_TSC_AUX)."""
+        return self.rdtsc(counter), self.msrs[IA32_TSC_AUX]
+
     def hlt(self) -> bool:
         """HLT: whether the processor is to wait for an interrupt."""
         return True

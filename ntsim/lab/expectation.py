@@ -16,13 +16,17 @@ Check = Callable[[Facts], bool]
 class Expectation:
     """A bug check with this code, or, without one, that every app exits 0 and nothing is found.
 
+    `hangs`: instead, that the run never ends by itself.
     `checks` come on top; they are asked only of a run that ended in the right way.
     """
 
     code: int | None = None
     checks: tuple[Check, ...] = ()
+    hangs: bool = False
 
     def __str__(self) -> str:
+        if self.hangs:
+            return "hang"
         if self.code is None:
             return "completed"
         return f"bug check {self.code:#x}, {name_of(self.code)}"
@@ -35,11 +39,15 @@ class Expectation:
             yield ended and check(facts), in_words(check)
 
     def _ending(self) -> str:
+        if self.hangs:
+            return "the run hangs"
         if self.code is None:
             return "the run completes: every app exits with 0, and there are no findings"
         return str(self)
 
     def _ended_right(self, outcome: str, facts: Facts) -> bool:
+        if self.hangs:
+            return outcome == "hang"
         if self.code is not None:
             return outcome == "bugcheck" and facts.crash.code == self.code
         codes = [process.exit_code for process in facts.machine.processes]

@@ -432,6 +432,34 @@ def test_a_guest_with_a_wrong_gs_base_ends_in_a_triple_fault():
     assert caught.value.parameters[0] == 2
 
 
+def test_an_exit_that_repeats_for_ever_ends_the_run_and_says_so():
+    with pytest.raises(ntsim.Hang, match=r"CPUID at hv!.* repeated 10,000 times"):
+        run(Hypervisor(lambda: __cpuid(0), {CPUID: lambda regs: False}))
+
+
+def test_with_interrupts_off_another_processor_notices_0x101():
+    def guest():
+        _disable()
+        __cpuid(0)
+
+    with pytest.raises(ntsim.BugCheck) as caught:
+        run(Hypervisor(guest, {CPUID: lambda regs: False}), processors=2)
+    assert caught.value.code == 0x101
+    assert caught.value.parameters[3] == 0
+
+
+def test_rdtscp_is_undefined_without_its_control():
+    def guest():
+        try:
+            return __rdtscp()
+        except StructuredException as error:
+            return error.ExceptionCode
+
+    hypervisor = Hypervisor(guest)
+    with run(hypervisor):
+        assert hypervisor.result == STATUS_ILLEGAL_INSTRUCTION
+
+
 def ept_identity():
     """An identity map of the first 256 MiB: its address, and its entries (leaves from 1536)."""
     tables = MmAllocateContiguousMemory(PAGE_SIZE * 131, MAXULONG64)

@@ -18,7 +18,8 @@ FORUM = [pytest.param(fixed, id="fixed" if fixed else "crash") for fixed in (Fal
 def unmet(name: str, fixed: bool, options: Options | None = None) -> list[str]:
     """What a run of the scenario did not do that it should have."""
     with run(find(name).target(fixed), options or Options()) as made:
-        assert made.result.error is None, made.result.error
+        if not find(name).target(fixed).expected.hangs:
+            assert made.result.error is None, made.result.error
         return [text for holds, text in made.verdicts if not holds]
 
 
@@ -30,6 +31,8 @@ def test_a_scenario_ends_as_its_story_says(name: str, fixed: bool) -> None:
 @pytest.mark.parametrize(("name", "fixed"), CASES)
 @pytest.mark.parametrize("processors", [1, 3])
 def test_on_other_numbers_of_processors(name: str, fixed: bool, processors: int) -> None:
+    if processors == 1 and name == "hv-two-hypervisors" and not fixed:
+        pytest.skip("0x101 needs another processor, which notices")
     assert unmet(name, fixed, Options(processors=processors)) == []
 
 

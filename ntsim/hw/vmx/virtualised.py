@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import IA32_TSC, Processor
-from ntsim.hw.exceptions import ProcessorException
+from ntsim.hw.exceptions import ProcessorException, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.controls import controls_of
 from ntsim.hw.vmx.interruption import Event
@@ -90,6 +90,18 @@ class VirtualisedProcessor(Processor):
                 return self._pair()
         return self._offset(counter)
 
+    def rdtscp(self, counter: int) -> tuple[int, int]:
+        """#UD without "enable RDTSCP"; exits as RDTSC does, with a reason of its own."""
+        gpr = self.vmx.gpr
+        while virtualised(self):
+            if not self.controls.secondary & abi.SECONDARY_ENABLE_RDTSCP:
+                raise invalid_opcode('RDTSCP without "enable RDTSCP"')
+            if not self.controls.primary & abi.CPU_BASED_RDTSC_EXITING:
+                break
+            if self._exit(abi.EXIT_REASON_RDTSCP, 0, 3):
+                return self._pair(), int(gpr[RCX]) & _LOW_32
+        return self._offset(counter), self.msrs[abi.IA32_TSC_AUX]
+
     def _offset(self, counter: int) -> int:
         if virtualised(self) and self.controls.primary & abi.CPU_BASED_USE_TSC_OFFSETTING:
             counter += self.vmx.current.get(abi.TSC_OFFSET)
@@ -157,6 +169,9 @@ class VirtualisedProcessor(Processor):
                 value = value & ~mask | Processor.mov_from_cr(self, number) & mask
                 break
             if self._cr_exit(number, value):
+                return
+        while number == 3 and virtualised(self) and self._cr3_exits(value):
+            if self._cr_exit(3, value):  # before the value is looked at
                 return
         Processor.mov_to_cr(self, number, value)
 

@@ -26,6 +26,18 @@ NAMES = (
     "hfs-part8",
     "osr-vtx-0x4a",
     "vmexit-irql",
+    "hv-vmcall-in-dpc",
+    "hv-vmcall-too-early",
+    "hv-rdtscp-in-guest",
+    "hv-fault-in-root",
+    "hv-wrong-page-tables",
+    "hv-two-hypervisors",
+    "hv-missing-msr",
+    "hv-ept-misconfiguration",
+    "hv-cr3-bit-63",
+    "hv-activity-state",
+    "hv-wrong-control",
+    "hv-endless-violation",
 )
 """In the order in which to read them."""
 

@@ -1,0 +1,44 @@
+"""The guest's invalid value becomes a fault of the hypervisor."""
+
+from ntsim.lab.expectation import Expectation
+from ntsim.lab.facts import Facts
+from ntsim.lab.scenario import Case, Scenario
+
+
+def parameter_1_is_privileged_instruction(facts: Facts) -> bool:
+    """Parameter 1 is 0xc0000096, STATUS_PRIVILEGED_INSTRUCTION."""
+    return facts.parameters[0] == 0xC0000096
+
+
+def the_drivers_routine_is_on_the_stack(facts: Facts) -> bool:
+    return any(name.endswith("!HandleWrmsr") for name in facts.stack)
+
+
+SCENARIO = Scenario(
+    name="hv-fault-in-root",
+    summary=("The guest's invalid value becomes a fault of the hypervisor."),
+    story=(
+        "A guest that writes an invalid value would get #GP. The exit handler executes the "
+        "instruction for it, and has the #GP itself, in root operation where nothing handles it."
+    ),
+    look_at="driver/hypervisor_crashes/hd_429.py; then the same with --fixed.",
+    source="HyperDbg issue 429 (there it is XSETBV).",
+    case=Case(
+        drivers=("driver/hypervisor_crashes/hd_429.py",),
+        apps=("userapp/hypervisor_crash_app.py",),
+        expected=Expectation(
+            code=0x1E,
+            checks=(
+                parameter_1_is_privileged_instruction,
+                the_drivers_routine_is_on_the_stack,
+            ),
+        ),
+        ends="bug check 0x1e in the exit handler",
+    ),
+    fixed=Case(
+        drivers=("driver/hypervisor_system.py",),
+        apps=("userapp/hypervisor_crash_app.py",),
+        unload=True,
+        ends="the hypervisor comes and goes",
+    ),
+)
