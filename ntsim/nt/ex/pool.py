@@ -73,7 +73,7 @@ class Pool:
         self.big: dict[int, BigBlock] = {}
         self.usage: dict[tuple[str, bool], list[int]] = {}
         self.special: Any = None  # the verifier's special pool
-        self.on_free: Callable[[int], object] | None = None  # the verifier's pool tracking
+        self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
 
     def allocate(
         self,

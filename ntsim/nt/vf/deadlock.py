@@ -84,6 +84,16 @@ def owner_of(nt: Kernel) -> Owner:
     return "thread", nt.thread.va
 
 
+def holds_of(locks: Locks, nt: Kernel) -> list[Hold]:
+    """What the running code holds; a thread that has ended leaves nothing to the next in its
+    place."""
+    what, number = owner_of(nt)
+    holds = locks.held.setdefault((what, number), [])
+    if what == "thread":
+        holds[:] = [hold for hold in holds if hold.at.thread == nt.thread.text]
+    return holds
+
+
 def find(holds: list[Hold], lock: int) -> Hold | None:
     return next((hold for hold in holds if hold.lock == lock), None)
 
@@ -100,7 +110,7 @@ def acquiring(
     if kind in SIZES and lock not in locks.initialized:
         why = f"The {kind} at {lock:#x} is acquired and was never initialized."
         vf.violation(0x1002, lock, why=why)
-    holds = locks.held.get(owner_of(nt), [])
+    holds = holds_of(locks, nt)
     own = find(holds, lock)
     if own is not None and waits and vi_never_ends(own, kind, shared):
         how = "shared" if own.shared else "already"
@@ -174,7 +184,7 @@ def acquired(vf: Verifier, nt: Kernel, lock: int, kind: str, shared: bool = Fals
     """After the routine: the caller holds the lock."""
     locks = locks_of(vf)
     locks.kinds.setdefault(lock, kind)
-    holds = locks.held.setdefault(owner_of(nt), [])
+    holds = holds_of(locks, nt)
     own = find(holds, lock)
     if own is not None:
         own.count += 1
@@ -185,8 +195,7 @@ def acquired(vf: Verifier, nt: Kernel, lock: int, kind: str, shared: bool = Fals
 def releasing(vf: Verifier, nt: Kernel, lock: int, kind: str) -> None:
     """Before the routine: is it the caller's to release?"""
     locks = locks_of(vf)
-    owner = owner_of(nt)
-    holds = locks.held.get(owner, [])
+    holds = holds_of(locks, nt)
     own = find(holds, lock)
     if own is None:
         vi_not_held(vf, nt, locks, lock, kind)

@@ -50,10 +50,6 @@ class PoolTracker:
         made = self.vf.moment()
         self.live[address] = Allocation(address, size, tag, paged, image, made)
 
-    def freed(self, address: int) -> None:
-        """A block was freed, by a driver or by the kernel for it."""
-        self.live.pop(address, None)
-
     def left_by(self, image: Image) -> list[Allocation]:
         return [each for each in self.live.values() if each.image is image]
 

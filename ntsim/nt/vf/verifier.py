@@ -71,8 +71,7 @@ class Verifier:
         self.io = IoVerifier(self)
         self.special = SpecialPool(self) if "special-pool" in self.options else None
         nt.ex.pool.special = self.special
-        if "pool-tracking" in self.options:
-            nt.ex.pool.on_free = self.tracker.freed
+        nt.ex.pool.on_free = self.freed
         self.paging = ForcedPaging(nt) if "force-irql" in self.options else None
 
     def on(self, option: str) -> bool:
@@ -98,6 +97,11 @@ class Verifier:
     def irql(self) -> int:
         """CR8 of the running processor."""
         return self.nt.il.current.cr8
+
+    def freed(self, address: int) -> None:
+        """A block of pool was freed, by a driver or by the kernel for it."""
+        self.tracker.live.pop(address, None)
+        self.io.allocated.pop(address, None)
 
     def block_size(self, address: int) -> int:
         """Bytes of a block of pool; 0 if none begins at `address`."""
