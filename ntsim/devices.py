@@ -219,10 +219,10 @@ def bind_driver(nt: Kernel, hardware_id: str, driver: Driver) -> None:
     nt.cm.set(key, "Service", driver.service)
     state = pnp(nt)
     with state.locked():
-        for node in list(state.nodes.values()):
-            waiting = node._v.Problem == n.PROBLEM_NOT_CONFIGURED
+        nodes = state.nodes.values()
+        for node in [each for each in nodes if each._v.Problem == n.PROBLEM_NOT_CONFIGURED]:
             ids = pnp_get(nt, node, "HardwareID")
-            if waiting and isinstance(ids, list) and hardware_id in ids:
+            if isinstance(ids, list) and hardware_id in ids:
                 pnp_set_up(nt, node)
 
 

@@ -21,7 +21,6 @@ from ntsim.nt.pnp.node import (
     INITIALIZED,
     STARTED,
     pip_children,
-    pip_instance_path,
     pip_link,
     pip_new_node,
     pip_set_state,
@@ -119,10 +118,10 @@ def pnp_identify(nt: Kernel, parent: Any, node: Any) -> None:
 
 def pnp_refuse_duplicate(nt: Kernel, parent: Any, node: Any, path: str) -> None:
     """Two PDOs of one bus with the same device and instance ID: 0xCA/1."""
-    for other in pip_children(parent):
-        if other != node and pip_instance_path(nt, other) == path.upper():
-            new, old = int(node.PhysicalDeviceObject), int(other.PhysicalDeviceObject)
-            nt.bugcheck(bugcodes.PNP_DETECTED_FATAL_ERROR, DUPLICATE_PDO, new, old, 0)
+    old = nt.pnp.paths.setdefault(path.upper(), int(node.PhysicalDeviceObject))
+    new = int(node.PhysicalDeviceObject)
+    if old != new and nt.pnp.nodes[old].Parent == parent:
+        nt.bugcheck(bugcodes.PNP_DETECTED_FATAL_ERROR, DUPLICATE_PDO, new, old, 0)
 
 
 def pnp_set_up(nt: Kernel, node: Any) -> None:

@@ -136,7 +136,11 @@ def pnp_delete_node(nt: Kernel, node: Any) -> None:
     n.pip_set_state(nt, node, n.DELETED)
     if node.Parent:
         n.pip_unlink(node)
-    nt.pnp.nodes.pop(int(node.PhysicalDeviceObject), None)
+    pdo = int(node.PhysicalDeviceObject)
+    nt.pnp.nodes.pop(pdo, None)
+    path = n.pip_instance_path(nt, node)
+    if nt.pnp.paths.get(path) == pdo:
+        del nt.pnp.paths[path]
     n.pip_free_node(nt, node)
 
 

@@ -39,12 +39,14 @@ class Pnp:
     """`root` is the tree's root, `hardware` what is on the root bus, by PDO.
 
     `nodes` are the device nodes by PDO: the reverse of DEVICE_NODE.PhysicalDeviceObject, for the
-    object manager's question whether a PDO is still in the tree.
+    object manager's question whether a PDO is still in the tree. `paths` are the PDOs by instance
+    path, so that a duplicate is found without a search.
     """
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.nodes: dict[int, Any] = {}
+        self.paths: dict[str, int] = {}
         self.hardware: dict[int, Hardware] = {}
         self.bus: Any = None
         self.root: Any = None
