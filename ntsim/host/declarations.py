@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntsim.abi import cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, time_fields
+from ntsim.abi import (
+    cm,
+    ex,
+    io,
+    ke,
+    mm,
+    ob,
+    os_version,
+    pnp,
+    ps,
+    rtl,
+    scalars,
+    se,
+    time_fields,
+)
 from ntsim.abi.memory import Unplaced
 from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
 from ntsim.abi.operators import CONTAINING_RECORD, FIELD_OFFSET, cast, sizeof
@@ -14,7 +28,7 @@ from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
 
-MODULES = (cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, time_fields)
+MODULES = (cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, se, time_fields)
 NULL, TRUE, FALSE = 0, 1, 0
 MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1
 MAXLONG, MAXUSHORT, MAXUCHAR = 0x7FFF_FFFF, 0xFFFF, 0xFF

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 QUOTA_FAIL_INSTEAD_OF_RAISE = 8
 
 
-@export(irql="<= DISPATCH, or <= APC for paged pool", inline=True)
+@export(irql="<= DISPATCH, or <= APC for paged pool")
 def ExAllocatePoolQuotaZero(
     nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG
 ) -> PVOID:
