@@ -147,7 +147,71 @@ class ACCESS_STATE(Structure, size=0xA0):
     ObjectTypeName: UNICODE_STRING = at(0x90)
 
 
+class OB_OPERATION_REGISTRATION(Structure, size=0x20):
+    ObjectType: PVOID = at(0x00)
+    Operations: ULONG = at(0x08)
+    PreOperation: PVOID = at(0x10)
+    PostOperation: PVOID = at(0x18)
+
+
+class OB_CALLBACK_REGISTRATION(Structure, size=0x28):
+    Version: USHORT = at(0x00)
+    OperationRegistrationCount: USHORT = at(0x02)
+    Altitude: UNICODE_STRING = at(0x08)
+    RegistrationContext: PVOID = at(0x18)
+    OperationRegistration: POB_OPERATION_REGISTRATION = at(0x20)
+
+
+class OB_PRE_CREATE_HANDLE_INFORMATION(Structure, size=0x8):
+    DesiredAccess: ULONG = at(0x00)
+    OriginalDesiredAccess: ULONG = at(0x04)
+
+
+class OB_PRE_DUPLICATE_HANDLE_INFORMATION(Structure, size=0x18):
+    DesiredAccess: ULONG = at(0x00)
+    OriginalDesiredAccess: ULONG = at(0x04)
+    SourceProcess: PVOID = at(0x08)
+    TargetProcess: PVOID = at(0x10)
+
+
+class OB_PRE_OPERATION_PARAMETERS(Structure, size=0x18):
+    CreateHandleInformation: OB_PRE_CREATE_HANDLE_INFORMATION = at(0x00)
+    DuplicateHandleInformation: OB_PRE_DUPLICATE_HANDLE_INFORMATION = at(0x00)
+
+
+class OB_PRE_OPERATION_INFORMATION(Structure, size=0x28):
+    Operation: ULONG = at(0x00)
+    Flags: ULONG = at(0x04)
+    Object: PVOID = at(0x08)
+    ObjectType: PVOID = at(0x10)
+    CallContext: PVOID = at(0x18)
+    Parameters: POB_PRE_OPERATION_PARAMETERS = at(0x20)
+
+
+class OB_POST_CREATE_HANDLE_INFORMATION(Structure, size=0x4):
+    GrantedAccess: ULONG = at(0x00)
+
+
+class OB_POST_OPERATION_PARAMETERS(Structure, size=0x4):
+    CreateHandleInformation: OB_POST_CREATE_HANDLE_INFORMATION = at(0x00)
+    DuplicateHandleInformation: OB_POST_CREATE_HANDLE_INFORMATION = at(0x00)
+
+
+class OB_POST_OPERATION_INFORMATION(Structure, size=0x30):
+    Operation: ULONG = at(0x00)
+    Flags: ULONG = at(0x04)
+    Object: PVOID = at(0x08)
+    ObjectType: PVOID = at(0x10)
+    CallContext: PVOID = at(0x18)
+    ReturnStatus: LONG = at(0x20)
+    Parameters: POB_POST_OPERATION_PARAMETERS = at(0x28)
+
+
 if TYPE_CHECKING:
+    POB_OPERATION_REGISTRATION = OB_OPERATION_REGISTRATION
+    POB_CALLBACK_REGISTRATION = OB_CALLBACK_REGISTRATION
+    POB_PRE_OPERATION_PARAMETERS = OB_PRE_OPERATION_PARAMETERS
+    POB_POST_OPERATION_PARAMETERS = OB_POST_OPERATION_PARAMETERS
     POBJECT_HEADER = OBJECT_HEADER
     POBJECT_HEADER_NAME_INFO = OBJECT_HEADER_NAME_INFO
     POBJECT_HEADER_CREATOR_INFO = OBJECT_HEADER_CREATOR_INFO

@@ -7,26 +7,24 @@ WDK "Object Names", InitializeObjectAttributes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
+from ntsim.abi.wdm_constants import OBJ_PERMANENT
 from ntsim.nt.ex.arguments import OBJ_OPENIF, Attributes
 from ntsim.nt.ob.handles import map_generic, ob_reference_by_handle
 from ntsim.nt.ob.insert import ob_insert_handle
-from ntsim.nt.ob.namespace import Found, ob_lookup
-from ntsim.nt.ob.objects import Directory, ObjectType
+from ntsim.nt.ob.namespace import Found, ob_drop_name, ob_lookup
+from ntsim.nt.ob.objects import ObjectType
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
-def exp_drop_name(nt: Kernel, body: int, process: Any, last: bool) -> None:
-    """Close procedure of a temporary object: with the last handle its name goes."""
-    if last:
-        nt.ob.remove_name(body)
+exp_drop_name = ob_drop_name
 
 
-def exp_find(nt: Kernel, attributes: Attributes) -> Found:
+def exp_find(nt: Kernel, attributes: Attributes, follow_last: bool = True) -> Found:
     """Where the name of `attributes` leads, or would."""
     path = attributes.name
     if attributes.root:
@@ -37,7 +35,7 @@ def exp_find(nt: Kernel, attributes: Attributes) -> Found:
             return Found(status)
         path = f"{nt.ob.full_name(body)}\\{path}"
         nt.ob.dereference(body)
-    found = ob_lookup(nt, path)
+    found = ob_lookup(nt, path, follow_last)
     if found.status == 0 and found.remaining:
         return Found(ntstatus.STATUS_OBJECT_PATH_NOT_FOUND)
     return found
@@ -69,6 +67,9 @@ def exp_create(
     initialize(body)
     if found is not None and found.directory is not None:
         nt.ob.attach_name(body, found.directory, found.name)
+        if attributes.flags & OBJ_PERMANENT:
+            nt.ob.make_permanent(body)
+            nt.ob.reference(body)
     handle = ob_insert_handle(nt, body, map_generic(access, kind.generic_mapping), attributes.flags)
     nt.ob.dereference(body)
     return ntstatus.STATUS_SUCCESS, handle
@@ -87,7 +88,7 @@ def exp_open_found(
     """A handle to what a lookup found, if it is of the type."""
     if found.status:
         return found.status, 0
-    if isinstance(nt.ob.bodies.get(found.body), Directory) or nt.ob.type_of(found.body) is not kind:
+    if nt.ob.type_of(found.body) is not kind:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0
     granted = map_generic(access, kind.generic_mapping)
     return ntstatus.STATUS_SUCCESS, ob_insert_handle(nt, found.body, granted, attributes.flags)

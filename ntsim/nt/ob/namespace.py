@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.nt.ob.objects import Directory, ObjectType
@@ -41,13 +41,16 @@ class Found:
 def ob_initialize_namespace(nt: Kernel) -> None:
     """The root's well-known directories."""
     ob = nt.ob
-    directory = ob.add_type(ObjectType("Directory", GENERIC))
-    ob.add_type(ObjectType("SymbolicLink", (0x2_0001, 0x2_0000, 0x2_0001, 0xF_0001)))
+    directory = ob.add_type(ObjectType("Directory", GENERIC, close=ob_drop_name))
+    link = (0x2_0001, 0x2_0000, 0x2_0001, 0xF_0001)
+    ob.add_type(ObjectType("SymbolicLink", link, close=ob_drop_name))
+    ob.root_body = ob.create(directory, 0x158, ob.root, "Dire")
     made = {}
     for name in ("Device", "Driver", "FileSystem", "GLOBAL??", "BaseNamedObjects", "Callback"):
         made[name] = Directory(name)
         body = ob.create(directory, 0x158, made[name], "Dire")
         ob.attach_name(body, ob.root, name)
+        ob.make_permanent(body)
     for alias in ("??", "DosDevices"):
         ob_create_link(nt, f"\\{alias}", "\\GLOBAL??")
 
@@ -63,7 +66,14 @@ def ob_create_link(nt: Kernel, name: str, target: str) -> int:
     if not body:
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES
     nt.ob.attach_name(body, found.directory, found.name)
+    nt.ob.make_permanent(body)
     return ntstatus.STATUS_SUCCESS
+
+
+def ob_drop_name(nt: Kernel, body: int, process: Any, last: bool) -> None:
+    """Close procedure: with the last handle the name of a temporary object goes."""
+    if last and not nt.ob.is_permanent(body):
+        nt.ob.remove_name(body)
 
 
 def ob_lookup(nt: Kernel, path: str, follow_last: bool = True) -> Found:
@@ -82,6 +92,8 @@ def _walk(nt: Kernel, path: str, follow_last: bool) -> tuple[Found, str | None]:
     """One pass; (outcome, None) or (anything, the path with a link replaced)."""
     ob = nt.ob
     directory = ob.root
+    if path == "\\":
+        return Found(ntstatus.STATUS_SUCCESS, ob.root_body), None
     parts = path[1:].split("\\")
     for index, part in enumerate(parts):
         last = index == len(parts) - 1

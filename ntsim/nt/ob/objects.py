@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BODY = OBJECT_HEADER.offset_of("Body")
 NAME_INFO = OBJECT_HEADER_NAME_INFO.size
 INFO_NAME = 2
+FLAG_PERMANENT = 0x10
+"""OBJECT_HEADER.Flags: OB_FLAG_PERMANENT_OBJECT."""
+
 REFERENCE_BY_POINTER = 0x18
 
 
@@ -52,7 +55,8 @@ class Directory:
 class Ob:
     """Object state of one machine: types, bodies by address, the root directory.
 
-    `headers` are the views of the objects' OBJECT_HEADERs, by body.
+    `headers` are the views of the objects' OBJECT_HEADERs, by body; `callbacks` what drivers have
+    registered with ObRegisterCallbacks.
     """
 
     def __init__(self, nt: Kernel) -> None:
@@ -63,6 +67,8 @@ class Ob:
         self.headers: dict[int, Any] = {}
         self.names: dict[int, tuple[Directory, str]] = {}
         self.root = Directory("\\")
+        self.root_body = 0
+        self.callbacks: list[Any] = []
 
     def add_type(self, made: ObjectType) -> ObjectType:
         """Register a type and give it an OBJECT_TYPE in memory."""
@@ -89,6 +95,13 @@ class Ob:
         v.PointerCount, v.HandleCount, v.TypeIndex, v.InfoMask = 1, 0, kind.index, INFO_NAME
         self.bodies[body] = attached
         return body
+
+    def make_permanent(self, body: int) -> None:
+        """The object's name outlives its handles."""
+        self.header(body)._v.Flags |= FLAG_PERMANENT
+
+    def is_permanent(self, body: int) -> bool:
+        return bool(self.header(body)._v.Flags & FLAG_PERMANENT)
 
     def header(self, body: int) -> Any:
         return OBJECT_HEADER.at(self.nt.mmu, body - BODY)

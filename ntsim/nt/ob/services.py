@@ -25,6 +25,7 @@ from ntsim.nt.ke.wait import (
     WAIT_ANY,
     ki_wait,
 )
+from ntsim.nt.ob.callbacks import ob_after, ob_before_duplicate
 from ntsim.nt.ob.handles import map_generic, ob_close, ob_reference_by_handle
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -168,7 +169,13 @@ def obp_duplicate(
     if target is not None:
         mapping = nt.ob.type_of(body).generic_mapping
         rights = granted if options & DUPLICATE_SAME_ACCESS else map_generic(access, mapping)
+        operation = None
+        if nt.ob.callbacks:
+            operation = ob_before_duplicate(nt, body, rights, source.va, target.va)
+            rights = operation.access
         made = target.handles.insert(body, rights)
+        if operation is not None:
+            ob_after(nt, operation, ntstatus.STATUS_SUCCESS)
     if options & DUPLICATE_CLOSE_SOURCE:
         if source is nt.ps.current_process():
             ob_close(nt, handle)

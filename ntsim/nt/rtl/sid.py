@@ -116,16 +116,22 @@ def RtlCopySid(
     return ntstatus.STATUS_SUCCESS
 
 
+def typed(nt: Kernel, name: str, address: int) -> int:
+    """An address that a Python driver can index."""
+    made: int = pointer_to(REGISTRY[name], nt.mmu, address)
+    return made
+
+
 @export(irql="<= APC")
 def RtlSubAuthoritySid(nt: Kernel, Sid: PVOID, SubAuthority: ULONG) -> PULONG:
     """The address of a sub-authority. Source: WDK RtlSubAuthoritySid."""
-    return pointer_to(REGISTRY["ULONG"], nt.mmu, Sid + HEADER + 4 * SubAuthority)
+    return typed(nt, "ULONG", Sid + HEADER + 4 * SubAuthority)
 
 
 @export(irql="<= APC")
 def RtlSubAuthorityCountSid(nt: Kernel, Sid: PVOID) -> PUCHAR:
     """The address of the number of sub-authorities. Source: ntifs.h RtlSubAuthorityCountSid."""
-    return pointer_to(REGISTRY["UCHAR"], nt.mmu, Sid + 1)
+    return typed(nt, "UCHAR", Sid + 1)
 
 
 @export(irql="<= APC")

@@ -1,0 +1,203 @@
+"""Object directories and symbolic links by handle, and what is known of any handle.
+
+Source: WDK ZwCreateDirectoryObject, ZwMakeTemporaryObject, ZwOpenSymbolicLinkObject,
+ZwQuerySymbolicLinkObject, ZwQueryObject.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ntsim.abi import ntstatus
+from ntsim.abi.ob import OBJECT_DIRECTORY
+from ntsim.abi.scalars import ACCESS_MASK, HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.nt.ex.events import driver_attributes
+from ntsim.nt.ex.named import exp_create, exp_find, exp_open, exp_open_found
+from ntsim.nt.exports import Out, OutOpt, export
+from ntsim.nt.ob.handles import ob_reference_by_handle
+from ntsim.nt.ob.namespace import SymbolicLink
+from ntsim.nt.ob.objects import FLAG_PERMANENT, Directory
+from ntsim.nt.ob.query import ob_name_of
+from ntsim.nt.rtl.text import read_unicode
+
+if TYPE_CHECKING:
+    from ntsim.abi.rtl import POBJECT_ATTRIBUTES, PUNICODE_STRING
+    from ntsim.nt.kernel import Kernel
+
+BASIC_INFORMATION, NAME_INFORMATION, TYPE_INFORMATION = 0, 1, 2
+BASIC_SIZE, TYPE_SIZE = 0x38, 0x68
+SYMBOLIC_LINK_SIZE = 0x28
+
+
+@export(irql="== PASSIVE")
+def ZwCreateDirectoryObject(
+    nt: Kernel,
+    DirectoryHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+) -> NTSTATUS:
+    """A directory in the object namespace; it goes with its last handle unless OBJ_PERMANENT.
+
+    Source: WDK ZwCreateDirectoryObject.
+    """
+    attributes = driver_attributes(nt, ObjectAttributes)
+
+    def initialize(body: int) -> None:
+        nt.ob.bodies[body] = Directory(attributes.name.rpartition("\\")[2])
+
+    kind = nt.ob.types["Directory"]
+    size = OBJECT_DIRECTORY.size
+    status, DirectoryHandle[0] = exp_create(
+        nt, kind, size, attributes, DesiredAccess, initialize
+    )  # fmt: skip
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwOpenDirectoryObject(
+    nt: Kernel,
+    DirectoryHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+) -> NTSTATUS:
+    """A handle to an existing directory. Source: WDK ZwOpenDirectoryObject."""
+    attributes = driver_attributes(nt, ObjectAttributes)
+    kind = nt.ob.types["Directory"]
+    status, DirectoryHandle[0] = exp_open(nt, kind, attributes, DesiredAccess)
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwMakeTemporaryObject(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
+    """A permanent object goes with its last handle from now on. Source: WDK."""
+    status, body, _ = ob_reference_by_handle(nt, Handle, 0, None, 0)
+    if status:
+        return status
+    header = nt.ob.header(body)._v
+    if header.Flags & FLAG_PERMANENT:
+        header.Flags &= ~FLAG_PERMANENT
+        nt.ob.dereference(body)
+    nt.ob.dereference(body)
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwCreateSymbolicLinkObject(
+    nt: Kernel,
+    LinkHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+    LinkTarget: PUNICODE_STRING,
+) -> NTSTATUS:
+    """A symbolic link with a handle, which keeps it. Undocumented. Source: winsiderss/phnt."""
+    target = read_unicode(nt.mmu, LinkTarget)
+    if not target:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    attributes = driver_attributes(nt, ObjectAttributes)
+
+    def initialize(body: int) -> None:
+        nt.ob.bodies[body] = SymbolicLink(target)
+
+    kind = nt.ob.types["SymbolicLink"]
+    status, LinkHandle[0] = exp_create(
+        nt, kind, SYMBOLIC_LINK_SIZE, attributes, DesiredAccess, initialize
+    )
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwOpenSymbolicLinkObject(
+    nt: Kernel,
+    LinkHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+) -> NTSTATUS:
+    """A handle to the link itself, not to what it leads to. Source: WDK."""
+    attributes = driver_attributes(nt, ObjectAttributes)
+    found = exp_find(nt, attributes, follow_last=False)
+    kind = nt.ob.types["SymbolicLink"]
+    status, LinkHandle[0] = exp_open_found(nt, kind, found, attributes, DesiredAccess)
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwQuerySymbolicLinkObject(
+    nt: Kernel, LinkHandle: HANDLE, LinkTarget: PUNICODE_STRING, ReturnedLength: OutOpt[ULONG]
+) -> NTSTATUS:
+    """Where a link leads: LinkTarget's buffer is filled, with a terminator if there is room.
+
+    Too small: STATUS_BUFFER_TOO_SMALL, the bytes with terminator in *ReturnedLength. Source: WDK.
+    """
+    kind = nt.ob.types["SymbolicLink"]
+    status, body, _ = ob_reference_by_handle(nt, LinkHandle, 0, kind, 0)
+    if status:
+        return status
+    text = nt.ob.bodies[body].target.encode("utf-16-le")
+    nt.ob.dereference(body)
+    v = LinkTarget._v
+    if ReturnedLength:
+        ReturnedLength[0] = len(text) + 2
+        fits = v.MaximumLength >= len(text) + 2
+    else:
+        fits = v.MaximumLength >= len(text)
+    if not fits:
+        return ntstatus.STATUS_BUFFER_TOO_SMALL
+    nt.mmu.write(v.Buffer, (text + b"\0\0")[: v.MaximumLength])
+    v.Length = len(text)
+    return ntstatus.STATUS_SUCCESS
+
+
+def with_name(address: int, text: str, size: int) -> bytes:
+    """A UNICODE_STRING, room up to `size`, then its text: what lies at `address`."""
+    data = text.encode("utf-16-le")
+    if not data:
+        return bytes(size)
+    header = struct.pack("<HHIQ", len(data), len(data) + 2, 0, address + size)
+    return header.ljust(size, b"\0") + data + b"\0\0"
+
+
+def obp_information(
+    nt: Kernel, address: int, kind: int, body: int, granted: int
+) -> bytes | None:
+    """The answer to a class; None for one that is not documented."""
+    if kind == BASIC_INFORMATION:
+        v = nt.ob.header(body)._v
+        attributes = v.Flags & FLAG_PERMANENT
+        counts = (v.HandleCount, v.PointerCount)
+        return struct.pack("<IIII", attributes, granted, *counts).ljust(BASIC_SIZE, b"\0")
+    if kind == NAME_INFORMATION:
+        return with_name(address, ob_name_of(nt, body), 0x10)
+    if kind == TYPE_INFORMATION:
+        return with_name(address, nt.ob.type_of(body).name, TYPE_SIZE)
+    return None
+
+
+@export(irql="== PASSIVE")
+def ZwQueryObject(
+    nt: Kernel,
+    Handle: HANDLE,
+    ObjectInformationClass: ULONG,
+    ObjectInformation: PVOID,
+    ObjectInformationLength: ULONG,
+    ReturnLength: OutOpt[ULONG],
+) -> NTSTATUS:
+    """ObjectBasicInformation (0), ObjectNameInformation (1) or ObjectTypeInformation (2).
+
+    Basic information wants exactly its size; too little room is STATUS_INFO_LENGTH_MISMATCH with
+    the size in *ReturnLength; another class STATUS_INVALID_INFO_CLASS. Source: WDK ZwQueryObject.
+    """
+    status, body, granted = ob_reference_by_handle(nt, Handle, 0, None, 0)
+    if status:
+        return status
+    data = obp_information(nt, ObjectInformation, ObjectInformationClass, body, granted)
+    nt.ob.dereference(body)
+    if data is None:
+        return ntstatus.STATUS_INVALID_INFO_CLASS
+    if ReturnLength:
+        ReturnLength[0] = len(data)
+    exact = ObjectInformationClass == BASIC_INFORMATION
+    if ObjectInformationLength < len(data) or (exact and ObjectInformationLength != len(data)):
+        return ntstatus.STATUS_INFO_LENGTH_MISMATCH
+    nt.mmu.write(ObjectInformation, data)
+    return ntstatus.STATUS_SUCCESS
