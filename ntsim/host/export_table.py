@@ -95,6 +95,7 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "PsInitialSystemProcess": lambda nt: nt.ps.system.va,
     "ExEventObjectType": _object_type("Event"),
     "ExSemaphoreObjectType": _object_type("Semaphore"),
+    "MmSectionObjectType": _object_type("Section"),
     "IoFileObjectType": _object_type("File"),
     "IoDeviceObjectType": _object_type("Device"),
     "IoDriverObjectType": _object_type("Driver"),

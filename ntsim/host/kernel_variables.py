@@ -7,8 +7,9 @@ from ntsim.host.export_table import VALUES
 
 POINTERS = (
     "ExEventObjectType ExSemaphoreObjectType IoDeviceObjectType IoDriverObjectType "
-    "IoFileObjectType PsProcessType PsThreadType KdDebuggerEnabled KdDebuggerNotPresent "
-    "MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress NtBuildNumber NtGlobalFlag"
+    "IoFileObjectType MmSectionObjectType PsProcessType PsThreadType KdDebuggerEnabled "
+    "KdDebuggerNotPresent MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress "
+    "NtBuildNumber NtGlobalFlag"
 ).split()
 """Those that the headers declare as pointers: `*ExEventObjectType` in C."""
 

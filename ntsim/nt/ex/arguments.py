@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ntsim.abi.rtl import OBJECT_ATTRIBUTES
 from ntsim.abi.wdm_constants import OBJ_KERNEL_HANDLE
@@ -21,6 +21,7 @@ from ntsim.nt.rtl.exception import StructuredException
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+T = TypeVar("T")
 OBJ_OPENIF = 0x80
 _UNICODE_STRING_SIZE = 0x10
 assert OBJECT_ATTRIBUTES.size == 0x30
@@ -39,7 +40,7 @@ def system_service(function: Callable[..., int]) -> Callable[..., int]:
     return guarded
 
 
-def in_kernel_mode(nt: Kernel, service: Callable[..., int], *arguments: Any) -> int:
+def in_kernel_mode(nt: Kernel, service: Callable[..., T], *arguments: Any) -> T:
     """A Zw routine: the service with previous mode kernel, as its stub's second entry arranges."""
     v = nt.thread.v
     before = v.PreviousMode

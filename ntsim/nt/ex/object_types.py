@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from ntsim.nt.ex.events import exp_create_event_type
 from ntsim.nt.ex.mutants import exp_create_mutant_type
 from ntsim.nt.ex.semaphores import exp_create_semaphore_type
+from ntsim.nt.mm.section import mm_create_section_type
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
 def ex_create_object_types(nt: Kernel) -> None:
-    """Event, Mutant, Semaphore; after the namespace exists, before anybody opens a file."""
+    """Event, Mutant, Semaphore, Section: after the namespace exists, before any open."""
     exp_create_event_type(nt)
     exp_create_mutant_type(nt)
     exp_create_semaphore_type(nt)
+    mm_create_section_type(nt)

@@ -33,6 +33,9 @@ class Mm:
         self._slots = 0
         self.contiguous: dict[int, int] = {}
         self.io_space: dict[int, int] = {}
+        self.noncached: dict[int, int] = {}
+        self.system_views: dict[int, tuple[int, int]] = {}
+        self.reserved_mappings: dict[int, tuple[int, int]] = {}
 
     def _share_kernel_half(self) -> None:
         """Fill the upper half of the System PML4 for good, so that processes never diverge."""

@@ -198,7 +198,8 @@ def NtWriteVirtualMemory(
 
 def zw(nt: Kernel, service: Any, *arguments: Any) -> int:
     """A service with a driver's arguments, which may be typed pointers."""
-    return in_kernel_mode(nt, service, *(int(a) for a in arguments))
+    status: int = in_kernel_mode(nt, service, *(int(a) for a in arguments))
+    return status
 
 
 @export(irql="== PASSIVE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ntsim.abi import win32_constants as w
@@ -57,6 +58,8 @@ class Range:
     size: int
     protection: int
     kind: str = "private"
+    released: Callable[[], object] | None = None
+    """Called when the range goes: a view drops its section."""
 
 
 class UserSpace:
@@ -88,9 +91,11 @@ class UserSpace:
             start = -(-(r.base + r.size) // GRANULARITY) * GRANULARITY
         return start
 
-    def map_shared(self, va: int, pa: int) -> None:
-        """Map somebody else's frame, writable; it is not freed with the range."""
-        self.mm.mmu.write_entry(self.root, va, entry_for(pa, 4) | SHARED)
+    def map_shared(self, va: int, pa: int, protection: int = w.PAGE_READWRITE) -> None:
+        """Map somebody else's frame; it is not freed with the range."""
+        code = _TO_SOFTWARE[protection]
+        entry = code << 5 if code == MM_NOACCESS else entry_for(pa, code) | SHARED
+        self.mm.mmu.write_entry(self.root, va, entry)
 
     def find(self, va: int) -> Range | None:
         return next((r for r in self.ranges if r.base <= va < r.base + r.size), None)
@@ -139,6 +144,8 @@ class UserSpace:
         """Decommit every page of a range and forget it."""
         self.decommit(r.base, r.size)
         self.ranges.remove(r)
+        if r.released is not None:
+            r.released()
 
     def decommit(self, va: int, size: int) -> None:
         for page in range(va & ~0xFFF, va + size, PAGE_SIZE):
@@ -151,8 +158,11 @@ class UserSpace:
     def delete(self) -> None:
         """The process is gone: return every frame and the tables, but for the PML4 in use."""
         self._free_tables(self.root, 4, _USER_HALF)
+        views = [r.released for r in self.ranges if r.released is not None]
         self.ranges.clear()
         self.mm.mmu.flush(self.root)
+        for released in views:
+            released()
 
     def _free_tables(self, table: int, level: int, entries: int) -> None:
         """Give back what a page table of `level` (4 = PML4) maps, and clear its first `entries`."""

@@ -1,0 +1,300 @@
+"""Section objects and their views.
+
+A section without a file is a list of frames that its views share; they are taken when it is
+created and given back with its last reference, and every view holds one. \\Device\\PhysicalMemory
+is a section over RAM itself. A file needs a file system's SectionObjectPointer, and none is
+modelled: STATUS_INVALID_FILE_FOR_SECTION, as Windows answers for a plain device. Source: WDK
+ZwCreateSection, ZwMapViewOfSection, ZwUnmapViewOfSection; ReactOS kmtests ntos_mm/ZwCreateSection.c
+and ZwMapViewOfSection.c for the statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ntsim.abi import ntstatus
+from ntsim.abi import winnt_constants as w
+from ntsim.abi.scalars import ACCESS_MASK, HANDLE, NTSTATUS, PVOID, SIZE_T, ULONG, ULONG_PTR
+from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.ex.arguments import in_kernel_mode
+from ntsim.nt.ex.events import driver_attributes
+from ntsim.nt.ex.named import exp_create, exp_open, exp_reference
+from ntsim.nt.exports import Out, OutOpt, export
+from ntsim.nt.mm import layout
+from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.services import VM_OPERATION, mm_process
+from ntsim.nt.mm.user_space import GRANULARITY
+from ntsim.nt.mm.virtual import FRAMES_KEPT_FREE
+from ntsim.nt.ob.namespace import ob_drop_name, ob_lookup
+from ntsim.nt.ob.objects import ObjectType
+
+if TYPE_CHECKING:
+    from ntsim.abi.rtl import PLARGE_INTEGER, POBJECT_ATTRIBUTES
+    from ntsim.nt.kernel import Kernel
+
+GENERIC = (0x2_0005, 0x2_0002, 0x2_0008, w.SECTION_ALL_ACCESS)
+SECTION_SIZE = 0x40
+MEM_DOS_LIM = 0x4000_0000
+VIEW_SHARE, VIEW_UNMAP = 1, 2
+_READ = (w.PAGE_READONLY, w.PAGE_EXECUTE_READ)
+_WRITE = (w.PAGE_READWRITE, w.PAGE_EXECUTE_READWRITE)
+_EXECUTE = (w.PAGE_EXECUTE, w.PAGE_EXECUTE_READ, w.PAGE_EXECUTE_READWRITE)
+_PROTECTIONS = {*_READ, *_WRITE, *_EXECUTE, w.PAGE_NOACCESS, w.PAGE_WRITECOPY}
+
+
+@dataclass(eq=False, slots=True)
+class SectionObject:
+    """What hangs on a Section object: its frames, in order, and how it may be mapped at most."""
+
+    size: int
+    protection: int
+    frames: Sequence[int]
+    physical: bool = False
+
+
+def mm_create_section_type(nt: Kernel) -> None:
+    """Register the object type Section and enter \\Device\\PhysicalMemory."""
+    kind = nt.ob.add_type(
+        ObjectType(
+            "Section", GENERIC, w.SECTION_ALL_ACCESS, close=ob_drop_name, delete=mi_delete_section
+        )
+    )
+    size = nt.mm.ram.size
+    memory = SectionObject(size, w.PAGE_EXECUTE_READWRITE, range(0, size, PAGE_SIZE), True)
+    body = nt.ob.create(kind, SECTION_SIZE, memory, "Sect")
+    found = ob_lookup(nt, "\\Device\\PhysicalMemory")
+    assert found.directory is not None
+    nt.ob.attach_name(body, found.directory, found.name)
+    nt.ob.make_permanent(body)
+
+
+def mi_delete_section(nt: Kernel, body: int) -> None:
+    """The last handle and the last view are gone."""
+    section = nt.ob.bodies[body]
+    if section is not None and not section.physical:
+        for pa in section.frames:
+            nt.mm.frames.give(pa)
+
+
+def mi_section_arguments(maximum: int, protection: int, attributes: int, file: int) -> int:
+    """The checks of ZwCreateSection on its arguments alone."""
+    if not attributes & (w.SEC_COMMIT | w.SEC_RESERVE | w.SEC_IMAGE):
+        return ntstatus.STATUS_INVALID_PARAMETER_6
+    if attributes & w.SEC_COMMIT and attributes & (w.SEC_RESERVE | w.SEC_IMAGE):
+        return ntstatus.STATUS_INVALID_PARAMETER_6
+    if protection not in _PROTECTIONS or protection == w.PAGE_NOACCESS:
+        return ntstatus.STATUS_INVALID_PAGE_PROTECTION
+    if file:
+        return ntstatus.STATUS_INVALID_FILE_FOR_SECTION
+    if attributes & w.SEC_IMAGE:
+        return ntstatus.STATUS_INVALID_FILE_FOR_SECTION
+    if maximum <= 0:
+        return ntstatus.STATUS_INVALID_PARAMETER_4
+    return ntstatus.STATUS_SUCCESS
+
+
+@export(irql="<= APC")
+def ZwCreateSection(
+    nt: Kernel,
+    SectionHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+    MaximumSize: PLARGE_INTEGER,
+    SectionPageProtection: ULONG,
+    AllocationAttributes: ULONG,
+    FileHandle: HANDLE,
+) -> NTSTATUS:
+    """A section of MaximumSize bytes, whole pages, zeroed. Source: WDK ZwCreateSection."""
+    maximum = MaximumSize.QuadPart if MaximumSize else 0
+    status = mi_section_arguments(
+        maximum, SectionPageProtection, AllocationAttributes, FileHandle
+    )  # fmt: skip
+    if status:
+        return status
+    pages = -(-maximum // PAGE_SIZE)
+    frames = nt.mm.frames
+    if pages > frames.available - FRAMES_KEPT_FREE:
+        return ntstatus.STATUS_COMMITMENT_LIMIT
+
+    def initialize(body: int) -> None:
+        taken = [frames.take() for _ in range(pages)]
+        nt.ob.bodies[body] = SectionObject(pages * PAGE_SIZE, SectionPageProtection, taken)
+
+    attributes = driver_attributes(nt, ObjectAttributes)
+    kind = nt.ob.types["Section"]
+    status, SectionHandle[0] = exp_create(
+        nt, kind, SECTION_SIZE, attributes, DesiredAccess, initialize
+    )  # fmt: skip
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwOpenSection(
+    nt: Kernel,
+    SectionHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+) -> NTSTATUS:
+    """A handle to a named section; \\Device\\PhysicalMemory is one. Source: WDK ZwOpenSection."""
+    attributes = driver_attributes(nt, ObjectAttributes)
+    status, SectionHandle[0] = exp_open(nt, nt.ob.types["Section"], attributes, DesiredAccess)
+    return status
+
+
+def mi_allows(section: SectionObject, protection: int) -> bool:
+    """Whether the section's protection covers a view's."""
+    most = section.protection
+    writable = protection not in _WRITE or most in _WRITE
+    return writable and (protection not in _EXECUTE or most in _EXECUTE)
+
+
+def mi_view_span(section: SectionObject, offset: int, size: int) -> tuple[int, int]:
+    """(status, bytes) of a view; size 0 means to the end."""
+    if offset < 0 or offset >= section.size:
+        return ntstatus.STATUS_INVALID_VIEW_SIZE, 0
+    size = size or section.size - offset
+    span = -(-size // PAGE_SIZE) * PAGE_SIZE
+    if offset + span > section.size:
+        return ntstatus.STATUS_INVALID_VIEW_SIZE, 0
+    return ntstatus.STATUS_SUCCESS, span
+
+
+def mi_map_view(
+    nt: Kernel, body: int, process: Any, base: int, offset: int, size: int, protection: int
+) -> tuple[int, int, int]:
+    """(status, base, bytes) of a view in a process."""
+    section = nt.ob.bodies[body]
+    if not mi_allows(section, protection):
+        return ntstatus.STATUS_SECTION_PROTECTION, 0, 0
+    status, span = mi_view_span(section, offset, size)
+    if status:
+        return status, 0, 0
+    made = process.user.reserve(span, base, protection)
+    if made is None:
+        failed = ntstatus.STATUS_CONFLICTING_ADDRESSES if base else ntstatus.STATUS_NO_MEMORY
+        return failed, 0, 0
+    made.kind = "mapped"
+    made.released = partial(nt.ob.dereference, body)
+    nt.ob.reference(body)
+    first = offset // PAGE_SIZE
+    for index in range(span // PAGE_SIZE):
+        at = made.base + index * PAGE_SIZE
+        process.user.map_shared(at, section.frames[first + index], protection)
+    return ntstatus.STATUS_SUCCESS, made.base, span
+
+
+def mi_map_arguments(base: int, size: int, inherit: int, protection: int) -> int:
+    """The checks of ZwMapViewOfSection on its arguments alone."""
+    if inherit not in (VIEW_SHARE, VIEW_UNMAP):
+        return ntstatus.STATUS_INVALID_PARAMETER_8
+    if protection not in _PROTECTIONS:
+        return ntstatus.STATUS_INVALID_PAGE_PROTECTION
+    if base > layout.HIGHEST_USER:
+        return ntstatus.STATUS_INVALID_PARAMETER_3
+    if size > layout.HIGHEST_USER - base:
+        return ntstatus.STATUS_INVALID_PARAMETER_7
+    return ntstatus.STATUS_SUCCESS
+
+
+@export(irql="== PASSIVE")
+def ZwMapViewOfSection(
+    nt: Kernel,
+    SectionHandle: HANDLE,
+    ProcessHandle: HANDLE,
+    BaseAddress: Out[PVOID],
+    ZeroBits: ULONG_PTR,
+    CommitSize: SIZE_T,
+    SectionOffset: PLARGE_INTEGER,
+    ViewSize: OutOpt[SIZE_T],
+    InheritDisposition: ULONG,
+    AllocationType: ULONG,
+    Win32Protect: ULONG,
+) -> NTSTATUS:
+    """Map a view of a section into a process; base, offset and size are read and written back.
+
+    Base and offset must be multiples of 64 KiB (STATUS_MAPPED_ALIGNMENT); an offset into physical
+    memory is rounded down instead. Source: WDK ZwMapViewOfSection; ReactOS kmtests.
+    """
+    base, size = BaseAddress[0] or 0, ViewSize[0]
+    offset: int = SectionOffset.QuadPart if SectionOffset else 0
+    status = mi_map_arguments(base, size, InheritDisposition, Win32Protect)
+    if status:
+        return status
+    status, process = in_kernel_mode(nt, mm_process, ProcessHandle, VM_OPERATION)
+    if process is None:
+        return status
+    status, body = in_kernel_mode(nt, exp_reference, SectionHandle, 0, "Section")
+    if status:
+        return status
+    rounding = 0
+    if nt.ob.bodies[body].physical:
+        rounding = offset % GRANULARITY
+    if base % GRANULARITY or (offset - rounding) % GRANULARITY:
+        nt.ob.dereference(body)
+        return ntstatus.STATUS_MAPPED_ALIGNMENT
+    wanted = size + rounding if size else 0
+    status, base, span = mi_map_view(
+        nt, body, process, base, offset - rounding, wanted, Win32Protect
+    )  # fmt: skip
+    nt.ob.dereference(body)
+    if not status:
+        BaseAddress[0], ViewSize[0] = base, span
+        if SectionOffset:
+            SectionOffset.QuadPart = offset - rounding
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwUnmapViewOfSection(nt: Kernel, ProcessHandle: HANDLE, BaseAddress: PVOID) -> NTSTATUS:
+    """Unmap the view that an address lies in. Source: WDK ZwUnmapViewOfSection."""
+    status, process = in_kernel_mode(nt, mm_process, ProcessHandle, VM_OPERATION)
+    if process is None:
+        return status
+    found = process.user.find(BaseAddress)
+    if found is None or found.kind != "mapped":
+        return ntstatus.STATUS_NOT_MAPPED_VIEW
+    process.user.release(found)
+    return ntstatus.STATUS_SUCCESS
+
+
+@export(irql="<= APC")
+def MmMapViewInSystemSpace(
+    nt: Kernel, Section: PVOID, MappedBase: Out[PVOID], ViewSize: OutOpt[SIZE_T]
+) -> NTSTATUS:
+    """Map a section from its start into system space. Source: ntifs.h MmMapViewInSystemSpace."""
+    section, mm = nt.ob.bodies.get(Section), nt.mm
+    if not isinstance(section, SectionObject):
+        nt.mmu.read(Section, 8)
+        return ntstatus.STATUS_INVALID_PARAMETER
+    status, span = mi_view_span(section, 0, ViewSize[0])
+    if status:
+        return status
+    pages = span // PAGE_SIZE
+    try:
+        base = mm.system_ptes.reserve(pages)
+    except OutOfFrames:
+        return ntstatus.STATUS_NO_MEMORY
+    frames = list(section.frames[:pages])
+    mm.system.map(base, frames)
+    mm.system.make_raw(mm.system_ptes, base, frames)
+    mm.system_views[base] = (Section, pages)
+    nt.ob.reference(Section)
+    MappedBase[0] = base
+    ViewSize[0] = span
+    return ntstatus.STATUS_SUCCESS
+
+
+@export(irql="<= APC")
+def MmUnmapViewInSystemSpace(nt: Kernel, MappedBase: PVOID) -> NTSTATUS:
+    """Undo MmMapViewInSystemSpace; an address that is no view is STATUS_NOT_MAPPED_VIEW."""
+    mm = nt.mm
+    body, pages = mm.system_views.pop(MappedBase, (0, 0))
+    if not body:
+        return ntstatus.STATUS_NOT_MAPPED_VIEW
+    mm.system.unmap(MappedBase, pages)
+    mm.system_ptes.release(MappedBase, pages)
+    nt.ob.dereference(body)
+    return ntstatus.STATUS_SUCCESS
