@@ -144,7 +144,9 @@ def ReadFile(
         return ntdll.NtReadFile(
             hFile, event, 0, context, lpOverlapped, lpBuffer, nNumberOfBytesToRead, offset, 0
         )
-    status = ntdll.NtReadFile(hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToRead, 0, 0)
+    status = ntdll.NtReadFile(
+        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToRead, None, 0
+    )
     return status if status != STATUS_PENDING else wait_for_file(hFile, lpStatusBlock)
 
 
@@ -159,7 +161,9 @@ def WriteFile(
         return ntdll.NtWriteFile(
             hFile, event, 0, context, lpOverlapped, lpBuffer, nNumberOfBytesToWrite, offset, 0
         )
-    status = ntdll.NtWriteFile(hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToWrite, 0, 0)
+    status = ntdll.NtWriteFile(
+        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToWrite, None, 0
+    )
     return status if status != STATUS_PENDING else wait_for_file(hFile, lpStatusBlock)
 
 

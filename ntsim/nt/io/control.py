@@ -16,8 +16,11 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.hw.mmu import WRITE
+from ntsim.nt.io.fast import iop_fast_control, iop_fast_control_routine
+from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_free_irp, io_next_location
 from ntsim.nt.io.request import (
+    iop_drop,
     iop_let_go,
     iop_new_irp,
     iop_probe_status_block,
@@ -64,6 +67,19 @@ def NtDeviceIoControlFile(
     status, event = iop_reference_event(nt, Event)
     if status:
         nt.io.irp_done(file)
+        return status
+    fast = iop_fast_control_routine(nt, file)
+    if fast:
+        answer = iop_fast_control(
+            nt, fast, file, event, IoStatusBlock, IoControlCode,
+            InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength,
+        )  # fmt: skip
+        if answer is not None:
+            iop_drop(nt, file, event)
+            return answer
+    status = iop_enter_file(nt, file)
+    if status:
+        iop_drop(nt, file, event)
         return status
     irp = None
     try:

@@ -16,6 +16,7 @@ from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import ACCESS_MASK, ULONG
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.device import iop_dereference_device, iop_is_unavailable, iop_top_of
+from ntsim.nt.io.file_lock import iop_acquire_file_lock, iop_release_file_lock
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
 from ntsim.nt.ke.objects import KeInitializeEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
@@ -152,12 +153,20 @@ def iop_call_and_wait(nt: Kernel, file: Any, irp: Any) -> int:
 
 
 def iop_close_handle(nt: Kernel, body: int, process: Any, last: bool) -> None:
-    """A handle to a file was closed; with the last one the driver gets IRP_MJ_CLEANUP."""
+    """A handle to a file was closed; with the last one the driver gets IRP_MJ_CLEANUP.
+
+    A synchronous file's requests come first: closing waits for the one under way.
+    """
     file = FILE_OBJECT.at(nt.mmu, body)
     if not last or not file._v.DeviceObject:
         return
+    synchronous = file._v.Flags & c.FO_SYNCHRONOUS_IO
+    if synchronous:
+        iop_acquire_file_lock(nt, file, 0, False)
     irp = iop_internal_irp(nt, file, c.IRP_MJ_CLEANUP, c.IRP_CLOSE_OPERATION)
     iop_call_and_wait(nt, file, irp)
+    if synchronous:
+        iop_release_file_lock(nt, file)
     file._v.Flags |= c.FO_CLEANUP_COMPLETE
 
 

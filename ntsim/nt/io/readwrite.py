@@ -13,8 +13,10 @@ from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, LONGLONG, NTSTATUS, PVOID, ULONG
 from ntsim.nt.io.control import iop_abandon_irp
 from ntsim.nt.io.device import iop_top_of
+from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
 from ntsim.nt.io.request import (
+    iop_drop,
     iop_let_go,
     iop_new_irp,
     iop_probe_status_block,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 FILE_READ_DATA, FILE_WRITE_DATA, FILE_APPEND_DATA = 1, 2, 4
+_FILE_POINTER = -2
+"""FILE_USE_FILE_POINTER_POSITION in LowPart, -1 in HighPart."""
 
 
 def NtReadFile(
@@ -41,7 +45,7 @@ def NtReadFile(
     IoStatusBlock: PVOID,
     Buffer: PVOID,
     Length: ULONG,
-    ByteOffset: LONGLONG,
+    ByteOffset: LONGLONG | None,
     Key: ULONG,
 ) -> NTSTATUS:
     """Send IRP_MJ_READ on a handle opened for reading. Source: WDK NtReadFile."""
@@ -59,7 +63,7 @@ def NtWriteFile(
     IoStatusBlock: PVOID,
     Buffer: PVOID,
     Length: ULONG,
-    ByteOffset: LONGLONG,
+    ByteOffset: LONGLONG | None,
     Key: ULONG,
 ) -> NTSTATUS:
     """Send IRP_MJ_WRITE on a handle opened for writing. Source: WDK NtWriteFile."""
@@ -70,9 +74,13 @@ def NtWriteFile(
 
 def iop_transfer(
     nt: Kernel, handle: int, event_handle: int, block: int, buffer: int, length: int,
-    offset: int, major: int,
+    offset: int | None, major: int,
 ) -> int:  # fmt: skip
-    """The common part of a read and a write."""
+    """The common part of a read and a write.
+
+    `offset` None: the caller gave no pointer. A synchronous file has a current position then, which
+    its driver moves; elsewhere the parameter must be there. Source: WDK NtReadFile, ByteOffset.
+    """
     reading = major == c.IRP_MJ_READ
     status, file, granted = iop_reference_file(nt, handle, 0)
     if status:
@@ -85,6 +93,19 @@ def iop_transfer(
     if status:
         nt.io.irp_done(file)
         return status
+    status = iop_enter_file(nt, file)
+    if status:
+        iop_drop(nt, file, event)
+        return status
+    v = file._v
+    if v.Flags & c.FO_SYNCHRONOUS_IO:
+        if offset is None or offset == _FILE_POINTER:
+            offset = v.CurrentByteOffset_QuadPart
+    elif offset is None:
+        if not v.Flags & (c.FO_NAMED_PIPE | c.FO_MAILSLOT):
+            iop_drop(nt, file, event)
+            return ntstatus.STATUS_INVALID_PARAMETER
+        offset = 0
     irp = None
     try:
         if nt.thread.v.PreviousMode:

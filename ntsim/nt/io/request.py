@@ -13,6 +13,7 @@ from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.cancel import IoCancelIrp
 from ntsim.nt.io.device import iop_top_of
+from ntsim.nt.io.file_lock import iop_leave_file, iop_release_file_lock
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
 from ntsim.nt.ke.objects import KeClearEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
@@ -48,7 +49,13 @@ def iop_reference_event(nt: Kernel, handle: int) -> tuple[int, Any]:
 
 
 def iop_let_go(nt: Kernel, file: Any, event: Any) -> None:
-    """A request that was not sent: drop the references to its file and event."""
+    """A request that was not sent: the file's lock, and the references to file and event, go."""
+    iop_leave_file(nt, file)
+    iop_drop(nt, file, event)
+
+
+def iop_drop(nt: Kernel, file: Any, event: Any) -> None:
+    """Drop the references to a file and, if there is one, an event."""
     nt.io.irp_done(file)
     if event is not None:
         nt.ob.dereference(int(event))
@@ -80,14 +87,17 @@ def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any
 def iop_send(nt: Kernel, file: Any, irp: Any, event: Any) -> int:
     """Queue the IRP to the thread, call the driver and, on a synchronous handle, wait.
 
-    The IRP's reference to the file is the caller's; it goes with the IRP.
+    The IRP's reference to the file is the caller's; it goes with the IRP. So does the lock of a
+    synchronous file, which the caller holds.
     """
     synchronous = file._v.Flags & c.FO_SYNCHRONOUS_IO
     KeClearEvent(nt, file.Event)
     queue_to_thread(nt, irp)
     status = IofCallDriver(nt, iop_top_of(nt, file.DeviceObject), irp)
-    if status == ntstatus.STATUS_PENDING and synchronous:
-        status = iop_wait_for(nt, file, irp)
+    if synchronous:
+        if status == ntstatus.STATUS_PENDING:
+            status = iop_wait_for(nt, file, irp)
+        iop_release_file_lock(nt, file)
     return status
 
 

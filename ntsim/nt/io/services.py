@@ -18,8 +18,10 @@ from ntsim.nt.ex.arguments import (
 )
 from ntsim.nt.io.control import iop_abandon_irp
 from ntsim.nt.io.file import iop_open
+from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
 from ntsim.nt.io.request import (
+    iop_let_go,
     iop_new_irp,
     iop_probe_status_block,
     iop_reference_file,
@@ -153,6 +155,10 @@ def NtQueryInformationFile(
     if status:
         nt.io.irp_done(file)
         return status
+    status = iop_enter_file(nt, file)
+    if status:
+        nt.io.irp_done(file)
+        return status
     known = iop_known_information(file, granted, FileInformationClass)
     if known is None:
         return iop_information(
@@ -164,7 +170,7 @@ def NtQueryInformationFile(
         iop_write_status(nt, IoStatusBlock, status, len(known))
     except StructuredException as error:
         status = error.ExceptionCode
-    nt.io.irp_done(file)
+    iop_let_go(nt, file, None)
     return status
 
 
@@ -209,6 +215,10 @@ def NtSetInformationFile(
     if status:
         nt.io.irp_done(file)
         return status
+    status = iop_enter_file(nt, file)
+    if status:
+        nt.io.irp_done(file)
+        return status
     position = FileInformationClass == POSITION_INFORMATION
     if not position or not file._v.Flags & c.FO_SYNCHRONOUS_IO:
         return iop_information(
@@ -220,14 +230,17 @@ def NtSetInformationFile(
         iop_write_status(nt, IoStatusBlock, status, 0)
     except StructuredException as error:
         status = error.ExceptionCode
-    nt.io.irp_done(file)
+    iop_let_go(nt, file, None)
     return status
 
 
 def iop_information(
     nt: Kernel, file: Any, block: int, buffer: int, length: int, kind: int, major: int
 ) -> int:
-    """Send IRP_MJ_QUERY_INFORMATION or IRP_MJ_SET_INFORMATION and wait for it."""
+    """Send IRP_MJ_QUERY_INFORMATION or IRP_MJ_SET_INFORMATION and wait for it.
+
+    The caller has entered the file.
+    """
     querying = major == c.IRP_MJ_QUERY_INFORMATION
     irp = None
     try:
@@ -247,7 +260,7 @@ def iop_information(
             nt.mmu.write(system, nt.mmu.read(buffer, length))
     except StructuredException as error:
         iop_abandon_irp(nt, irp)
-        nt.io.irp_done(file)
+        iop_let_go(nt, file, None)
         return error.ExceptionCode
     stack = io_next_location(nt, irp)._v
     stack.Parameters_QueryFile_Length = length
@@ -281,9 +294,13 @@ def NtFlushBuffersFile(nt: Kernel, FileHandle: HANDLE, IoStatusBlock: PVOID) -> 
     if nt.thread.v.PreviousMode and not granted & (FILE_WRITE_DATA | FILE_APPEND_DATA):
         nt.io.irp_done(file)
         return ntstatus.STATUS_ACCESS_DENIED
+    status = iop_enter_file(nt, file)
+    if status:
+        nt.io.irp_done(file)
+        return status
     try:
         irp = iop_probed_irp(nt, file, c.IRP_MJ_FLUSH_BUFFERS, IoStatusBlock)
     except StructuredException as error:
-        nt.io.irp_done(file)
+        iop_let_go(nt, file, None)
         return error.ExceptionCode
     return iop_send_and_wait(nt, file, irp)

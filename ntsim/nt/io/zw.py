@@ -107,7 +107,7 @@ def ZwReadFile(
     Key: PVOID,
 ) -> NTSTATUS:
     """Send IRP_MJ_READ on a handle. Source: WDK ZwReadFile."""
-    offset = ByteOffset.QuadPart if ByteOffset else 0
+    offset = ByteOffset.QuadPart if ByteOffset else None
     return in_kernel_mode(
         nt, NtReadFile, FileHandle, Event, ApcRoutine, ApcContext, int(IoStatusBlock), int(Buffer),
         Length, offset, 0,
@@ -128,7 +128,7 @@ def ZwWriteFile(
     Key: PVOID,
 ) -> NTSTATUS:
     """Send IRP_MJ_WRITE on a handle. Source: WDK ZwWriteFile."""
-    offset = ByteOffset.QuadPart if ByteOffset else 0
+    offset = ByteOffset.QuadPart if ByteOffset else None
     return in_kernel_mode(
         nt, NtWriteFile, FileHandle, Event, ApcRoutine, ApcContext, int(IoStatusBlock), int(Buffer),
         Length, offset, 0,
