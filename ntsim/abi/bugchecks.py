@@ -1,7 +1,8 @@
 """What the bug checks say in words: the code, its four parameters, and the sub-codes under it.
 
 The texts are in `data/bugchecks.json`, read once. Facts from the public driver documentation's
-bug-check reference, with `dumps` where real crash dumps contradict it.
+bug-check reference, with `dumps` where real crash dumps contradict it. Which codes ntsim does not
+raise, and why, is in `data/bugchecks_not_raised.json`.
 """
 
 import json
@@ -77,10 +78,19 @@ def describe(code: int) -> Description:
     )
 
 
-@cache
+def not_raised() -> dict[int, str]:
+    """The documented codes that no driver on ntsim can end in, and why."""
+    return {int(code, 16): reason for code, reason in _data("bugchecks_not_raised").items()}
+
+
 def _entries() -> dict[str, dict[str, Any]]:
-    text = files("ntsim.abi").joinpath("data/bugchecks.json").read_text(encoding="utf-8")
-    entries: dict[str, dict[str, Any]] = json.loads(text)
+    return _data("bugchecks")
+
+
+@cache
+def _data(name: str) -> dict[str, Any]:
+    text = files("ntsim.abi").joinpath(f"data/{name}.json").read_text(encoding="utf-8")
+    entries: dict[str, Any] = json.loads(text)
     return entries
 
 

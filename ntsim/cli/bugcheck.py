@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import rich_click as click
 
-from ntsim.abi.bugchecks import Description, SubCode, describe
+from ntsim.abi.bugchecks import Description, SubCode, describe, not_raised
 from ntsim.abi.bugcodes import NAMES, code_of
 from ntsim.abi.irql import level_name
 from ntsim.abi.ntstatus import status_name
@@ -68,6 +68,9 @@ def explain(description: Description, values: Sequence[int]) -> list[str]:
         lines += ["", *subcodes(description, values)]
     if description.dumps:
         lines += ["", f"In real dumps: {description.dumps}"]
+    reason = not_raised().get(description.code)
+    if reason:
+        lines += ["", f"No run of ntsim ends in it: {reason}."]
     return lines
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
-from ntsim.abi import ntstatus
+from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi import vmx_constants as abi
 from ntsim.abi.ke import KPCR
 from ntsim.errors import Hang, UnmodelledCode
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 LONGEST_INSTRUCTION = 15
 REPETITIONS = 10_000
-NMI_HARDWARE_FAILURE, NMI_ODT = 0x80, 0x4F4454
+NMI_ODT = 0x4F4454
 _VECTOR_NMI, _VECTOR_BP = 2, 3
 
 
@@ -288,7 +288,7 @@ def _deliver(nt: Kernel, processor: Processor, event: Event) -> None:
     if event.kind == abi.INTR_TYPE_EXTERNAL_INTERRUPT:
         ki_interrupt(nt, processor, event.vector)
     elif event.vector == _VECTOR_NMI:
-        nt.bugcheck(NMI_HARDWARE_FAILURE, NMI_ODT)
+        nt.bugcheck(bugcodes.NMI_HARDWARE_FAILURE, NMI_ODT)
     elif event.vector == abi.VECTOR_PF:
         nt.mmu.fault(processor.cr2, event.error_code or 0)
     elif event.vector == _VECTOR_BP:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi import bugcodes
 from ntsim.abi.types import REGISTRY, pointer_class
 from ntsim.hw.cpu import Processor
 from ntsim.nt.events import InterruptServiced
@@ -21,7 +22,6 @@ from ntsim.nt.pnp.hardware import Hardware, hal_vector
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
-HARDWARE_INTERRUPT_STORM = 0xF2
 NOT_CLAIMED, CLAIMED = 1, 2
 STORM = 1000
 
@@ -81,7 +81,7 @@ def hal_service(nt: Kernel, vector: int, processor: Processor) -> None:
         if count == STORM:
             v = chain[0]._v
             kind = CLAIMED if claimed else NOT_CLAIMED
-            code, routine = HARDWARE_INTERRUPT_STORM, v.ServiceRoutine
+            code, routine = bugcodes.HARDWARE_INTERRUPT_STORM, v.ServiceRoutine
             nt.bugcheck(code, routine, v.ServiceContext, int(chain[0]), kind)
 
 

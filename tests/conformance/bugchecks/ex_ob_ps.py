@@ -1,0 +1,225 @@
+"""Pool, locks, work items, objects, threads and processes."""
+
+from ntsim.wdm import *
+
+from .case import ANY, kernel_address, mistake
+from .short import *
+
+
+@mistake(0x18)
+def dereferencing_once_too_often(bench) -> None:
+    """A thread object is dereferenced more often than it was referenced."""
+
+    def body() -> None:
+        _, handle = PsCreateSystemThread(0, NULL, NULL, NULL, lambda context: pause(), NULL)
+        _, found = ObReferenceObjectByHandle(handle, 0, NULL, KernelMode, NULL)
+        wait(found)
+        ZwClose(handle)
+        bench.expect(kernel_address, int(found), 2, (1 << 64) - 1)
+        for _ in range(8):
+            ObDereferenceObject(found)
+
+    bench.run(body)
+
+
+@mistake(0x19)
+def an_overrun_into_the_next_header(bench) -> None:
+    """A block is written past its end, over the header of the next, and freed."""
+
+    def body() -> None:
+        mine = block(0x30)
+        bench.expect(0x20, mine - 16, mine + 0x30, ANY)
+        write_bytes(mine, b"\xcc" * 0x40)
+        ExFreePoolWithTag(mine, TAG)
+
+    bench.run(body)
+
+
+@mistake(0x20)
+def a_thread_that_ends_in_a_critical_region(bench) -> None:
+    """A system thread enters a critical region and ends in it."""
+    bench.expect(0, 0xFFFF, 0, 0)
+    bench.run(lambda: thread(lambda context: KeEnterCriticalRegion()) or pause())
+
+
+@mistake(0x76)
+def pages_locked_when_the_process_ends(bench) -> None:
+    """A driver locks user memory and never unlocks it; the app ends."""
+    from ntsim import win32
+
+    neither = CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_NEITHER, FILE_ANY_ACCESS)
+
+    def control(DeviceObject, Irp) -> int:
+        mdl = IoAllocateMdl(Irp.UserBuffer, 0x2000, FALSE, FALSE, NULL)
+        MmProbeAndLockPages(mdl, UserMode, IoWriteAccess)
+        bench.expect(0, int(PsGetCurrentProcess()), 2, 0)
+        return complete(Irp)
+
+    def app() -> None:
+        from tests.conftest import open_thing
+
+        memory = win32.VirtualAlloc(0, 0x2000, win32.MEM_COMMIT, win32.PAGE_READWRITE)
+        win32.DeviceIoControl(open_thing(), neither, None, (memory, 0x2000))
+
+    bench.request(app, device_control=control)
+
+
+@mistake(0x96)
+def a_work_item_initialised_while_queued(bench) -> None:
+    """ExInitializeWorkItem of an item that waits in the queue."""
+    bench.configure(processors=1)
+
+    def body() -> None:
+        item = block(WORK_QUEUE_ITEM.size, WORK_QUEUE_ITEM)
+        old = KeRaiseIrqlToDpcLevel()
+        ExInitializeWorkItem(item, lambda parameter: None, NULL)
+        ExQueueWorkItem(item, DelayedWorkQueue)
+        ExInitializeWorkItem(item, lambda parameter: None, NULL)
+        bench.expect(int(item), kernel_address, kernel_address, item.WorkerRoutine)
+        KeLowerIrql(old)
+        pause()
+
+    bench.run(body)
+
+
+@mistake(0xC2)
+def a_block_freed_twice(bench) -> None:
+    """ExFreePool of a block that is free already."""
+
+    def body() -> None:
+        mine = block(0x30)
+        ExFreePoolWithTag(mine, TAG)
+        bench.expect(7, TAG, ANY, mine)
+        ExFreePoolWithTag(mine, TAG)
+
+    bench.run(body)
+
+
+@mistake(0xC2)
+def a_block_freed_with_another_tag(bench) -> None:
+    """ExFreePoolWithTag with a tag that is not the one the block was allocated with."""
+
+    def body() -> None:
+        mine = block(0x30)
+        bench.expect(0xA, mine, TAG, TAG + 1)
+        ExFreePoolWithTag(mine, TAG + 1)
+
+    bench.run(body)
+
+
+@mistake(0xE1)
+def a_work_item_that_returns_at_raised_irql(bench) -> None:
+    """A work item's routine raises the level and returns."""
+
+    def body(DriverObject) -> None:
+        item = IoAllocateWorkItem(device(DriverObject))
+        bench.expect(kernel_address, APC_LEVEL, int(item), int(item))
+        IoQueueWorkItem(
+            item, lambda device, context: KeRaiseIrql(APC_LEVEL), DelayedWorkQueue, NULL
+        )
+        pause()
+
+    bench.run(body)
+
+
+@mistake(0xE3)
+def releasing_a_resource_that_another_thread_holds(bench) -> None:
+    """ExReleaseResourceLite in a thread that has not acquired the resource."""
+
+    def body() -> None:
+        resource = block(ERESOURCE.size, ERESOURCE)
+        ExInitializeResourceLite(resource)
+        KeEnterCriticalRegion()
+        ExAcquireResourceExclusiveLite(resource, TRUE)
+
+        def intruder(context) -> None:
+            bench.expect(int(resource), int(KeGetCurrentThread()), resource.OwnerTable, ANY)
+            ExReleaseResourceLite(resource)
+
+        thread(intruder)
+        pause()
+
+    bench.run(body)
+
+
+@mistake(0xE4)
+def a_work_item_queued_twice(bench) -> None:
+    """IoQueueWorkItem of an item that waits in the queue."""
+    bench.configure(processors=1)
+
+    def body(DriverObject) -> None:
+        item = IoAllocateWorkItem(device(DriverObject))
+        KeRaiseIrqlToDpcLevel()
+        bench.expect(1, kernel_address, DelayedWorkQueue, 0)
+        for _ in range(2):
+            IoQueueWorkItem(item, lambda device, context: None, DelayedWorkQueue, NULL)
+
+    bench.run(body)
+
+
+@mistake(0xE9)
+def a_worker_that_ends_itself(bench) -> None:
+    """A work item's routine calls PsTerminateSystemThread."""
+    bench.expect(kernel_address, 0, 0, 0)
+    bench.run(lambda driver: work_item(driver, lambda *_: PsTerminateSystemThread(0)))
+
+
+@mistake(0x132)
+def a_resource_owner_pointer_that_is_none(bench) -> None:
+    """ExSetResourceOwnerPointer with an address whose two low bits are not set."""
+
+    def body() -> None:
+        resource = block(ERESOURCE.size, ERESOURCE)
+        ExInitializeResourceLite(resource)
+        KeEnterCriticalRegion()
+        ExAcquireResourceExclusiveLite(resource, TRUE)
+        here = int(KeGetCurrentThread())
+        bench.expect(int(resource), resource.OwnerTable, here, 0x1000)
+        ExSetResourceOwnerPointer(resource, 0x1000)
+
+    bench.run(body)
+
+
+@mistake(0x152)
+def push_lock_flags_that_do_not_exist(bench) -> None:
+    """ExAcquirePushLockExclusiveEx with a flag that is none."""
+
+    def body() -> None:
+        lock = EX_PUSH_LOCK()
+        ExInitializePushLock(lock)
+        KeEnterCriticalRegion()
+        bench.expect(0x40, int(lock), 0, 0)
+        ExAcquirePushLockExclusiveEx(lock, 0x40)
+
+    bench.run(body)
+
+
+@mistake(0x16E)
+def releasing_a_resource_for_a_thread_that_holds_nothing(bench) -> None:
+    """ExReleaseResourceForThreadLite for an owner that the resource does not have."""
+
+    def body() -> None:
+        resource = block(ERESOURCE.size, ERESOURCE)
+        ExInitializeResourceLite(resource)
+        bench.expect(int(resource), int(KeGetCurrentThread()), 0x1003, 0)
+        ExReleaseResourceForThreadLite(resource, 0x1003)
+
+    bench.run(body)
+
+
+@mistake(0x4000008A)
+def a_thread_that_ends_with_a_mutex(bench) -> None:
+    """A system thread acquires a KMUTEX and ends."""
+
+    def body() -> None:
+        mutex = KMUTEX()
+        KeInitializeMutex(mutex, 0)
+
+        def routine(context) -> None:
+            wait(mutex)
+            bench.expect(int(KeGetCurrentThread()), int(mutex), 0, 0)
+
+        thread(routine)
+        pause()
+
+    bench.run(body)

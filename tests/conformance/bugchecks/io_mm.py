@@ -1,0 +1,142 @@
+"""IRPs, devices, unloading; MDLs, mappings, the last page."""
+
+from ntsim.wdm import *
+
+from .case import ANY, Matching, mistake
+from .short import *
+
+
+@mistake(0x1A)
+def mapping_pages_that_are_not_locked(bench) -> None:
+    """An MDL whose pages were never locked is mapped."""
+
+    def body() -> None:
+        mdl = IoAllocateMdl(block(64), 64, FALSE, FALSE, NULL)
+        bench.expect(0x1233, ANY, 0, 0)
+        MmMapLockedPagesSpecifyCache(mdl, KernelMode, MmCached, NULL, FALSE, NormalPagePriority)
+
+    bench.run(body)
+
+
+@mistake(0x35)
+def a_stack_deeper_than_the_irp(bench) -> None:
+    """A filter passes an IRP down that was allocated with one stack location."""
+
+    def body(DriverObject) -> None:
+        lower, upper = device(DriverObject), device(DriverObject)
+
+        def read(DeviceObject, Irp) -> int:
+            return IoCallDriver(lower, Irp)
+
+        DriverObject.MajorFunction[IRP_MJ_READ] = read
+        irp = IoAllocateIrp(1, FALSE)
+        IoGetNextIrpStackLocation(irp).MajorFunction = IRP_MJ_READ
+        bench.expect(int(irp), 0, 0, 0)
+        IoCallDriver(upper, irp)
+
+    bench.run(body)
+
+
+@mistake(0x44)
+def completing_a_request_twice(bench) -> None:
+    """A dispatch routine calls IoCompleteRequest twice."""
+
+    def body(DriverObject) -> None:
+        def read(DeviceObject, Irp) -> int:
+            complete(Irp)
+            return complete(Irp)
+
+        made, event, block = device(DriverObject), KEVENT(), IO_STATUS_BLOCK()
+        DriverObject.MajorFunction[IRP_MJ_READ] = read
+        KeInitializeEvent(event, NotificationEvent, FALSE)
+        irp = IoBuildSynchronousFsdRequest(IRP_MJ_READ, made, NULL, 0, NULL, event, block)
+        bench.expect(int(irp), 0x1232, 0, 0)
+        IoCallDriver(made, irp)
+
+    bench.run(body)
+
+
+@mistake(0x48)
+def completing_with_a_cancel_routine_set(bench) -> None:
+    """A request is completed without IoSetCancelRoutine(Irp, NULL) before."""
+
+    def control(DeviceObject, Irp) -> int:
+        IoSetCancelRoutine(Irp, lambda device, irp: None)
+        bench.expect(int(Irp), Irp.CancelRoutine, 0, 0)
+        return complete(Irp)
+
+    bench.request(device_control=control)
+
+
+@mistake(0x4D)
+def touching_more_pageable_memory_than_there_is(bench) -> None:
+    """Paged pool is touched until no page is left."""
+    bench.configure(memory_mb=16, processors=1)
+
+    def body() -> None:
+        blocks = [block(0x40_0000, pool=PagedPool) for _ in range(8)]
+        for va in blocks:
+            for page in range(0, 0x40_0000, 0x1000):
+                write_bytes(va + page, b"x")
+
+    bench.expect(0, 0, ANY, 0)
+    bench.run(body)
+
+
+@mistake(0x4E)
+def unlocking_pages_twice(bench) -> None:
+    """MmUnlockPages of an MDL whose pages are unlocked already."""
+
+    def body() -> None:
+        va = block(64)
+        mdl = IoAllocateMdl(va, 64, FALSE, FALSE, NULL)
+        MmProbeAndLockPages(mdl, KernelMode, IoReadAccess)
+        MmUnlockPages(mdl)
+        bench.expect(7, MmGetPhysicalAddress(va) >> 12, 0, 0)
+        MmUnlockPages(mdl)
+
+    bench.run(body)
+
+
+@mistake(0xCE)
+def a_thread_left_running_at_unload(bench) -> None:
+    """DriverUnload does not wait for the driver's thread, which goes on in code that is gone."""
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        DriverObject.DriverUnload = lambda driver: None
+        thread(lambda context: (pause(10), pause(10)))
+        return STATUS_SUCCESS
+
+    machine = bench.configure(processors=1)
+    loaded = machine.load_driver(DriverEntry, name="drv.sys")
+    start, size = loaded.object.DriverStart, loaded.object.DriverSize
+    gone = Matching("an address of the unloaded driver", lambda at: start <= at < start + size)
+    machine.unload_driver(loaded)
+    bench.expect(gone, 0x10, gone, 0)
+    machine.run_until_idle()
+
+
+@mistake(0xDA)
+def freeing_a_mapping_address_with_another_tag(bench) -> None:
+    """MmFreeMappingAddress with a tag that is not the one of the reservation."""
+
+    def body() -> None:
+        base = MmAllocateMappingAddress(0x2000, TAG)
+        bench.expect(0x101, base, TAG + 1, ANY)
+        MmFreeMappingAddress(base, TAG + 1)
+
+    bench.run(body)
+
+
+@mistake(0x11B)
+def a_cancel_routine_that_keeps_the_lock(bench) -> None:
+    """A cancel routine returns without IoReleaseCancelSpinLock."""
+
+    def body() -> None:
+        irp = IoAllocateIrp(1, FALSE)
+        IoSetNextIrpStackLocation(irp)
+        IoSetCancelRoutine(irp, lambda device, irp: None)
+        bench.expect(int(irp), irp.CancelRoutine, 0, 0)
+        IoCancelIrp(irp)
+
+    bench.run(body)
