@@ -43,6 +43,7 @@ def details(name: str) -> list[str]:
     rows = [
         ("Story", scenario.story),
         ("Files", files(scenario.case)),
+        *([("Verifier", scenario.case.verifier)] if scenario.case.verifier else []),
         ("Ends", scenario.case.ends),
         ("Look at", scenario.look_at),
         ("Source", scenario.source),

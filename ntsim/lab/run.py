@@ -119,11 +119,12 @@ def run(
 
 def build(target: Target, options: Options) -> Machine:
     """The machine of a run; ScheduleError if options contradict the schedule they come with."""
+    verifier = target.verifier if options.verifier is None else options.verifier
     if options.schedule is None:
         processors = target.processors if options.processors is None else options.processors
         seed = target.seed if options.seed is None else options.seed
         return Machine(
-            processors=processors, seed=seed, strategy=options.strategy, verifier=options.verifier
+            processors=processors, seed=seed, strategy=options.strategy, verifier=verifier
         )
     plan = schedules.parse(options.schedule)
     given = {"processors": options.processors, "seed": options.seed, "strategy": options.strategy}
@@ -138,7 +139,7 @@ def build(target: Target, options: Options) -> Machine:
         processors=plan.processors,
         seed=plan.seed,
         schedule=options.schedule,
-        verifier=options.verifier,
+        verifier=verifier,
     )
 
 

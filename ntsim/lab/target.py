@@ -21,8 +21,8 @@ class Target:
     """`drivers` are loaded in order and `devices` plugged in for the last of them, then all `apps`
     started; with `sleep` the system then sleeps and wakes; `unload` removes and stops it all.
 
-    `processors` and `seed` are what a run has that does not say otherwise. `command` is how the
-    command line names the target, word by word.
+    `processors`, `seed` and `verifier` are what a run has that does not say otherwise. `command` is
+    how the command line names the target, word by word.
     """
 
     drivers: tuple[Path, ...]
@@ -33,6 +33,7 @@ class Target:
     unload: bool = False
     processors: int = 4
     seed: int = 0
+    verifier: str | None = None
     expected: Expectation = COMPLETED
     command: tuple[str, ...] = ()
 

@@ -257,6 +257,23 @@ class PoolFreed(Event):
     tag: str
 
 
+@event("resource {resource}: acquired {how}")
+class ResourceAcquired(Event):
+    """A thread became an owner; `how` is "exclusive" or "shared"."""
+
+    resource: int
+    how: str
+
+
+@event("list entry {entry} is corrupt: {found}")
+class ListCorrupt(Event):
+    """The check of a list found a `neighbour` that does not point back; `found` says so."""
+
+    entry: int
+    neighbour: int
+    found: str
+
+
 @event("DbgPrint: {line}")
 class DebugPrinted(Event):
     line: str

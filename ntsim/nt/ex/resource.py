@@ -17,6 +17,7 @@ from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.ex import ERESOURCE, OWNER_ENTRY
 from ntsim.abi.ke import KEVENT, KSEMAPHORE
 from ntsim.abi.scalars import NTSTATUS
+from ntsim.nt.events import ResourceAcquired
 from ntsim.nt.exports import export
 from ntsim.nt.ke.objects import (
     KeInitializeEvent,
@@ -106,6 +107,8 @@ def add_owner(nt: Kernel, resource: PERESOURCE) -> None:
     """The current thread holds the resource once; the caller has counted it in ActiveEntries."""
     entry = free_entry(nt, resource)
     entry._v.OwnerThread, entry._v.TableSize = nt.thread.va, 1 << COUNT_SHIFT
+    how = "exclusive" if resource._v.Flag & OWNED_EXCLUSIVE else "shared"
+    nt.emit_at(ResourceAcquired, int(resource), how)
 
 
 def set_active(resource: PERESOURCE, entries: int) -> None:

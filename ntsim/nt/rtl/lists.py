@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN
 from ntsim.hw.mmu import Mmu
+from ntsim.nt.events import ListCorrupt
 from ntsim.nt.exports import export
 
 if TYPE_CHECKING:
@@ -121,6 +122,19 @@ def entries(memory: Mmu, head: int) -> list[int]:
 
 def rtl_fail_fast(nt: Kernel, entry: int) -> None:
     """int 29h with code 3, wherever links do not point back; does not return."""
+    read = nt.mmu.read_word
+    following, previous = read(entry), read(entry + 8)
+    for neighbour, offset, side, link in (
+        (previous, 0, "before", "Flink"), (following, 8, "after", "Blink"),
+    ):  # fmt: skip
+        if nt.mmu.physical(neighbour + offset) is None:
+            text = f"what should be the entry {side} it, {neighbour:#x}, is no memory"
+        elif (found := read(neighbour + offset)) != entry:
+            text = f"{link} of the entry {side} it, {neighbour:#x}, is {found:#x}"
+        else:
+            continue
+        nt.emit_at(ListCorrupt, entry, neighbour, text)
+        break
     nt.ki.fast_fail(3, f"list entry {entry:#x} is corrupt")
 
 

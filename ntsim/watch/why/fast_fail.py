@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from ntsim.nt.events import ExceptionRaised, StackRestored, StackSaved
+from ntsim.nt.events import ExceptionRaised, ListCorrupt, StackRestored, StackSaved
 from ntsim.watch.why.case import Case, Explainer
+from ntsim.watch.why.memory import block_at, tell_memory
 
-INCORRECT_STACK = 4
+CORRUPT_LIST_ENTRY, INCORRECT_STACK = 3, 4
 
 
 def explain(case: Case) -> None:
     """The reason of the fast fail; for a stack, when it was saved and restored."""
     state = case.state
+    if case.parameters[0] == CORRUPT_LIST_ENTRY:
+        explain_list(case)
+        return
     raised = case.last(ExceptionRaised, processor=state.processor)
     reason = raised.reason if raised else f"fast fail {case.parameters[0]}"
     if case.parameters[0] == INCORRECT_STACK:
@@ -23,6 +27,31 @@ def explain(case: Case) -> None:
     if raised is not None:
         case.tell(raised, f"The check failed: {reason}.")
     case.summary = f"The kernel found corruption: {reason}."
+
+
+def explain_list(case: Case) -> None:
+    """Which neighbour does not point back, and the past of the memory that both lie in."""
+    corrupt = case.last(ListCorrupt, processor=case.state.processor)
+    here = case.sources.place(case.state.stack)
+    if corrupt is None:
+        case.summary = f"A doubly linked list is corrupt, noticed at {here}."
+        return
+    case.tell(
+        corrupt,
+        f"The link check failed for the entry at {corrupt.entry:#x}: {corrupt.found}, where it "
+        "should be the entry itself.",
+    )
+    owners = (
+        tell_memory(case, address)
+        for address in (corrupt.neighbour, corrupt.entry)
+        if block_at(case, address)[0] is not None
+    )
+    freed = next((text for text in owners if " freed at " in text), None)
+    if freed is None:
+        freed = "it is no longer in the list, as after a second removal, or a link was overwritten"
+    else:
+        freed = f"the list leads to {freed}"
+    case.summary = f"A list entry does not fit its neighbours, noticed at {here}: {freed}."
 
 
 EXPLAINS: dict[int, Explainer] = {0x139: explain}
