@@ -18,6 +18,7 @@ from ntsim.errors import ConfigurationError
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
 from ntsim.host.own_exports import OwnExports
+from ntsim.hw.cpu import Processor
 from ntsim.hw.engine import RegisterFile
 from ntsim.nt.exports import Export
 from ntsim.nt.kernel import Kernel
@@ -34,7 +35,7 @@ VARIADIC_SLOTS = 24
 class Activation:
     """One call of compiled code.
 
-    `top` is where its return address lies, `greenlet` the host stack it was called on; `guest` the
+    `top` is where its return address lies (the first RSP of an exit handler), `greenlet` the host stack it was called on; `guest` the
     VT-x unit whose exit the code handles, None for an ordinary call. `in_export` is true while an
     export that it called runs, `resumes` when an exit handler has executed VMRESUME.
     """
@@ -48,6 +49,19 @@ class Activation:
         self.guest: Any = None
         self.greenlet: Any = getcurrent()
         self.in_export = self.resumes = False
+
+    def into(self, processor: Processor) -> None:
+        """The code exits from a guest: its registers are the guest's."""
+        words = self.words
+        processor.vmx.gpr[:] = words[0:16]
+        processor.rip, processor.rsp, processor.rflags = words[RIP], words[RSP], words[RFLAGS]
+
+    def out_of(self, processor: Processor) -> None:
+        """The guest goes on."""
+        words = self.words
+        words[0:16] = processor.vmx.gpr[:]
+        words[RIP], words[RSP], words[RFLAGS] = processor.rip, processor.rsp, processor.rflags
+        self.thread.storage = words[RSP]
 
 
 def enter(

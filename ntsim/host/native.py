@@ -32,12 +32,14 @@ from ntsim.host.abi_x64 import (
 from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.native_exits import Exits
+from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
 from ntsim.host.python import PythonHost
 from ntsim.host.seh import ContextRestored, Dispatcher, Place, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
+from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
@@ -70,6 +72,7 @@ class NativeCode:
         self.engine: Engine = nt.engine
         self.code_aliases = nt.mm.system.code_aliases
         self.worlds: list[World | None] = [None] * len(nt.processors)
+        self.guests = GuestRuns(self)
         self._stale: set[int] = set()
         self._seen_changes = -1
         self._idle: list[RegisterFile] = []
@@ -90,6 +93,11 @@ class NativeCode:
         self.loader.unload(native)
         self.engine.invalidate_code()
         self._places.clear()
+
+    def innermost(self, thread: Any, rsp: int) -> Activation | None:
+        """The innermost call on a thread's kernel stack that `rsp` is a stack pointer of."""
+        calls = [a for a in self._open.values() if a.thread is thread and a.top + 8 >= rsp]
+        return min(calls, key=lambda each: each.top, default=None)
 
     def image_at(self, address: int) -> NativeImage | None:
         """The compiled driver that an address lies in."""
@@ -140,9 +148,12 @@ class NativeCode:
         thread = activation.thread = nt.thread
         storage = thread.storage
         words = activation.words
+        system = unit.system
+        if system is not None and system.waiting and system.activation is not None:
+            activation.registers.copy_from(system.activation.registers)  # XMM are the guest's
         words[0:16] = unit.gpr[0:16]
         words[RSP], words[RIP], words[RFLAGS] = processor.rsp, address, RFLAGS_FIXED
-        activation.guest = unit
+        activation.guest, activation.top = unit, processor.rsp
         self.forget_world(processor)
         try:
             return self.run_compiled(activation)
@@ -151,6 +162,11 @@ class NativeCode:
 
     def leave_handler(self, activation: Activation) -> None:
         """The exit handler has executed VMRESUME: end its activation."""
+        unit = activation.guest
+        system = unit.system
+        unit.gpr[:] = activation.words[0:16]
+        if system is not None and system.waiting and system.activation is not None:
+            system.activation.registers.copy_from(activation.registers)
         activation.resumes = True
         activation.words[RIP] = self.exports.return_address
 
@@ -176,26 +192,37 @@ class NativeCode:
         """Run an activation until it returns to the kernel. Stack captures know it by its name."""
         nt, words, registers = self.nt, activation.words, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
-        back, hlt = self.exports.return_address, ExitKind.HLT
+        back, hlt, guests = self.exports.return_address, ExitKind.HLT, self.guests
         while True:
             if words[RIP] == back:
                 return self._returned(activation)
             processor = il.current
-            world = self.worlds[processor.number]
-            if world is None or processor.number in self._stale:
-                world = self._make_world(processor)
-            if world.cr3 != processor.cr3:
-                world.cr3 = processor.cr3
+            in_guest = processor.__class__ is VirtualisedProcessor
+            if not in_guest:
+                world = self.worlds[processor.number]
+                if world is None or processor.number in self._stale:
+                    world = self._make_world(processor)
+                if world.cr3 != processor.cr3:
+                    world.cr3 = processor.cr3
             if mmu.changes != self._seen_changes:
                 self.flush_translations()
             words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | processor.rflags & RFLAGS_IF
             budget = processor.budget
             steps = max(2, (budget + 1) * INSTRUCTIONS_PER_STEP) - self._shift(budget)
-            exit_ = engine.run(world, registers, steps)
+            if in_guest:
+                exit_ = guests.run(activation, processor, steps)
+                if exit_ is None:
+                    continue
+            elif activation.guest is None:
+                exit_ = engine.run(world, registers, steps)
+            else:
+                exit_ = engine.run(world, registers, guests.steps_for(activation, steps))
             processor.budget = budget - exit_.retired // INSTRUCTIONS_PER_STEP
             thread.storage = words[RSP]
             if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
                 self._interrupt_flag_changed(words)
+            if activation.guest is not None:
+                guests.gone_back(activation)
             if exit_.kind is hlt:
                 offset = exit_.rip - BODIES
                 if offset & 31 == HLT_OFFSET and 0 <= offset >> 5 < self._last:
@@ -204,6 +231,8 @@ class NativeCode:
                 if exit_.rip == back:
                     continue
             if exit_.kind is ExitKind.QUANTUM_END:
+                if in_guest and guests.stepped(activation, processor):
+                    continue
                 processor.budget = -1
                 il.give_way()
                 continue
@@ -257,7 +286,8 @@ class NativeCode:
             if not self.dispatcher.dispatch(activation, error):
                 raise
         except ContextRestored:
-            pass
+            if not self.guests.is_for(activation):
+                raise
         else:
             stack = words[RSP]
             words[RIP] = self.nt.mmu.read_word(stack)
@@ -274,8 +304,10 @@ class NativeCode:
         if rip in self.routines:
             self._python_routine(activation, rip)
             return
+        virtualised = self.nt.il.current.__class__ is VirtualisedProcessor
         try:
-            self.exits.handle(activation, exit_)
+            if not (virtualised and self.guests.stopped(activation, exit_)):
+                self.exits.handle(activation, exit_)
         except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):
                 raise

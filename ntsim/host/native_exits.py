@@ -341,20 +341,30 @@ class Exits:
     def _enter_guest(self, activation: Activation, exit_: Exit, name: str) -> None:
         """VMLAUNCH or VMRESUME. An exit handler's VMRESUME is done by the stub that called it."""
         nt, words = self.nt, activation.words
-        if name == "vmresume" and activation.guest is not None:
-            activation.guest.gpr[:] = words[0:16]
-            self.code.leave_handler(activation)
-            return
-        processor = nt.il.current
-        processor.vmx.gpr[:] = words[0:16]
+        processor, guests = nt.il.current, self.code.guests
+        unit = processor.vmx
+        resumes = name == "vmresume" and activation.guest is not None
         processor.rflags = words[RFLAGS]
-        method = processor.vmx.vmlaunch if name == "vmlaunch" else processor.vmx.vmresume
+        method = unit.vmlaunch if name == "vmlaunch" else unit.vmresume
+        if resumes and not guests.runs(processor):
+            method = unit.vmresume_unseen
+        if not resumes:
+            unit.gpr[:] = words[0:16]
         result = nt.ki.processor_operation(method)
         if isinstance(result, Entered | GuestExit):
+            if resumes:
+                unit.resumed = result
+                self.code.leave_handler(activation)
+                return
             self.code.forget_world(processor)
+            if isinstance(result, Entered) and guests.takes(processor):
+                stacks.record_entry(nt, processor, self.code.place_of(activation))
+                guests.begin(activation, processor)
+                return
             nt.prepare_engine(processor)
             stacks.begin_guest(nt, processor, result)
-            return  # an exit handler went back to this stack and returned to its caller
+            guests.arrived(activation)  # an exit handler went back to this stack
+            return
         words[RFLAGS] = flags_after(words[RFLAGS], result)
         self._skip(activation, exit_)
 

@@ -113,7 +113,7 @@ def enter_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) ->
 def begin_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> None:
     """Run the guest on the VM-exit host stack; comes back if somebody switches to this one."""
     if isinstance(first, Entered):
-        _record_entry(nt, processor, frames.source_line(nt))
+        record_entry(nt, processor, frames.source_line(nt))
     stack = new_stack(
         nt, lambda: run_guest(nt, processor, first), nt.il.hub, f"VM-exit stack of {processor}"
     )
@@ -169,11 +169,17 @@ def call_handler(
 def resume(
     nt: Kernel, processor: Processor, operation: Callable[[], Any]
 ) -> Entered | GuestExit:
-    """VMRESUME of the exit stub, behind which the guest runs at once."""
+    """VMRESUME of the exit stub, behind which the guest runs at once.
+
+    A handler in machine code has executed its own, which is why it has come back.
+    """
     processor.mov_ss_blocking = False
-    outcome = nt.ki.processor_operation(operation)
+    unit = processor.vmx
+    outcome, unit.resumed = unit.resumed, None
+    if outcome is None:
+        outcome = nt.ki.processor_operation(operation)
     if isinstance(outcome, Entered):
-        _record_entry(nt, processor, "")
+        record_entry(nt, processor, "")
         return outcome
     if isinstance(outcome, GuestExit):
         return outcome
@@ -184,7 +190,7 @@ def resume(
     ki_unhandled(nt, failed, interrupt=True)
 
 
-def _record_entry(nt: Kernel, processor: Processor, where: str) -> None:
+def record_entry(nt: Kernel, processor: Processor, where: str) -> None:
     """A VM entry that has just been made; the unit leaves that to us."""
     unit = processor.vmx
     instruction = "VMLAUNCH" if unit.launching else "VMRESUME"
@@ -202,7 +208,7 @@ def enter_from_intrinsic(nt: Kernel, instruction: str) -> Any:
         if nt.ki.processor_operation(system_guest.would_exit, processor, outcome):
             return result_of_flags(processor.rflags)
     if isinstance(outcome, Entered) and system_guest.takes(nt, processor):
-        _record_entry(nt, processor, frames.source_line(nt))
+        record_entry(nt, processor, frames.source_line(nt))
         system_guest.enter(nt, processor)
     if isinstance(outcome, (Entered, GuestExit)):
         nt.prepare_engine(processor)

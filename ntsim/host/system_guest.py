@@ -24,6 +24,7 @@ from ntsim.abi.ke import KPCR
 from ntsim.errors import Hang, UnmodelledCode
 from ntsim.host import stacks
 from ntsim.host.registers import GuestRegisters
+from ntsim.host.seh import ContextRestored
 from ntsim.host.second_translation import guard_views
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import INVALID_OPCODE, MNEMONICS, ProcessorException
@@ -51,11 +52,15 @@ class SystemGuest:
     """One processor's part: the guest's greenlet and address while the handler runs.
 
     `waiting` says that the guest is in an exit; `last` and `repeated` are for exits that come again
-    and again; `host` is the VM-exit host stack, None if the
-    handler has abandoned it.
+    and again; `host` is the VM-exit host stack, None if the handler has abandoned it. `activation`
+    is the compiled code that exited, None for Python code; `back` whose compiled code the handler
+    has gone back to without VMRESUME.
     """
 
-    __slots__ = ("guest", "happened", "host", "last", "repeated", "rip", "rsp", "waiting")
+    __slots__ = (
+        "activation", "back", "guest", "happened", "host", "last", "repeated", "rip", "rsp",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.guest: Any = None
@@ -64,6 +69,8 @@ class SystemGuest:
         self.rip = self.rsp = self.repeated = 0
         self.last: tuple[int, ...] = ()
         self.waiting = False
+        self.activation: Any = None
+        self.back: Any = None
 
 
 # Becoming a guest
@@ -77,7 +84,9 @@ def takes(nt: Kernel, processor: Processor) -> bool:
 def _goes_on(processor: Processor) -> bool:
     """The guest that exited last, where it exited or behind the instruction."""
     system = processor.vmx.system
-    return system is not None and system.waiting and _offset(processor, system) is not None
+    if system is None or not system.waiting:
+        return False
+    return system.activation is not None or _offset(processor, system) is not None
 
 
 def _offset(processor: Processor, system: SystemGuest) -> int | None:
@@ -100,13 +109,13 @@ def enter(nt: Kernel, processor: Processor) -> NoReturn:
         processor.greenlet = system.guest
         system.guest.switch()
         stacks.never_again(nt)
-    _begin(nt, processor)
-    while not _can_run(nt, processor):
+    begin(nt, processor)
+    while not can_run(nt, processor):
         leave(nt, processor, ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT))
     _restore(nt, processor)
 
 
-def _begin(nt: Kernel, processor: Processor) -> None:
+def begin(nt: Kernel, processor: Processor) -> None:
     """From now on privileged operations of this processor ask the controls."""
     unit = processor.vmx
     if unit.system is None:
@@ -138,7 +147,7 @@ def _restore(nt: Kernel, processor: Processor) -> NoReturn:
     stacks.never_again(nt)
 
 
-def _can_run(nt: Kernel, processor: Processor) -> bool:
+def can_run(nt: Kernel, processor: Processor) -> bool:
     """Whether the kernel survives its first instructions as a guest.
 
     It reaches its KPCR through GS, also in the handlers of the faults that a wrong GS base or CR3
@@ -157,19 +166,22 @@ def would_exit(processor: Processor, cause: WouldExit) -> bool:
     return processor.would_exit(cause)
 
 
-def leave(nt: Kernel, processor: Processor, cause: ExitInformation) -> bool:
+def leave(
+    nt: Kernel, processor: Processor, cause: ExitInformation, activation: Any = None
+) -> bool:
     """VM exit, the handler, and the guest again: whether the instruction is over.
 
-    Raises what the hypervisor has injected.
+    `activation` is whose compiled code executes the instruction, None for Python code. Raises what
+    the hypervisor has injected.
     """
     progress = nt.il.progress
-    over = _round_trip(nt, processor, cause)
+    over = _round_trip(nt, processor, cause, activation)
     if not over:
         _note_repetition(nt, processor, cause, progress)
         _pass_time(nt, processor, cause)
     event = _injected(processor)
     while virtualised(processor) and (following := _following(processor, cause, over)) is not None:
-        _round_trip(nt, processor, following)
+        _round_trip(nt, processor, following, activation)
         _pass_time(nt, processor, following)
         event = event or _injected(processor)
     if event is not None:
@@ -224,12 +236,17 @@ def _following(
     return None
 
 
-def _round_trip(nt: Kernel, processor: Processor, cause: ExitInformation) -> bool:
+def _round_trip(
+    nt: Kernel, processor: Processor, cause: ExitInformation, activation: Any = None
+) -> bool:
     """One exit, until the guest goes on or the hypervisor has gone away."""
     unit, here, thread = processor.vmx, getcurrent(), nt.thread
     system, storage = unit.system, thread.storage
-    system.rip = processor.rip = _instruction_pointer(nt)
-    system.rsp = processor.rsp = storage
+    if activation is None:
+        processor.rip, processor.rsp = _instruction_pointer(nt), storage
+    else:
+        activation.into(processor)
+    system.activation, system.rip, system.rsp = activation, processor.rip, processor.rsp
     processor.__class__ = Processor
     system.happened = unit.exit(cause)
     if system.waiting or system.host is None or system.host.dead:
@@ -244,8 +261,15 @@ def _round_trip(nt: Kernel, processor: Processor, cause: ExitInformation) -> boo
     system.waiting = False
     processor.greenlet = here
     thread.storage = storage
+    if system.back is not None:
+        system.back = None
+        if activation is None:
+            raise ContextRestored
+        return True
     if unit.in_non_root:
         _become_guest(nt, processor)
+    if activation is not None:
+        activation.out_of(processor)
     return _arrived(nt, processor, system)
 
 
@@ -260,7 +284,7 @@ def _instruction_pointer(nt: Kernel) -> int:
 def _arrived(nt: Kernel, processor: Processor, system: SystemGuest) -> bool:
     """Where the entry goes on: at the instruction, behind it, or on a stack saved before."""
     unit = processor.vmx
-    while virtualised(processor) and not _can_run(nt, processor):
+    while virtualised(processor) and not can_run(nt, processor):
         _round_trip(nt, processor, ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT))
         nt.il.give_way_in_guest()
     if virtualised(processor):
@@ -268,6 +292,8 @@ def _arrived(nt: Kernel, processor: Processor, system: SystemGuest) -> bool:
         while unit.activity == abi.ACTIVITY_STATE_HLT:
             unit.activity = abi.ACTIVITY_STATE_ACTIVE
             nt.il.halt()
+    if system.activation is not None:
+        return bool(processor.rip != system.rip)
     moved = _offset(processor, system)
     if moved is None:
         if _restores(nt, processor.rip):
@@ -313,7 +339,19 @@ def interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     else:
         event = None
         processor.apic.unaccept(vector)
-    leave(nt, processor, ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event))
+    cause = ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event)
+    leave(nt, processor, cause, _interrupted(nt))
+
+
+def _interrupted(nt: Kernel) -> Any:
+    """Whose compiled code an interrupt has come between; None if it is Python code."""
+    for frame in frames.frames_from(sys._getframe(2)):
+        if frame.f_code.co_name == frames.COMPILED:
+            activation = frame.f_locals["activation"]
+            return None if activation.in_export else activation
+        if frames.describe_frame(nt, frame, frame.f_lineno) is not None:
+            return None
+    return None
 
 
 # The handler's side

@@ -27,11 +27,13 @@ class VmxUnit(VmxState):
     """`VmxState` and what can be done to it. `engine` is set before the first guest runs.
 
     Where the guest is the running system, `system` and `leave_system` are of who runs its code; see
-    `virtualised.py`.
+    `virtualised.py`. `resumed` is what came of the VMRESUME that an exit handler has executed, for
+    who called the handler.
     """
 
     engine: Engine | None = None
     system: Any = None
+    resumed: EntryResult | None = None
     leave_system: Callable[[ExitInformation], bool]
     _guest: Guest | None = None
     _run: Callable[[Guest, int], GuestExit | None]

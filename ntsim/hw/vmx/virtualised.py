@@ -170,7 +170,7 @@ class VirtualisedProcessor(Processor):
                 break
             if self._cr_exit(number, value):
                 return
-        while number == 3 and virtualised(self) and self._cr3_exits(value):
+        while number == 3 and virtualised(self) and self.cr3_exits(value):
             if self._cr_exit(3, value):  # before the value is looked at
                 return
         Processor.mov_to_cr(self, number, value)
@@ -186,12 +186,13 @@ class VirtualisedProcessor(Processor):
         return self._exit(abi.EXIT_REASON_CR_ACCESS, number | RAX << 8, 3)
 
     def _load_cr3(self, value: int) -> None:
-        while virtualised(self) and self._cr3_exits(value):
+        while virtualised(self) and self.cr3_exits(value):
             if self._cr_exit(3, value):
                 return
         _cr3.__set__(self, value)
 
-    def _cr3_exits(self, value: int) -> bool:
+    def cr3_exits(self, value: int) -> bool:
+        """CR3-load exiting, for all but the CR3-target values."""
         if not self.controls.primary & abi.CPU_BASED_CR3_LOAD_EXITING:
             return False
         get = self.vmx.current.get

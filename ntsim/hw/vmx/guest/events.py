@@ -40,8 +40,9 @@ def raise_event(
     linear address of a page fault, or the DR6 bits of a debug exception; `during` is the event
     whose delivery raised this one.
     """
-    if _exits(guest, event):
-        return _exception_exit(guest, event, address, during)
+    information = intercepted(guest, event, address, during)
+    if information is not None:
+        return information
     if during is not None:
         combined = _combine(during, event)
         if combined is None:
@@ -84,6 +85,13 @@ def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> Exit
         guest_linear_address=fault.linear,
         guest_physical_address=fault.address,
     )
+
+
+def intercepted(
+    guest: Guest, event: Event, address: int = 0, during: Event | None = None
+) -> ExitInformation | None:
+    """The VM exit if the exception bitmap takes the event."""
+    return _exception_exit(guest, event, address, during) if _exits(guest, event) else None
 
 
 def _exits(guest: Guest, event: Event) -> bool:

@@ -64,3 +64,14 @@ class NestedTables:
         entry |= _WRITABLE if page.rights & WRITE else 0
         entry |= 0 if page.rights & FETCH else _NX
         self._memory.write(place, entry.to_bytes(8, "little"))
+
+    def unmap(self, address: int) -> None:
+        """Forget the 4 KBytes or 2 MBytes that guest-physical `address` was mapped with."""
+        table = self.root
+        for shift in _SHIFTS:
+            place = table + (address >> shift & 0x1FF) * 8
+            entry = int.from_bytes(self._memory.read(place, 8), "little")
+            if shift == 12 or not entry & _PRESENT or entry & _LARGE:
+                break
+            table = entry & _FRAME
+        self._memory.write(place, bytes(8))

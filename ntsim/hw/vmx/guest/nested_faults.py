@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE, EptFault
-from ntsim.hw.vmx.guest.operands import linear_candidates
+from ntsim.hw.vmx.guest.operands import linear_candidates, operands
 from ntsim.hw.vmx.guest.state import Guest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ntsim.hw.engine import Exit
 
 _FAULT_WRITE, _FAULT_FETCH = 1 << 1, 1 << 4
@@ -22,17 +24,27 @@ def nested_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
     access = FETCH if code & _FAULT_FETCH else WRITE if code & _FAULT_WRITE else READ
     page = guest.ept.walk(exit_.address)
     if access & ~page.rights or not page.rights & READ:
-        raise _violation(guest, exit_.address, access, page.rights)
+        raise violation(guest, exit_.address, access, page.rights)
     guest.nested.map(exit_.address, page)
     guest.engine.flush_tlb()
     return None
 
 
-def _violation(guest: Guest, address: int, access: int, rights: int) -> EptFault:
+def violation(
+    guest: Guest, address: int, access: int, rights: int, linear: int | None = None
+) -> EptFault:
     """The violation with its linear address: the operand whose translation touches `address`."""
     assert guest.ept is not None
-    for linear in linear_candidates(guest, access):
+    candidates = linear_candidates(guest, access) if linear is None else (linear,)
+    for linear in candidates:
         of_structure = guest.memory.touches(linear, address)
         if of_structure is not None:
             return guest.ept.violation(address, access, rights, linear, of_structure=of_structure)
     return guest.ept.violation(address, access, rights, None)
+
+
+def operands_within(guest: Guest, address: int) -> Iterator[int]:
+    """Memory operands of the instruction at RIP in the guest-physical page of `address`."""
+    for linear in operands(guest):
+        if guest.memory.touches(linear, address) is False:
+            yield linear

@@ -28,7 +28,7 @@ def linear_candidates(guest: Guest, access: int) -> Iterator[int]:
         yield code
         yield (code | _PAGE - 1) + 1 & _MASK
         return
-    yield from _operands(guest)
+    yield from operands(guest)
     words = guest.words
     for offset in (-8, 0, 8):
         yield view.linear("ss", words[_RSP] + offset & _MASK)
@@ -37,7 +37,7 @@ def linear_candidates(guest: Guest, access: int) -> Iterator[int]:
     yield code
 
 
-def _operands(guest: Guest) -> Iterator[int]:
+def operands(guest: Guest) -> Iterator[int]:
     """Memory operands as capstone decodes them."""
     import capstone
     from capstone.x86 import X86_OP_MEM

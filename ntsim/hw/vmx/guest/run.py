@@ -135,7 +135,7 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
-    handler = _HANDLER_OF_KIND[exit_.kind]
+    handler = HANDLER_OF_KIND[exit_.kind]
     stepped = guest.words[RFLAGS] & abi.RFLAGS_TF
     try:
         information = handler(guest, exit_)
@@ -235,7 +235,7 @@ _HANDLERS: dict[K, _Handler] = {
     K.SYSENTER: system_calls.sysenter,
     K.SYSEXIT: system_calls.sysexit,
 }
-_HANDLER_OF_KIND = [_unexpected, *(_HANDLERS.get(kind, _unexpected) for kind in K)]
+HANDLER_OF_KIND = [_unexpected, *(_HANDLERS.get(kind, _unexpected) for kind in K)]
 """The same by number: hashing a member of an enumeration costs more than the call."""
 _INSTRUCTIONS = _HANDLERS.keys() - {K.EXCEPTION, K.SOFTWARE_INTERRUPT, K.NESTED_FAULT, K.NO_MEMORY}
 """The kinds that are instructions which Python has executed when their handler returns None."""
