@@ -35,9 +35,10 @@ VARIADIC_SLOTS = 24
 class Activation:
     """One call of compiled code.
 
-    `top` is where its return address lies (the first RSP of an exit handler), `greenlet` the host stack it was called on; `guest` the
-    VT-x unit whose exit the code handles, None for an ordinary call. `in_export` is true while an
-    export that it called runs, `resumes` when an exit handler has executed VMRESUME.
+    `top` is where its return address lies (the first RSP of an exit handler), `greenlet` the host
+    stack it was called on; `guest` the VT-x unit whose exit the code handles, None for an ordinary
+    call. `in_export` is true while an export that it called runs, `resumes` when an exit handler
+    has executed VMRESUME.
     """
 
     __slots__ = ("greenlet", "guest", "in_export", "registers", "resumes", "thread", "top", "words")

@@ -193,6 +193,7 @@ class NativeCode:
         nt, words, registers = self.nt, activation.words, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
         back, hlt, guests = self.exports.return_address, ExitKind.HLT, self.guests
+        world: Any
         while True:
             if words[RIP] == back:
                 return self._returned(activation)

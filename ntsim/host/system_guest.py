@@ -24,8 +24,8 @@ from ntsim.abi.ke import KPCR
 from ntsim.errors import Hang, UnmodelledCode
 from ntsim.host import stacks
 from ntsim.host.registers import GuestRegisters
-from ntsim.host.seh import ContextRestored
 from ntsim.host.second_translation import guard_views
+from ntsim.host.seh import ContextRestored
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import INVALID_OPCODE, MNEMONICS, ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
