@@ -100,10 +100,11 @@ def _take_ready(nt: Kernel, number: int, least: int) -> Thread | None:
 def _steal_ready(nt: Kernel, number: int) -> Thread | None:
     """A ready thread of another processor that this idle one may run."""
     for other in range(len(nt.processors)):
-        if other == number or not nt.prcb[other]._v.ReadySummary:
-            continue
-        for priority in range(31, -1, -1):
-            for entry in lists.entries(nt.mmu, nt.ke.ready_heads[other] + 16 * priority):
+        summary = 0 if other == number else nt.prcb[other]._v.ReadySummary
+        while summary:
+            priority = summary.bit_length() - 1
+            summary &= ~(1 << priority)
+            for entry in lists.walk(nt.mmu, nt.ke.ready_heads[other] + 16 * priority):
                 thread = nt.ke.threads[entry - WAIT_LIST_ENTRY]
                 if thread.v.Affinity_Mask >> number & 1:
                     _dequeue(nt, thread)

@@ -8,6 +8,7 @@ requests, first fit.
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect
 
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE, Ram
@@ -27,7 +28,7 @@ class Frames:
     def __init__(self, ram: Ram, seed: int) -> None:
         self.ram = ram
         self.random = Random(seed, "frames")
-        split = max(FIRST_FREE + 0x100000, ram.size * 3 // 4) & ~0xFFF
+        self.split = split = max(FIRST_FREE + 0x100000, ram.size * 3 // 4) & ~0xFFF
         self.locks: dict[int, int] = {}
         self.awaiting_unlock: set[int] = set()
         self.free = list(range(FIRST_FREE, split, PAGE_SIZE))
@@ -62,7 +63,13 @@ class Frames:
         if pa in self.locks:
             self.awaiting_unlock.add(pa)
         else:
+            self._put_back(pa)
+
+    def _put_back(self, pa: int) -> None:
+        if pa < self.split:
             self.free.append(pa)
+        else:
+            self.give_run(pa, 1)
 
     def lock(self, pa: int) -> None:
         """A frame is locked once more."""
@@ -77,7 +84,7 @@ class Frames:
         self.locks.pop(pa, None)
         if pa in self.awaiting_unlock:
             self.awaiting_unlock.remove(pa)
-            self.free.append(pa)
+            self._put_back(pa)
 
     def take_run(self, pages: int, lowest: int, highest: int, boundary: int = 0) -> int | None:
         """`pages` consecutive frames within [lowest, highest], poisoned; None if none fit.
@@ -107,11 +114,12 @@ class Frames:
 
     def give_run(self, pa: int, pages: int) -> None:
         """Return frames of `take_run`, merging neighbours."""
-        runs = sorted([*self.runs, (pa, pages)])
-        merged: list[tuple[int, int]] = []
-        for start, length in runs:
-            if merged and merged[-1][0] + merged[-1][1] * PAGE_SIZE == start:
-                merged[-1] = (merged[-1][0], merged[-1][1] + length)
-            else:
-                merged.append((start, length))
-        self.runs = merged
+        runs = self.runs
+        index = bisect(runs, (pa, pages))
+        if index < len(runs) and pa + pages * PAGE_SIZE == runs[index][0]:
+            pages += runs.pop(index)[1]
+        if index and runs[index - 1][0] + runs[index - 1][1] * PAGE_SIZE == pa:
+            index -= 1
+            pa, before = runs.pop(index)
+            pages += before
+        runs.insert(index, (pa, pages))

@@ -15,6 +15,9 @@ from ntsim.nt.mm.frames import Frames, OutOfFrames
 
 READABLE = PTE_PRESENT | PTE_ACCESSED
 VALID = READABLE | PTE_WRITE | PTE_DIRTY
+LINED_UP_LIMIT = 32_768
+"""Scattered pages that a machine lines up for the host, gaps between them included. Each is a
+mapping of the host process, and Linux gives one 65,530 (vm.max_map_count)."""
 MM_READWRITE, MM_EXECUTE_READWRITE = 4, 6
 """Protection codes of a software PTE (bits 9:5)."""
 
@@ -64,6 +67,7 @@ class SystemSpace:
         self.mappings: dict[int, int] = {}
         self.code: set[int] = set()
         self.code_aliases: set[int] = set()
+        self.lined_up = 0
 
     def allocate(
         self,
@@ -74,18 +78,30 @@ class SystemSpace:
         zero: bool = True,
         guard: int = 0,
     ) -> int:
-        """Raw memory of `pages` pages, with `guard` unmapped pages below it."""
-        if pages > self.frames.available:
-            raise OutOfFrames
-        frames = self._frames(pages, zero)
+        """Raw memory of `pages` pages, with `guard` unmapped pages below it.
+
+        The frames are scattered as long as the host can line them up, contiguous from then on.
+        """
+        unused = region.next
         va = region.reserve(pages + guard) + guard * PAGE_SIZE
+        scattered = pages == 1 or (self.frames.ram.can_alias and self.lined_up < LINED_UP_LIMIT)
+        try:
+            frames = self._scattered(pages, zero) if scattered else self._contiguous(pages, zero)
+        except OutOfFrames:
+            region.release(va - guard * PAGE_SIZE, pages + guard)
+            raise
+        if scattered and pages > 1 and region.next != unused:
+            self.lined_up += pages + guard
         self.map(va, frames, executable=executable)
         self.make_raw(region, va, frames)
         return va
 
-    def _frames(self, pages: int, zero: bool) -> list[int]:
-        if self.frames.ram.can_alias or pages == 1:
-            return [self.frames.take(zero) for _ in range(pages)]
+    def _scattered(self, pages: int, zero: bool) -> list[int]:
+        if pages > self.frames.available:
+            raise OutOfFrames
+        return [self.frames.take(zero) for _ in range(pages)]
+
+    def _contiguous(self, pages: int, zero: bool) -> list[int]:
         first = self.frames.take_run(pages, 0, self.frames.ram.size - 1)
         if first is None:
             raise OutOfFrames

@@ -7,6 +7,7 @@ fills in are Wine's ntoskrnl driver_pnp.c test_bus_query_caps.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -176,10 +177,9 @@ def query_relations(nt: Kernel, device: Any, hardware: Hardware | None, stack: A
         found = [int(device)]
     else:
         return None
-    data = len(found).to_bytes(_OBJECTS, "little")
     for pdo in found:
         nt.ob.reference(pdo)
-        data += pdo.to_bytes(8, "little")
+    data = len(found).to_bytes(_OBJECTS, "little") + struct.pack(f"<{len(found)}Q", *found)
     return SUCCESS, _paged(nt, data)
 
 

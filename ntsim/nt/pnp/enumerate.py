@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import DEVICE_OBJECT
-from ntsim.abi.pnp import DEVICE_RELATIONS
+from ntsim.abi.pnp import DEVICE_NODE, DEVICE_RELATIONS
 from ntsim.nt.ex.allocate import ExFreePool
 from ntsim.nt.io.device import iop_is_being_deleted
 from ntsim.nt.pnp.irp import iop_synchronous_call
 from ntsim.nt.pnp.node import (
     INITIALIZED,
     STARTED,
-    pip_children,
+    pip_children_by_pdo,
     pip_link,
     pip_new_node,
     pip_set_state,
@@ -44,19 +44,17 @@ DUPLICATE_PDO, DELETED_PDO, NULL_RELATION = 1, 4, 8
 _OBJECTS = DEVICE_RELATIONS.offset_of("Objects")
 
 
-def pnp_relations(nt: Kernel, pdo: Any, kind: int) -> list[Any] | None:
-    """The devices that a stack reports, each referenced by it; None if it reports none at all."""
+def pnp_relations(nt: Kernel, pdo: Any, kind: int) -> list[int] | None:
+    """Addresses of the devices that a stack reports, each referenced by it; None if it has no
+    answer."""
     status, address = iop_synchronous_call(nt, pdo, c.IRP_MN_QUERY_DEVICE_RELATIONS, (kind,))
     if not ntstatus.NT_SUCCESS(status) or not address:
         return None
     count = int.from_bytes(nt.mmu.read(address, 4), "little")
-    found = []
-    for index in range(count):
-        child = nt.read_pointer(address + _OBJECTS + 8 * index)
-        if not child:
-            code = bugcodes.PNP_DETECTED_FATAL_ERROR
-            nt.bugcheck(code, NULL_RELATION, int(pdo), count, index)
-        found.append(DEVICE_OBJECT.at(nt.mmu, child))
+    found = list(memoryview(nt.mmu.read(address + _OBJECTS, 8 * count)).cast("Q"))
+    if 0 in found:
+        code = bugcodes.PNP_DETECTED_FATAL_ERROR
+        nt.bugcheck(code, NULL_RELATION, int(pdo), count, found.index(0))
     ExFreePool(nt, address)
     return found
 
@@ -68,20 +66,21 @@ def pnp_enumerate(nt: Kernel, node: Any) -> None:
     reported = pnp_relations(nt, node.PhysicalDeviceObject, c.BusRelations)
     if reported is None:
         return
-    known = {int(child.PhysicalDeviceObject): child for child in pip_children(node)}
-    there = {int(pdo) for pdo in reported}
+    known = pip_children_by_pdo(nt, node)
+    there = set(reported)
     for pdo, child in known.items():
         if pdo not in there:
-            pnp_missing(nt, child)
+            pnp_missing(nt, DEVICE_NODE.at(nt.mmu, child))
     fresh = []
-    for pdo in reported:
-        if int(pdo) in known:
-            nt.ob.dereference(int(pdo))
+    for address in reported:
+        if address in known:
+            nt.ob.dereference(address)
             continue
+        pdo = DEVICE_OBJECT.at(nt.mmu, address)
         if iop_is_being_deleted(nt, pdo):
-            nt.bugcheck(bugcodes.PNP_DETECTED_FATAL_ERROR, DELETED_PDO, int(pdo), 0, 0)
+            nt.bugcheck(bugcodes.PNP_DETECTED_FATAL_ERROR, DELETED_PDO, address, 0, 0)
         pdo._v.Flags |= c.DO_BUS_ENUMERATED_DEVICE
-        child = nt.pnp.nodes[int(pdo)] = pip_new_node(nt, pdo)
+        child = nt.pnp.nodes[address] = pip_new_node(nt, pdo)
         pip_link(node, child)
         fresh.append(child)
     for child in fresh:

@@ -37,6 +37,10 @@ PROBLEM_FAILED_POST_START = 43
 """CM_PROB_* of cfg.h."""
 
 
+_PDO = DEVICE_NODE.offset_of("PhysicalDeviceObject")
+_SIBLING = DEVICE_NODE.offset_of("Sibling")
+
+
 def pip_new_node(nt: Kernel, pdo: Any) -> Any:
     """A device node for a PDO, which keeps the reference that came with it; linked nowhere."""
     address = nt.allocate_pool(DEVICE_NODE.size, "PpDn")
@@ -80,6 +84,15 @@ def pip_children(node: Any) -> list[Any]:
     while at:
         found.append(at)
         at = at.Sibling
+    return found
+
+
+def pip_children_by_pdo(nt: Kernel, node: Any) -> dict[int, int]:
+    """Addresses of the children's nodes by that of their PDO, in the same order."""
+    found, at = {}, node._v.Child
+    while at:
+        found[nt.read_pointer(at + _PDO)] = at
+        at = nt.read_pointer(at + _SIBLING)
     return found
 
 

@@ -7,6 +7,7 @@ memory and in order, `Mmu.pair` finds the links at once; else they are read word
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
-LONGEST = 100_000
+LONGEST = 1_000_000
 """A list with more entries than this does not lead back to its head."""
 
 
@@ -108,16 +109,20 @@ def remove_head(memory: Mmu, head: int) -> int:
     return first
 
 
-def entries(memory: Mmu, head: int) -> list[int]:
-    """Addresses of the entries, first to last."""
-    found = []
-    at = memory.read_word(head)
+def walk(memory: Mmu, head: int) -> Iterator[int]:
+    """Addresses of the entries, first to last; the list must not change meanwhile."""
+    at, count = memory.read_word(head), 0
     while at != head:
-        found.append(at)
-        if len(found) > LONGEST:
+        yield at
+        count += 1
+        if count > LONGEST:
             memory.endless_list()
         at = memory.read_word(at)
-    return found
+
+
+def entries(memory: Mmu, head: int) -> list[int]:
+    """Addresses of the entries as they are now, first to last."""
+    return list(walk(memory, head))
 
 
 def rtl_fail_fast(nt: Kernel, entry: int) -> None:

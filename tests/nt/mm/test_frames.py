@@ -73,3 +73,30 @@ def test_returned_runs_merge_whatever_the_order(frames: Frames) -> None:
         assert pa is not None
         frames.give_run(pa, pages)
     assert frames.runs == whole
+
+
+def test_frames_of_a_run_come_back_one_by_one_and_join_again(frames: Frames) -> None:
+    before = list(frames.runs)
+    first = frames.take_run(9, 0, 16 * MB - 1)
+    assert first is not None
+    for page in (4, 0, 8, 2, 6, 1, 3, 5, 7):
+        frames.give(first + page * 0x1000)
+    assert frames.runs == before
+
+
+def test_memory_stays_one_stretch_for_python_when_the_host_has_no_mappings_left(
+    ntsim_machine, monkeypatch
+) -> None:
+    monkeypatch.setattr("ntsim.nt.mm.system_space.LINED_UP_LIMIT", 0)
+    nt = ntsim_machine(processors=1).nt
+    system, stacks = nt.mm.system, nt.mm.stacks
+    free = list(nt.mm.frames.runs)
+    made = [system.allocate(stacks, 6, guard=1) for _ in range(20)]
+    for va in made:
+        physical = [nt.mmu.physical(va + 0x1000 * page) for page in range(6)]
+        assert physical == list(range(physical[0], physical[0] + 0x6000, 0x1000))
+        nt.mmu.write(va + 0xFFC, b"across..")
+        assert nt.mmu.read(va + 0xFFC, 8) == b"across.."
+    for va in reversed(made):
+        system.free(stacks, va, 6, guard=1)
+    assert nt.mm.frames.runs == free
