@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.host.current import use_running_machine
 from ntsim.host.drivers import DriverHost
 from ntsim.host.python import PythonHost
@@ -37,6 +36,7 @@ from ntsim.nt.ki.state import Ki
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.mm import Mm
+from ntsim.nt.mm.variables import mi_map_kernel_data, mi_variable
 from ntsim.nt.ob.namespace import ob_initialize_namespace
 from ntsim.nt.ob.objects import Ob
 from ntsim.nt.ps.state import Ps
@@ -62,7 +62,7 @@ def boot(options: BootOptions) -> Kernel:
     """A running system with nothing to do."""
     nt = power_on(options)
     start_processors(nt)
-    phase_0(nt)
+    phase_0(nt, options.seed)
     phase_1(nt)
     nt.recorder.enabled = options.record
     return nt
@@ -85,6 +85,7 @@ def power_on(options: BootOptions) -> Kernel:
     )  # fmt: skip
     nt.host = DriverHost(nt)
     connect_memory(nt.mmu, nt.host)
+    mi_map_kernel_data(nt)
     return nt
 
 
@@ -124,14 +125,14 @@ def record_vmx(nt: Kernel, event: object) -> None:
         )
 
 
-def phase_0(nt: Kernel) -> None:
+def phase_0(nt: Kernel, seed: int) -> None:
     """The rooms, the System process, an idle thread on each processor."""
     nt.ki = Ki(nt)
     nt.ke = Ke(nt)
     nt.ke.timers.initialize_tables()
     nt.il.next_timer = nt.ke.timers.next_due
     nt.il.timers_due = nt.ke.timers.processors_due
-    nt.ob = Ob(nt)
+    nt.ob = Ob(nt, seed)
     ob_initialize_namespace(nt)
     nt.ps = Ps(nt)
     nt.ps.system = nt.ps.create_process("System", nt.mm.system_root)
@@ -160,7 +161,7 @@ def start_idle(nt: Kernel, processor: Processor) -> None:
 
 def phase_1(nt: Kernel) -> None:
     """Object types of the executive, the loaded-module list, system threads."""
-    nt.module_list = nt.allocate_pool(KLDR_DATA_TABLE_ENTRY.size, "MmLd")
+    nt.module_list = mi_variable(nt, "PsLoadedModuleList", 16)
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
     ex_create_object_types(nt)

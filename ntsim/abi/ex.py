@@ -168,6 +168,14 @@ class CALLBACK_REGISTRATION(Structure, size=0x30):
     UnregisterWaiting: UCHAR = at(0x2C)
 
 
+class HANDLE_TABLE_FREE_LIST(Structure, size=0x20):
+    FreeListLock: EX_PUSH_LOCK = at(0x00)
+    FirstFreeHandleEntry: PHANDLE_TABLE_ENTRY = at(0x08)
+    LastFreeHandleEntry: PHANDLE_TABLE_ENTRY = at(0x10)
+    HandleCount: LONG = at(0x18)
+    HighWaterMark: ULONG = at(0x1C)
+
+
 class HANDLE_TABLE(Structure, size=0x80):
     NextHandleNeedingPool: ULONG = at(0x00)
     ExtraInfoPages: LONG = at(0x04)
@@ -179,7 +187,7 @@ class HANDLE_TABLE(Structure, size=0x80):
     HandleContentionEvent: EX_PUSH_LOCK = at(0x30)
     HandleTableLock: EX_PUSH_LOCK = at(0x38)
     ActualEntry = array("UCHAR", 32, 0x40)
-    # FreeLists at 0x40: _HANDLE_TABLE_FREE_LIST[1]
+    FreeLists = array("HANDLE_TABLE_FREE_LIST", 1, 0x40)
     DebugInfo: PVOID = at(0x60)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.abi.scalars import PVOID, SHORT, UCHAR, ULONG, ULONGLONG, USHORT
+from ntsim.abi.scalars import LONG, PVOID, SHORT, UCHAR, ULONG, ULONGLONG, USHORT
 from ntsim.abi.structure import Structure, array, at
 
 if TYPE_CHECKING:
+    from ntsim.abi.ex import EX_PUSH_LOCK
     from ntsim.abi.ps import PEPROCESS
     from ntsim.abi.rtl import LIST_ENTRY, SINGLE_LIST_ENTRY
 
@@ -68,6 +69,35 @@ class MMPFN(Structure, size=0x30):
         EntireField: ULONGLONG = at(0x00)
 
     u4: _u4 = at(0x28)
+
+
+class MMVAD_SHORT(Structure, size=0x40):
+    Left: PVOID = at(0x00)
+    NextVad: PVOID = at(0x00)
+    Right: PVOID = at(0x08)
+    ParentValue: ULONGLONG = at(0x10)
+    StartingVpn: ULONG = at(0x18)
+    EndingVpn: ULONG = at(0x1C)
+    StartingVpnHigh: UCHAR = at(0x20)
+    EndingVpnHigh: UCHAR = at(0x21)
+    CommitChargeHigh: UCHAR = at(0x22)
+    SpareNT64VadUChar: UCHAR = at(0x23)
+    ReferenceCount: LONG = at(0x24)
+    PushLock: EX_PUSH_LOCK = at(0x28)
+    LongFlags: ULONG = at(0x30)
+    LongFlags1: ULONG = at(0x34)
+    EventList: PVOID = at(0x38)
+
+
+class MMVAD(Structure, size=0x88):
+    Core: MMVAD_SHORT = at(0x00)
+    LongFlags2: ULONG = at(0x40)
+    Subsection: PVOID = at(0x48)
+    FirstPrototypePte: PVOID = at(0x50)
+    LastContiguousPte: PVOID = at(0x58)
+    ViewLinks: LIST_ENTRY = at(0x60)
+    VadsProcess: PEPROCESS = at(0x70)
+    FileObject: PVOID = at(0x80)
 
 
 class PHYSICAL_MEMORY_RUN(Structure, size=0x10):

@@ -13,7 +13,8 @@ from ntsim.abi.structure import Structure, array, at
 
 if TYPE_CHECKING:
     from ntsim.abi.ex import EX_PUSH_LOCK
-    from ntsim.abi.rtl import LIST_ENTRY, LUID, UNICODE_STRING
+    from ntsim.abi.rtl import LARGE_INTEGER, LIST_ENTRY, LUID, UNICODE_STRING
+    from ntsim.abi.se import GENERIC_MAPPING
 
 
 class OBJECT_HEADER(Structure, size=0x38):
@@ -66,7 +67,7 @@ class OBJECT_TYPE_INITIALIZER(Structure, size=0x78):
     ObjectTypeFlags: USHORT = at(0x02)
     ObjectTypeCode: ULONG = at(0x04)
     InvalidAttributes: ULONG = at(0x08)
-    # GenericMapping at 0xC: _GENERIC_MAPPING
+    GenericMapping: GENERIC_MAPPING = at(0x0C)
     ValidAccessMask: ULONG = at(0x1C)
     RetainAccess: ULONG = at(0x20)
     PoolType: LONG = at(0x24)
@@ -116,6 +117,14 @@ class OBJECT_DIRECTORY(Structure, size=0x158):
     SessionObject: PVOID = at(0x148)
     Flags: ULONG = at(0x150)
     SessionId: ULONG = at(0x154)
+
+
+class OBJECT_SYMBOLIC_LINK(Structure, size=0x28):
+    CreationTime: LARGE_INTEGER = at(0x00)
+    LinkTarget: UNICODE_STRING = at(0x08)
+    DosDeviceDriveIndex: ULONG = at(0x18)
+    Flags: ULONG = at(0x1C)
+    AccessMask: ULONG = at(0x20)
 
 
 class OBJECT_NAME_INFORMATION(Structure, size=0x10):

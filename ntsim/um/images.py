@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm.images import SLOT_ALIGNMENT, Image, code_size
-from ntsim.nt.mm.user_space import SHARED, UserSpace, entry_for
+from ntsim.nt.mm.user_space import IMAGE, SHARED, UserSpace, entry_for
 from ntsim.um import kernel32, kernelbase, layout, ntdll
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ class SystemModule:
 
     def map_into(self, space: UserSpace) -> None:
         """Map the shared pages into a process."""
-        made = space.reserve(self.image.size, self.image.base, w.PAGE_EXECUTE_WRITECOPY)
+        made = space.reserve(
+            self.image.size, self.image.base, w.PAGE_EXECUTE_WRITECOPY, IMAGE
+        )
         assert made is not None, f"{self.image.base:#x} is taken"
-        made.kind = "image"
         for va, (pa, protection) in self.pages.items():
             space.mm.mmu.write_entry(space.root, va, entry_for(pa, protection) | SHARED)
 

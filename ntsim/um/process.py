@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi import winnt_constants as w
 from ntsim.errors import ConfigurationError
 from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.user_space import IMAGE
 from ntsim.um import layout
 from ntsim.um.app_file import FileProgram
 from ntsim.um.console import ProcessStream
@@ -84,14 +86,12 @@ class UserProcess:
     def _map_image(self) -> None:
         """The exe's range with its header page, and the PEB."""
         space, image = self.kernel.user, self.image
-        made = space.reserve(image.size, image.base)
+        made = space.reserve(image.size, image.base, w.PAGE_EXECUTE_WRITECOPY, IMAGE)
         assert made is not None, f"{image.base:#x} is taken"
-        made.kind = "image"
         ram = self.nt.mm.ram
         ram.write(map_page(space, image.base), b"MZ")
         peb_range = space.reserve(0x1000, layout.PEB)
         assert peb_range is not None, f"{layout.PEB:#x} is taken"
-        peb_range.kind = "PEB"
         peb = map_page(space, layout.PEB)
         ram.write(peb + 0x10, image.base.to_bytes(8, "little"))
         ram.write(peb + 0xB8, len(self.nt.processors).to_bytes(4, "little"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi import winnt_constants as w
 from ntsim.nt.mm import layout as nt_layout
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.user_space import SHARED, UserSpace, entry_for
@@ -47,9 +48,8 @@ class UserMode:
         """KUSER_SHARED_DATA, read-only, at its user address."""
         va = nt_layout.KUSER_SHARED_DATA_USER
         pa = self.nt.mmu.physical(nt_layout.KUSER_SHARED_DATA_VA)
-        made = space.reserve(0x1000, va)
+        made = space.reserve(0x1000, va, w.PAGE_READONLY)
         assert made is not None and pa is not None, "KUSER_SHARED_DATA is not mapped"
-        made.kind = "shared data"
         space.mm.mmu.write_entry(space.root, va, entry_for(pa, _READ_ONLY) | SHARED)
 
 

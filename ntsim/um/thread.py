@@ -61,9 +61,9 @@ class UserThread:
         known = process.slot_memory.get(self.slot)
         if known is None:
             low = self.stack_base - layout.STACK_RESERVE
-            self._reserve(space, low, layout.STACK_RESERVE, "stack")
+            self._reserve(space, low, layout.STACK_RESERVE)
             space.commit(self.stack_base - 2 * PAGE_SIZE, 2 * PAGE_SIZE, w.PAGE_READWRITE)
-            self._reserve(space, self.teb, layout.TEB_SIZE, "TEB")
+            self._reserve(space, self.teb, layout.TEB_SIZE)
             teb = map_page(space, self.teb)
             space.commit(self.teb + PAGE_SIZE, PAGE_SIZE, w.PAGE_READWRITE)
             made = space.reserve(2 * PAGE_SIZE, layout.HEAP - 0x1_0000 if not self.slot else 0)
@@ -78,10 +78,9 @@ class UserThread:
         self._write_teb(teb)
 
     @staticmethod
-    def _reserve(space: UserSpace, base: int, size: int, kind: str) -> None:
+    def _reserve(space: UserSpace, base: int, size: int) -> None:
         made = space.reserve(size, base)
         assert made is not None, f"{base:#x} is taken"
-        made.kind = kind
 
     def _write_teb(self, pa: int) -> None:
         """The fields of the TEB that tools look at."""

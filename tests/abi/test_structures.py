@@ -13,7 +13,6 @@ MODULES = (ex, io, ke, mm, ob, ps, rtl)
 NOT_DECLARED = {
     "EPROCESS": 6,
     "ETHREAD": 3,
-    "HANDLE_TABLE": 1,
     "IO_STACK_LOCATION": 1,
     "KPRCB": 19,
     "KUSER_SHARED_DATA": 1,

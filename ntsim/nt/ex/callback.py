@@ -19,7 +19,7 @@ from ntsim.nt.exports import Out, export
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import NOTIFICATION_EVENT, WAIT_ANY, ki_wait
 from ntsim.nt.ob.namespace import ob_lookup
-from ntsim.nt.ob.objects import Directory, ObjectType
+from ntsim.nt.ob.objects import ObjectType
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def exp_callback_type(nt: Kernel) -> ObjectType:
 
 
 def exp_new_callback(
-    nt: Kernel, kind: ObjectType, directory: Directory | None, name: str, multiple: bool
+    nt: Kernel, kind: ObjectType, directory: int, name: str, multiple: bool
 ) -> int:
     """A callback object without routines, 0 if memory is short."""
     body = nt.ob.create(kind, CALLBACK_OBJECT.size, None, "Call")
@@ -56,7 +56,7 @@ def exp_new_callback(
         v = CALLBACK_OBJECT.at(nt.mmu, body)._v
         v.Signature, v.AllowMultipleCallbacks = SIGNATURE, int(multiple)
         lists.initialize(nt.mmu, body + _REGISTERED)
-        if directory is not None and name:
+        if directory and name:
             nt.ob.attach_name(body, directory, name)
     return body
 
@@ -74,17 +74,16 @@ def ExCreateCallback(
     attributes = read_attributes(nt, int(ObjectAttributes))
     found = exp_find(nt, attributes) if attributes.name else None
     if found is not None and found.status == ntstatus.STATUS_SUCCESS:
-        attached = nt.ob.bodies.get(found.body)
-        if isinstance(attached, Directory) or nt.ob.type_of(found.body) is not kind:
+        if nt.ob.type_of(found.body) is not kind:
             return ntstatus.STATUS_OBJECT_TYPE_MISMATCH
         nt.ob.reference(found.body)
         CallbackObject[0] = CALLBACK_OBJECT.at(nt.mmu, found.body)
         return ntstatus.STATUS_SUCCESS
     if not Create:
         return found.status if found is not None else ntstatus.STATUS_UNSUCCESSFUL
-    if found is not None and found.directory is None:
+    if found is not None and not found.directory:
         return found.status
-    directory, name = (found.directory, found.name) if found is not None else (None, "")
+    directory, name = (found.directory, found.name) if found is not None else (0, "")
     body = exp_new_callback(nt, kind, directory, name, bool(AllowMultipleCallbacks))
     if not body:
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES

@@ -59,13 +59,13 @@ def exp_create(
             return ntstatus.STATUS_OBJECT_NAME_COLLISION, 0
         status, handle = exp_open_found(nt, kind, found, attributes, access)
         return status or ntstatus.STATUS_OBJECT_NAME_EXISTS, handle
-    if found is not None and (found.directory is None or not found.name):
+    if found is not None and (not found.directory or not found.name):
         return found.status, 0
     body = nt.ob.create(kind, size)
     if not body:
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES, 0
     initialize(body)
-    if found is not None and found.directory is not None:
+    if found is not None and found.directory:
         nt.ob.attach_name(body, found.directory, found.name)
         if attributes.flags & OBJ_PERMANENT:
             nt.ob.make_permanent(body)

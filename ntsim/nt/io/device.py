@@ -14,7 +14,7 @@ from ntsim.abi.io import DEVICE_OBJECT, DEVOBJ_EXTENSION
 from ntsim.abi.scalars import BOOLEAN, DEVICE_TYPE, NTSTATUS, ULONG
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ke.objects import KeInitializeEvent
-from ntsim.nt.ob.namespace import SymbolicLink, ob_create_link, ob_lookup
+from ntsim.nt.ob.namespace import ob_create_link, ob_lookup
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.text import read_unicode
 
@@ -50,7 +50,7 @@ def IoCreateDevice(
     if found is not None:
         if found.status == ntstatus.STATUS_SUCCESS:
             return ntstatus.STATUS_OBJECT_NAME_COLLISION
-        if found.directory is None:
+        if not found.directory:
             return found.status
     size = -(-(DEVICE_OBJECT.size + DeviceExtensionSize) // 16) * 16
     body = nt.ob.create(nt.io.device_type, size + DEVOBJ_EXTENSION.size, None, "Devi")
@@ -62,7 +62,7 @@ def IoCreateDevice(
     v = device._v
     v.DeviceType, v.Characteristics = DeviceType, DeviceCharacteristics
     v.Flags = c.DO_DEVICE_INITIALIZING | (c.DO_EXCLUSIVE if Exclusive else 0)
-    if found is not None and found.directory is not None:
+    if found is not None and found.directory:
         nt.ob.attach_name(body, found.directory, found.name)
         v.Flags |= c.DO_DEVICE_HAS_NAME
     DeviceObject[0] = device
@@ -236,7 +236,7 @@ def IoDeleteSymbolicLink(nt: Kernel, SymbolicLinkName: PUNICODE_STRING) -> NTSTA
     found = ob_lookup(nt, read_unicode(nt.mmu, SymbolicLinkName), follow_last=False)
     if found.status:
         return found.status
-    if not isinstance(nt.ob.bodies[found.body], SymbolicLink):
+    if nt.ob.type_of(found.body) is not nt.ob.types["SymbolicLink"]:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH
     nt.ob.dereference(found.body)
     return ntstatus.STATUS_SUCCESS

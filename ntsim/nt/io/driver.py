@@ -88,9 +88,7 @@ def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     made = Driver(name, service, image, driver)
     nt.ob.bodies[body] = made
     nt.io.drivers[body] = made
-    directory = ob_lookup(nt, "\\Driver")
-    parent = nt.ob.bodies[directory.body]
-    nt.ob.attach_name(body, parent, service)
+    nt.ob.attach_name(body, ob_lookup(nt, "\\Driver").body, service)
     return made
 
 

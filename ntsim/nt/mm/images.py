@@ -104,6 +104,12 @@ class Image:
             self.slots[code] = symbol
         return symbol
 
+    def define(self, name: str, address: int, size: int) -> None:
+        """Name a range below .text: a variable."""
+        index = bisect_right(self.starts, address)
+        self.symbols.insert(index, Symbol(name, address, size))
+        self.starts.insert(index, address)
+
     def _grow(self, size: int) -> None:
         """Go on in another address range: a Python driver makes routines while it runs."""
         assert self.more_text is not None, f"{self.file_name}: .text is full"

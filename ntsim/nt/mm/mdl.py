@@ -24,6 +24,7 @@ from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.exports import export
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.user_space import PHYSICAL
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -231,7 +232,8 @@ def MmMapLockedPagesSpecifyCache(
 
 def _map_to_user(nt: Kernel, v: Any, frames: list[int], address: int) -> int:
     space = nt.ps.current_process().user
-    made = space.reserve(len(frames) * PAGE_SIZE, address)
+    size = len(frames) * PAGE_SIZE
+    made = space.reserve(size, address, c.PAGE_READWRITE, PHYSICAL)
     if made is None:
         raise StructuredException(ntstatus.STATUS_CONFLICTING_ADDRESSES, reason="MmMapLockedPages")
     for i, pa in enumerate(frames):

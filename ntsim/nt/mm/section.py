@@ -26,7 +26,7 @@ from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.mm.services import VM_OPERATION, mm_process
-from ntsim.nt.mm.user_space import GRANULARITY
+from ntsim.nt.mm.user_space import GRANULARITY, MAPPED
 from ntsim.nt.mm.virtual import FRAMES_KEPT_FREE
 from ntsim.nt.ob.namespace import ob_drop_name, ob_lookup
 from ntsim.nt.ob.objects import ObjectType
@@ -66,7 +66,6 @@ def mm_create_section_type(nt: Kernel) -> None:
     memory = SectionObject(size, w.PAGE_EXECUTE_READWRITE, range(0, size, PAGE_SIZE), True)
     body = nt.ob.create(kind, SECTION_SIZE, memory, "Sect")
     found = ob_lookup(nt, "\\Device\\PhysicalMemory")
-    assert found.directory is not None
     nt.ob.attach_name(body, found.directory, found.name)
     nt.ob.make_permanent(body)
 
@@ -172,11 +171,10 @@ def mi_map_view(
     status, span = mi_view_span(section, offset, size)
     if status:
         return status, 0, 0
-    made = process.user.reserve(span, base, protection)
+    made = process.user.reserve(span, base, protection, MAPPED)
     if made is None:
         failed = ntstatus.STATUS_CONFLICTING_ADDRESSES if base else ntstatus.STATUS_NO_MEMORY
         return failed, 0, 0
-    made.kind = "mapped"
     made.released = partial(nt.ob.dereference, body)
     nt.ob.reference(body)
     first = offset // PAGE_SIZE
@@ -254,7 +252,7 @@ def ZwUnmapViewOfSection(nt: Kernel, ProcessHandle: HANDLE, BaseAddress: PVOID) 
     if process is None:
         return status
     found = process.user.find(BaseAddress)
-    if found is None or found.kind != "mapped":
+    if found is None or found.kind != MAPPED:
         return ntstatus.STATUS_NOT_MAPPED_VIEW
     process.user.release(found)
     return ntstatus.STATUS_SUCCESS

@@ -15,13 +15,12 @@ from ntsim.abi import ntstatus
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm import layout
-from ntsim.nt.mm.user_space import GRANULARITY, Range, UserSpace
+from ntsim.nt.mm.user_space import GRANULARITY, IMAGE, MAPPED, PHYSICAL, PRIVATE, Range, UserSpace
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.ps.process import Process
 
-PRIVATE = "private"
 FRAMES_KEPT_FREE = 64
 """Frames that commitments leave for page tables and pool."""
 
@@ -34,7 +33,12 @@ _PROTECTIONS = (
     w.PAGE_EXECUTE_READWRITE,
 )
 _TYPES = w.MEM_COMMIT | w.MEM_RESERVE | w.MEM_RESET | w.MEM_TOP_DOWN
-_KIND_TYPES = {PRIVATE: w.MEM_PRIVATE, "image": w.MEM_IMAGE}
+_KIND_TYPES = {
+    PRIVATE: w.MEM_PRIVATE,
+    PHYSICAL: w.MEM_PRIVATE,
+    IMAGE: w.MEM_IMAGE,
+    MAPPED: w.MEM_MAPPED,
+}
 
 
 def page_span(base: int, size: int) -> tuple[int, int]:
@@ -157,7 +161,7 @@ def mi_query(space: UserSpace, address: int) -> bytes:
     end = page + PAGE_SIZE
     while end < found.base + found.size and page_state(space, end) == (state, protection):
         end += PAGE_SIZE
-    kind = _KIND_TYPES.get(found.kind, w.MEM_MAPPED)
+    kind = _KIND_TYPES[found.kind]
     size = end - page
     return basic_information(page, found.base, found.protection, size, state, protection, kind)
 

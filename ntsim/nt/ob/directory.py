@@ -10,14 +10,14 @@ import struct
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
-from ntsim.abi.ob import OBJECT_DIRECTORY
+from ntsim.abi.ob import OBJECT_DIRECTORY, OBJECT_SYMBOLIC_LINK
 from ntsim.abi.scalars import ACCESS_MASK, HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.nt.ex.events import driver_attributes
 from ntsim.nt.ex.named import exp_create, exp_find, exp_open, exp_open_found
 from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.ob.handles import ob_reference_by_handle
-from ntsim.nt.ob.namespace import SymbolicLink
-from ntsim.nt.ob.objects import FLAG_PERMANENT, Directory
+from ntsim.nt.ob.namespace import ob_initialize_link, ob_link_target
+from ntsim.nt.ob.objects import FLAG_PERMANENT
 from ntsim.nt.ob.query import ob_name_of
 from ntsim.nt.rtl.text import read_unicode
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 BASIC_INFORMATION, NAME_INFORMATION, TYPE_INFORMATION = 0, 1, 2
 BASIC_SIZE, TYPE_SIZE = 0x38, 0x68
-SYMBOLIC_LINK_SIZE = 0x28
 
 
 @export(irql="== PASSIVE")
@@ -42,15 +41,10 @@ def ZwCreateDirectoryObject(
     Source: WDK ZwCreateDirectoryObject.
     """
     attributes = driver_attributes(nt, ObjectAttributes)
-
-    def initialize(body: int) -> None:
-        nt.ob.bodies[body] = Directory(attributes.name.rpartition("\\")[2])
-
-    kind = nt.ob.types["Directory"]
-    size = OBJECT_DIRECTORY.size
+    kind, size = nt.ob.types["Directory"], OBJECT_DIRECTORY.size
     status, DirectoryHandle[0] = exp_create(
-        nt, kind, size, attributes, DesiredAccess, initialize
-    )  # fmt: skip
+        nt, kind, size, attributes, DesiredAccess, lambda body: None
+    )
     return status
 
 
@@ -97,11 +91,11 @@ def ZwCreateSymbolicLinkObject(
     attributes = driver_attributes(nt, ObjectAttributes)
 
     def initialize(body: int) -> None:
-        nt.ob.bodies[body] = SymbolicLink(target)
+        ob_initialize_link(nt, body, target)
 
     kind = nt.ob.types["SymbolicLink"]
     status, LinkHandle[0] = exp_create(
-        nt, kind, SYMBOLIC_LINK_SIZE, attributes, DesiredAccess, initialize
+        nt, kind, OBJECT_SYMBOLIC_LINK.size, attributes, DesiredAccess, initialize
     )
     return status
 
@@ -133,7 +127,7 @@ def ZwQuerySymbolicLinkObject(
     status, body, _ = ob_reference_by_handle(nt, LinkHandle, 0, kind, 0)
     if status:
         return status
-    text = nt.ob.bodies[body].target.encode("utf-16-le")
+    text = ob_link_target(nt, body).encode("utf-16-le")
     nt.ob.dereference(body)
     v = LinkTarget._v
     if ReturnedLength:

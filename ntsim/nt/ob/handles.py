@@ -7,44 +7,58 @@ System process's table and have the sign bit set.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
-from ntsim.abi.ex import HANDLE_TABLE
+from ntsim.abi.ex import HANDLE_TABLE, HANDLE_TABLE_FREE_LIST
 from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import BODY, ObjectType
+from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.ps.process import Process
 
 ENTRIES = PAGE_SIZE // 16
+FREE_LIST, TABLE_LIST = (HANDLE_TABLE.offset_of(name) for name in ("FreeLists", "HandleTableList"))
 KERNEL_HANDLE_BITS = 0xFFFF_FFFF_8000_0000
 CURRENT_PROCESS, CURRENT_THREAD = (1 << 64) - 1, (1 << 64) - 2
 OBJ_INHERIT = 2
 
 
 class HandleTable:
-    """One process's handles. `words` says where in RAM each page begins, in 64-bit words."""
+    """One process's handles: a HANDLE_TABLE at `va`, on the list HandleTableListHead.
+
+    `pages` are its entries' pages, `words` where in RAM each begins, in 64-bit words. Free entries
+    form a list in the bytes, the one freed last first.
+    """
 
     def __init__(self, nt: Kernel, process: Process) -> None:
         self.nt, self.process = nt, process
         self.pages: list[int] = []
         self.words: list[int] = []
-        self.free: list[int] = []
-        self.count = 0
         self.va = nt.allocate_pool(HANDLE_TABLE.size, "Obtb")
         nt.mmu.write(self.va, bytes(HANDLE_TABLE.size))
+        table = HANDLE_TABLE.at(nt.mmu, self.va)
+        self.v, self.free = table._v, HANDLE_TABLE_FREE_LIST.at(nt.mmu, self.va + FREE_LIST)._v
+        self.v.QuotaProcess, self.v.UniqueProcessId = process.va, process.pid
+        lists.insert_tail(nt.mmu, ob_table_list(nt), self.va + TABLE_LIST)
         self._grow()
+
+    @property
+    def count(self) -> int:
+        """Open handles."""
+        return int(self.free.HandleCount)
 
     def _grow(self) -> None:
         """Another page of entries; beyond the first, TableCode points at a page of pages."""
         page = self.nt.ex.pool.allocate(PAGE_SIZE, "Obtb", zero=True)
-        first = len(self.pages) * ENTRIES
+        first = 0 if self.pages else 1
         self.pages.append(page)
         self.words.append(self.nt.mmu.pair(page))
-        self.free[:0] = range(first + ENTRIES - 1, first if first else 0, -1)
-        table = HANDLE_TABLE.at(self.nt.mmu, self.va)._v
+        table = self.v
         if len(self.pages) == 1:
             table.TableCode = page
         else:
@@ -54,25 +68,40 @@ class HandleTable:
                 table.TableCode = directory | 1
             self.nt.write_pointer((table.TableCode & ~7) + 8 * (len(self.pages) - 1), page)
         table.NextHandleNeedingPool = len(self.pages) * ENTRIES * 4
+        links = [word for i in range(1, ENTRIES) for word in (0, page + 16 * i)]
+        self.nt.mmu.write(page, struct.pack(f"<{len(links)}Q", *links))
+        self.free.FirstFreeHandleEntry = page + 16 * first
+        self.free.LastFreeHandleEntry = page + 16 * (ENTRIES - 1)
 
     def _entry(self, index: int) -> int:
         """Address of an entry: two words."""
         return self.pages[index // ENTRIES] + index % ENTRIES * 16
 
+    def _index(self, entry: int) -> int:
+        """The number of an entry."""
+        return self.pages.index(entry & ~0xFFF) * ENTRIES + (entry & 0xFFF) // 16
+
     def insert(self, body: int, access: int, attributes: int = 0) -> int:
         """A new handle; the object's handle and pointer counts go up."""
-        if not self.free:
+        free = self.free
+        if not free.FirstFreeHandleEntry:
             self._grow()
-        index = self.free.pop()
-        entry, mmu = self._entry(index), self.nt.mmu
+        entry, mmu = free.FirstFreeHandleEntry, self.nt.mmu
+        free.FirstFreeHandleEntry = following = mmu.read_word(entry + 8)
+        if not following:
+            free.LastFreeHandleEntry = 0
         low = ((body - BODY) >> 4 & (1 << 44) - 1) << 20 | attributes << 17 | 1
         mmu.write_word(entry, low)
         mmu.write_word(entry + 8, access & 0x1FF_FFFF)
-        header = self.nt.ob.header(body)._v
+        ob = self.nt.ob
+        header = ob.header(body)._v
         header.HandleCount += 1
         header.PointerCount += 1
-        self.count += 1
-        return index * 4
+        ob.count_handle(ob.type_of(body), 1)
+        free.HandleCount = count = free.HandleCount + 1
+        if count > free.HighWaterMark:
+            free.HighWaterMark = count
+        return self._index(entry) * 4
 
     def lookup(self, handle: int) -> tuple[int, int] | None:
         """(object body, granted access) of a handle, None if it is not one."""
@@ -93,14 +122,18 @@ class HandleTable:
         body = found[0]
         index = handle // 4
         entry = self._entry(index)
+        free = self.free
         self.nt.mmu.write_word(entry, 0)
-        self.nt.mmu.write_word(entry + 8, 0)
-        self.free.append(index)
-        self.count -= 1
+        self.nt.mmu.write_word(entry + 8, free.FirstFreeHandleEntry)
+        if not free.FirstFreeHandleEntry:
+            free.LastFreeHandleEntry = entry
+        free.FirstFreeHandleEntry = entry
+        free.HandleCount -= 1
         ob = self.nt.ob
         kind = ob.type_of(body)
         header = ob.header(body)._v
         header.HandleCount -= 1
+        ob.count_handle(kind, -1)
         if kind.close is not None:
             kind.close(self.nt, body, self.process, header.HandleCount == 0)
         ob.dereference(body)
@@ -110,6 +143,28 @@ class HandleTable:
         """Every open handle, in order."""
         size = len(self.pages) * ENTRIES
         return [i * 4 for i in range(1, size) if self.nt.mmu.read_word(self._entry(i)) & 1]
+
+
+    def retire(self) -> None:
+        """The process has ended and its handles are closed: leave the list of tables."""
+        lists.remove(self.nt.mmu, self.va + TABLE_LIST)
+
+    def delete(self) -> None:
+        """Give the memory back."""
+        code = self.v.TableCode
+        for page in self.pages:
+            self.nt.free_pool(page)
+        if code & 1:
+            self.nt.free_pool(code & ~7)
+        self.nt.free_pool(self.va)
+
+
+def ob_table_list(nt: Kernel) -> int:
+    """nt!HandleTableListHead."""
+    head = mi_variable(nt, "HandleTableListHead", 16)
+    if not nt.read_pointer(head):
+        lists.initialize(nt.mmu, head)
+    return head
 
 
 def ob_table_of(nt: Kernel, handle: int) -> tuple[HandleTable, int]:

@@ -1,17 +1,32 @@
 """Objects: OBJECT_HEADER before the body, pointer and handle counts in it, names in a directory.
 
-The name information header precedes OBJECT_HEADER as on Windows (InfoMask bit 1). Reference counts
-live in the header's bytes; what only the simulation needs hangs on `Ob.bodies`.
+The name information header precedes OBJECT_HEADER as on Windows (InfoMask bit 1), but here of
+unnamed objects too. OBJECT_HEADER.TypeIndex is the type's index, exclusive-ored with ObHeaderCookie
+and the second byte of the header's address. What only the simulation needs hangs on `Ob.bodies`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ntsim.abi.ob import OBJECT_HEADER, OBJECT_HEADER_NAME_INFO, OBJECT_TYPE
+from ntsim.abi.ob import (
+    OBJECT_HEADER,
+    OBJECT_HEADER_NAME_INFO,
+    OBJECT_TYPE,
+    OBJECT_TYPE_INITIALIZER,
+)
 from ntsim.abi.rtl import UNICODE_STRING
+from ntsim.hw.prng import Random
+from ntsim.nt.mm.variables import mi_variable
+from ntsim.nt.ob.entries import (
+    obp_insert_entry,
+    obp_name,
+    obp_name_information,
+    obp_remove_entry,
+)
+from ntsim.nt.rtl.lists import initialize
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -23,6 +38,10 @@ FLAG_PERMANENT = 0x10
 """OBJECT_HEADER.Flags: OB_FLAG_PERMANENT_OBJECT."""
 
 REFERENCE_BY_POINTER = 0x18
+FIRST_TYPE = 2
+NO_TYPE = 0xBAD0_B0B0
+"""ObTypeIndexTable[1]: no object's type."""
+
 
 
 @dataclass(eq=False, slots=True)
@@ -31,7 +50,8 @@ class ObjectType:
 
     `close(nt, body, process)` is called when a process's last handle to the object is closed
     (`last` tells whether it was the last of all); `delete(nt, body)` before the memory is freed.
-    `waitable_offset` is where in the body the dispatcher header is, None if there is none.
+    `waitable_offset` is where in the body the dispatcher header is, None if there is none. `va`
+    and `v` are its OBJECT_TYPE.
     """
 
     name: str
@@ -42,46 +62,61 @@ class ObjectType:
     waitable_offset: int | None = None
     index: int = 0
     va: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class Directory:
-    """An object directory: names, compared without case, to bodies."""
-
-    name: str
-    entries: dict[str, tuple[str, int]] = field(default_factory=dict)
+    v: Any = None
 
 
 class Ob:
-    """Object state of one machine: types, bodies by address, the root directory.
+    """Object state of one machine: types by name and by index, bodies, the root directory.
 
-    `headers` are the views of the objects' OBJECT_HEADERs, by body; `callbacks` what drivers have
-    registered with ObRegisterCallbacks.
+    `bodies` is what the simulation hangs on an object, `headers` are the views of the objects'
+    OBJECT_HEADERs, both by body; `callbacks` what drivers have registered with
+    ObRegisterCallbacks. `root` is the body of the root directory.
     """
 
-    def __init__(self, nt: Kernel) -> None:
+    def __init__(self, nt: Kernel, seed: int) -> None:
         self.nt = nt
         self.types: dict[str, ObjectType] = {}
         self.by_index: dict[int, ObjectType] = {}
         self.bodies: dict[int, Any] = {}
         self.headers: dict[int, Any] = {}
-        self.names: dict[int, tuple[Directory, str]] = {}
-        self.root = Directory("\\")
-        self.root_body = 0
+        self.root = self.type_directory = 0
         self.callbacks: list[Any] = []
+        self.cookie = Random(seed, "ObHeaderCookie").below(256)
+        nt.mmu.write_word(mi_variable(nt, "ObHeaderCookie"), self.cookie)
+        self.type_table = mi_variable(nt, "ObTypeIndexTable", 256 * 8)
+        nt.mmu.write_word(self.type_table + 8, NO_TYPE)
+        self.add_type(ObjectType("Type", (0x2_0000, 0x2_0000, 0x2_0000, 0xF_0001)))
 
     def add_type(self, made: ObjectType) -> ObjectType:
-        """Register a type and give it an OBJECT_TYPE in memory."""
-        made.index = 2 + len(self.types)
-        made.va = self.nt.allocate_pool(OBJECT_TYPE.size, "ObjT")
-        self.nt.mmu.write(made.va, bytes(OBJECT_TYPE.size))
-        kind = OBJECT_TYPE.at(self.nt.mmu, made.va)
-        kind._v.Index = made.index
+        """Register a type: an object of type Type, in \\ObjectTypes and ObTypeIndexTable."""
+        made.index = FIRST_TYPE + len(self.types)
+        self.types[made.name] = self.by_index[made.index] = made
+        body = made.va = self.create(self.types["Type"], OBJECT_TYPE.size, made, "ObjT")
+        kind = OBJECT_TYPE.at(self.nt.mmu, body)
+        v = made.v = kind._v
+        v.Index = made.index
+        v.Key = int.from_bytes(made.name.encode().ljust(4)[:4], "little")
+        v.TypeInfo_Length = OBJECT_TYPE_INITIALIZER.size
+        v.TypeInfo_ValidAccessMask = made.valid_access
+        mapping = kind.TypeInfo.GenericMapping._v
+        (
+            mapping.GenericRead, mapping.GenericWrite, mapping.GenericExecute, mapping.GenericAll,
+        ) = made.generic_mapping  # fmt: skip
+        for head in ("TypeList", "CallbackList"):
+            initialize(self.nt.mmu, body + OBJECT_TYPE.offset_of(head))
         text = self.nt.allocate_pool(len(made.name) * 2 + 2, "ObNm")
         self.nt.mmu.write(text, made.name.encode("utf-16-le") + b"\0\0")
         set_unicode(kind.Name, text, len(made.name) * 2)
-        self.types[made.name] = self.by_index[made.index] = made
+        self.nt.mmu.write_word(self.type_table + 8 * made.index, body)
+        self.count_object(self.types["Type"], 1)
+        if self.type_directory:
+            self.enter_type(made)
         return made
+
+    def enter_type(self, made: ObjectType) -> None:
+        """Name a type \\ObjectTypes\\Name for good."""
+        self.attach_name(made.va, self.type_directory, made.name)
+        self.make_permanent(made.va)
 
     def create(self, kind: ObjectType, size: int, attached: Any = None, tag: str = "") -> int:
         """A zeroed object with one reference; the address of its body, 0 if memory is short."""
@@ -92,9 +127,28 @@ class Ob:
         self.nt.mmu.write(block, bytes(total))
         body = block + NAME_INFO + BODY
         v = self.headers[body] = self.header(body)._v
-        v.PointerCount, v.HandleCount, v.TypeIndex, v.InfoMask = 1, 0, kind.index, INFO_NAME
+        v.PointerCount, v.HandleCount, v.InfoMask = 1, 0, INFO_NAME
+        v.TypeIndex = kind.index ^ self.cookie ^ (body - BODY >> 8 & 0xFF)
         self.bodies[body] = attached
+        if kind.v is not None:
+            self.count_object(kind, 1)
         return body
+
+    @staticmethod
+    def count_object(kind: ObjectType, change: int) -> None:
+        """One object of the type more or less."""
+        v = kind.v
+        v.TotalNumberOfObjects = number = v.TotalNumberOfObjects + change
+        if number > v.HighWaterNumberOfObjects:
+            v.HighWaterNumberOfObjects = number
+
+    @staticmethod
+    def count_handle(kind: ObjectType, change: int) -> None:
+        """One handle to an object of the type more or less."""
+        v = kind.v
+        v.TotalNumberOfHandles = number = v.TotalNumberOfHandles + change
+        if number > v.HighWaterNumberOfHandles:
+            v.HighWaterNumberOfHandles = number
 
     def make_permanent(self, body: int) -> None:
         """The object's name outlives its handles."""
@@ -107,8 +161,13 @@ class Ob:
         return OBJECT_HEADER.at(self.nt.mmu, body - BODY)
 
     def type_of(self, body: int) -> ObjectType:
-        v = self.headers.get(body)
-        return self.by_index[(v or self.header(body)._v).TypeIndex]
+        v = self.headers.get(body) or self.header(body)._v
+        return self.by_index[v.TypeIndex ^ self.cookie ^ (body - BODY >> 8 & 0xFF)]
+
+    def type_at(self, body: int) -> ObjectType | None:
+        """The type that the header before any address names; None if it names none."""
+        v = self.headers.get(body) or self.header(body)._v
+        return self.by_index.get(v.TypeIndex ^ self.cookie ^ (body - BODY >> 8 & 0xFF))
 
     def is_object(self, body: int) -> bool:
         return body in self.bodies
@@ -124,7 +183,7 @@ class Ob:
         v = self.headers.get(body)
         count: int = (v or self.header(body)._v).PointerCount - 1
         if count < 0 or v is None:
-            kind = self.by_index.get(self.header(body)._v.TypeIndex)
+            kind = self.type_at(body)
             address = kind.va if kind else 0
             self.nt.bugcheck(REFERENCE_BY_POINTER, address, body, 2, count & (1 << 64) - 1)
         v.PointerCount = count
@@ -137,44 +196,40 @@ class Ob:
         self.remove_name(body)
         if kind.delete is not None:
             kind.delete(self.nt, body)
+        self.count_object(kind, -1)
         self.bodies.pop(body, None)
         self.headers.pop(body, None)
         self.nt.free_pool(body - BODY - NAME_INFO)
 
-    def attach_name(self, body: int, directory: Directory, name: str) -> None:
-        """Enter an object into a directory; a named permanent object keeps a reference."""
-        directory.entries[name.lower()] = (name, body)
-        self.names[body] = (directory, name)
-        info = OBJECT_HEADER_NAME_INFO.at(self.nt.mmu, body - BODY - NAME_INFO)
+    def attach_name(self, body: int, directory: int, name: str) -> None:
+        """Enter an object into a directory, which it references as long as it has a name."""
+        info = obp_name_information(self.nt, body)
         text = self.nt.allocate_pool(len(name) * 2 + 2, "ObNm")
         self.nt.mmu.write(text, name.encode("utf-16-le") + b"\0\0")
         set_unicode(info.Name, text, len(name) * 2)
+        info._v.Directory = directory
+        obp_insert_entry(self.nt, directory, name, body)
+        self.reference(directory)
 
     def remove_name(self, body: int) -> None:
         """Take an object out of the namespace."""
-        place = self.names.pop(body, None)
-        if place is None:
+        info = obp_name_information(self.nt, body)
+        directory = info._v.Directory
+        if not directory:
             return
-        directory, name = place
-        directory.entries.pop(name.lower(), None)
-        info = OBJECT_HEADER_NAME_INFO.at(self.nt.mmu, body - BODY - NAME_INFO)
-        self.nt.free_pool(int(info.Name.Buffer))
+        obp_remove_entry(self.nt, directory, obp_name(self.nt, body))
+        self.nt.free_pool(info._v.Name_Buffer)
         set_unicode(info.Name, 0, 0)
+        info._v.Directory = 0
+        self.dereference(directory)
 
     def full_name(self, body: int) -> str:
         """`\\Device\\Name`, empty for an unnamed object."""
         parts: list[str] = []
-        place = self.names.get(body)
-        while place is not None:
-            directory, name = place
-            parts.append(name)
-            place = self.directory_place(directory)
+        while directory := obp_name_information(self.nt, body)._v.Directory:
+            parts.append(obp_name(self.nt, body))
+            body = directory
         return "".join("\\" + part for part in reversed(parts))
-
-    def directory_place(self, directory: Directory) -> tuple[Directory, str] | None:
-        """Where a directory itself is entered; None for the root."""
-        body = next((b for b, d in self.bodies.items() if d is directory), None)
-        return None if body is None else self.names.get(body)
 
 
 def set_unicode(string: Any, buffer: int, length: int) -> None:

@@ -40,7 +40,7 @@ NAME_OF_TYPE = OBJECT_TYPE.offset_of("Name")
 
 def ob_type_checked(nt: Kernel, body: int) -> ObjectType:
     """The type of what a driver says is an object; other memory has none, and NULL is followed."""
-    kind = nt.ob.by_index.get(nt.ob.header(body)._v.TypeIndex)
+    kind = nt.ob.type_at(body)
     if kind is None or not nt.ob.is_object(body):
         nt.mmu.read(NAME_OF_TYPE, 8)
         raise AssertionError("the NULL page is mapped")

@@ -29,7 +29,7 @@ class Process:
     def __init__(self, nt: Kernel, pid: int, name: str, va: int, root: int) -> None:
         self.nt, self.pid, self.name, self.va, self.root = nt, pid, name, va, root
         self.e: Any = EPROCESS.at(nt.mmu, va)
-        self.user = UserSpace(nt.mm, root)
+        self.user = UserSpace(nt, va, root)
         self.threads: list[Thread] = []
         self.exit_code: int | None = None
         self.um: Any = None

@@ -11,6 +11,7 @@ from ntsim.nt.ke.objects import ke_abandon_mutants
 from ntsim.nt.ke.scheduler import ki_ready_thread
 from ntsim.nt.ke.thread import Thread, ki_initialize_thread
 from ntsim.nt.ke.wait import header_of, ki_signal
+from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import ObjectType
 from ntsim.nt.ps.notify import Notify, psp_announce_exit, psp_is_own, psp_notified_start
 from ntsim.nt.ps.process import ACTIVE_LINKS, KTHREAD_LIST, THREAD_LIST, Process
@@ -33,7 +34,7 @@ class Ps:
         self.nt = nt
         self.processes: list[Process] = []
         self.by_address: dict[int, Process] = {}
-        self.list_head = nt.allocate_pool(16, "PsHd")
+        self.list_head = mi_variable(nt, "PsActiveProcessHead", 16)
         lists.initialize(nt.mmu, self.list_head)
         self._next_id = SYSTEM_PID
         ob = nt.ob
@@ -133,6 +134,8 @@ class Ps:
         nt = self.nt
         for handle in process.handles.handles():
             process.handles.close(handle)
+        process.handles.retire()
+        process.e._v.ObjectTable = 0
         code = process.exit_code or 0
         process.exit_code = code
         process.e._v.ExitStatus = code
@@ -150,7 +153,7 @@ def psp_delete_process(nt: Kernel, body: int) -> None:
     """The last reference to a process is gone."""
     process = nt.ps.by_address.pop(body, None)
     if process is not None:
-        nt.free_pool(process.handles.va)
+        process.handles.delete()
 
 
 def psp_delete_thread(nt: Kernel, body: int) -> None:
