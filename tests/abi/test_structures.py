@@ -14,7 +14,9 @@ NOT_DECLARED = {
     "EPROCESS": 6,
     "ETHREAD": 3,
     "IO_STACK_LOCATION": 1,
+    "HANDLE_TABLE_ENTRY": 1,
     "KPRCB": 19,
+    "KTIMER_TABLE": 1,
     "KUSER_SHARED_DATA": 1,
 }
 """How many fields of a structure the kernel model has no use for."""

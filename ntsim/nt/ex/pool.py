@@ -2,8 +2,8 @@
 
 A block smaller than a page has a POOL_HEADER before it and never crosses a page; pages are carved
 into blocks of one size. A larger one gets pages of its own, without header, in scattered frames,
-and its tag in the big-page table. Fresh memory is not zeroed. Nonpaged memory is raw, paged memory
-guarded: its pages come into being, and may leave, one by one.
+and its tag in the big-page table (`big` caches it). Fresh memory is not zeroed. Nonpaged memory is
+raw, paged memory guarded: its pages come into being, and may leave, one by one.
 
 What a free build notices is noticed when a block is freed, from the bytes of its header: 0xC2 for a
 block that is not allocated (parameter 1 = 7) or was never one (0x46), 0x19 for a header that an
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import bugcodes
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import PoolAllocated, PoolFreed
+from ntsim.nt.ex.big_pages import BigPageTable
 from ntsim.nt.mm.frames import POISON, OutOfFrames
 from ntsim.nt.mm.system_space import MM_EXECUTE_READWRITE, MM_READWRITE, Region, demand_zero
 
@@ -71,6 +72,7 @@ class Pool:
         self.free_blocks: dict[tuple[bool, bool, int], list[int]] = {}
         self.kinds: dict[int, tuple[bool, bool, int]] = {}
         self.big: dict[int, BigBlock] = {}
+        self.big_pages = BigPageTable(nt)
         self.usage: dict[tuple[str, bool], list[int]] = {}
         self.special: Any = None  # the verifier's special pool
         self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
@@ -151,6 +153,8 @@ class Pool:
         pages = -(-size // PAGE_SIZE)
         address = self._new_pages(pages, paged, executable)
         self.big[address] = BigBlock(pages, size, tag, paged)
+        kind = PAGED_POOL if paged else 0 if executable else NX
+        self.big_pages.add(address, tag_value(tag), kind, pages, pages * PAGE_SIZE - size)
         return address
 
     def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
@@ -170,6 +174,7 @@ class Pool:
             self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0x46, address, 0, 0)
         self._check_tag(address, tag_value(found.tag), tag)
         del self.big[address]
+        self.big_pages.remove(address)
         mm = self.nt.mm
         if found.paged:
             self._free_paged_pages(address, found.pages)

@@ -18,6 +18,7 @@ from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.abi.io import DRIVER_EXTENSION, DRIVER_OBJECT
 from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
+from ntsim.nt.mm.unloaded import mi_remember_unloaded
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.ps.notify import SYSTEM_MODE_IMAGE, psp_announce_image
@@ -225,4 +226,5 @@ def mi_unload_image(nt: Kernel, image: Image) -> None:
     nt.free_pool(ldr._v.BaseDllName_Buffer)
     nt.free_pool(image.owner)
     nt.images.remove(image)
+    mi_remember_unloaded(nt, image)
     nt.host.discard(image)

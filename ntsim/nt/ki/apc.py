@@ -53,19 +53,25 @@ def ki_insert_apc(nt: Kernel, apc: Any, argument1: int, argument2: int, boost: i
     lists.insert_tail(nt.mmu, ki_apc_head(thread, v.ApcMode), int(apc) + _ENTRY)
     if v.ApcMode == 0:
         thread.v.ApcState_KernelApcPending = 1
-        _notify_kernel(nt, thread, boost)
+        _notify_kernel(nt, thread, bool(v.NormalRoutine), boost)
     elif thread.v.State == WAITING and thread.v.WaitMode and thread.v.MiscFlags & THREAD_ALERTABLE:
         thread.v.ApcState_UserApcPendingAll |= 2
         ki_unwait(nt, thread, STATUS_USER_APC, boost)
     return True
 
 
-def _notify_kernel(nt: Kernel, thread: Thread, boost: int) -> None:
-    """Make the target look: an interrupt if it runs, an interrupted wait if it waits."""
-    if thread.v.State == RUNNING:
-        nt.processors[thread.v.NextProcessor].apic.request(APC_VECTOR)
+def _notify_kernel(nt: Kernel, thread: Thread, normal: bool, boost: int) -> None:
+    """Make the target look: an interrupt if it runs, an interrupted wait if the APC may run then.
+
+    Source: ReactOS ntoskrnl/ke/apc.c, KiInsertQueueApc.
+    """
+    v = thread.v
+    if v.State == RUNNING:
+        nt.processors[v.NextProcessor].apic.request(APC_VECTOR)
         nt.il.take_interrupts()
-    elif thread.v.State == WAITING and thread.v.WaitIrql < APC_LEVEL:
+        return
+    held_off = normal and (v.KernelApcDisable or v.ApcState_InProgressFlags & 1)
+    if v.State == WAITING and not (v.WaitIrql or v.SpecialApcDisable or held_off):
         ki_unwait(nt, thread, STATUS_KERNEL_APC, boost)
 
 

@@ -16,6 +16,7 @@ from ntsim.hw.cpu import (
     RFLAGS_IF,
     Processor,
 )
+from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ KPCR_PAGES = -(-KPCR.size // 0x1000)
 TABLES_PAGE, DPC_STACK_PAGES = 2, 4
 GDT_SIZE, IDT_SIZE = 0x60, 0x1000
 TSS_LIMIT = 0x67
+MAXIMUM_PROCESSORS = 65  # and a NULL behind the last
 _GDT = {
     0x10: 0x0020_9B00_0000_0000,
     0x18: 0x00CF_9300_0000_FFFF,
@@ -68,6 +70,8 @@ def ki_initialize_processor(nt: Kernel, processor: Processor) -> None:
     v.MajorVersion, v.MinorVersion = 1, 1
     _fill_prcb(nt, processor, prcb, stack)
     nt.prcb.append(prcb)
+    block = mi_variable(nt, "KiProcessorBlock", 8 * MAXIMUM_PROCESSORS)
+    nt.write_pointer(block + 8 * processor.number, int(prcb))
     _load_registers(processor, gdt, idt, tss, base)
 
 

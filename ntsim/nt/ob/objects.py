@@ -108,7 +108,8 @@ class Ob:
         self.nt.mmu.write(text, made.name.encode("utf-16-le") + b"\0\0")
         set_unicode(kind.Name, text, len(made.name) * 2)
         self.nt.mmu.write_word(self.type_table + 8 * made.index, body)
-        self.count_object(self.types["Type"], 1)
+        if len(self.types) == 1:
+            self.count_object(made, 1)
         if self.type_directory:
             self.enter_type(made)
         return made
