@@ -279,6 +279,25 @@ class DebugPrinted(Event):
     line: str
 
 
+@event("MDL {mdl}: {pages} pages of {process} locked")
+class PagesLocked(Event):
+    """A driver locked pages of a process; the I/O manager's own MDLs are not recorded."""
+
+    mdl: int
+    pages: int
+    process: int
+
+
+@event("MDL {mdl}: unlocked")
+class PagesUnlocked(Event):
+    mdl: int
+
+
+@event("resource {resource}: initialized")
+class ResourceInitialized(Event):
+    resource: int
+
+
 @event("exception {code} raised: {reason}")
 class ExceptionRaised(Event):
     code: str

@@ -36,6 +36,14 @@ class Sources:
         files = self.nt.host.files
         return next((f for f in stack if (f.compiled or f.file in files) and f.user is user), None)
 
+    def routine(self, address: int) -> str:
+        """The place where a driver's routine begins; empty if its source is not known."""
+        image = self.nt.images.at(address)
+        symbol = image.find(address) if image is not None else None
+        if symbol is None or symbol.code is None or symbol.file not in self.nt.host.files:
+            return ""
+        return f"{Path(symbol.file).name}:{symbol.code.co_firstlineno} {symbol.name}"
+
     def calls(self, place: str, names: Collection[str]) -> list[int]:
         """Lines of the function at a place that refer to one of the global `names`."""
         name, _, function = split_place(place)

@@ -222,3 +222,63 @@ def test_a_driver_that_calls_kebugcheckex_is_named(crash: Crash, code: int) -> N
     assert report.code == code
     assert report.summary.startswith("bad!DriverEntry+0x8 called KeBugCheckEx at bad.py:4")
     assert [each.value for each in report.arguments] == [1, 2, 3, 4]
+
+
+def test_a_second_removal_names_the_neighbour_that_does_not_point_back(crash: Crash) -> None:
+    report = crash(
+        """\
+        Head, Entry = LIST_ENTRY(), LIST_ENTRY()
+
+        def DriverEntry(DriverObject, RegistryPath):
+            InitializeListHead(Head)
+            InsertTailList(Head, Entry)
+            RemoveEntryList(Entry)
+            RemoveEntryList(Entry)
+        """
+    )
+    assert report.code == 0x139
+    assert "noticed at bad.py:9 DriverEntry: it is no longer in the list" in report.summary
+    assert "Flink of the entry before it" in report.why[-2].text
+
+
+def test_a_resource_in_freed_memory_is_traced_to_the_free(crash: Crash) -> None:
+    report = crash(
+        """\
+        def DriverEntry(DriverObject, RegistryPath):
+            lost = cast(ExAllocatePoolZero(NonPagedPoolNx, 0x200, 0x31323334), PERESOURCE)
+            other = cast(ExAllocatePoolZero(NonPagedPoolNx, 0x200, 0x31323334), PERESOURCE)
+            ExInitializeResourceLite(lost)
+            ExInitializeResourceLite(other)
+            ExFreePoolWithTag(lost, 0x31323334)
+            again = ExAllocatePoolZero(NonPagedPoolNx, 0x200, 0x35363738)
+            ExDeleteResourceLite(other)
+        """
+    )
+    assert report.code == 0x139
+    assert report.summary == (
+        "The list of all ERESOURCEs is corrupt, noticed at bad.py:10 DriverEntry: memory with a "
+        "resource in it was freed at bad.py:8 DriverEntry, without ExDeleteResourceLite."
+    )
+
+
+def test_a_resource_released_by_another_thread_names_its_owner(crash: Crash) -> None:
+    report = crash(
+        """\
+        Resource = ERESOURCE()
+
+        def thread(Context):
+            ExReleaseResourceLite(Resource)
+
+        def DriverEntry(DriverObject, RegistryPath):
+            ExInitializeResourceLite(Resource)
+            KeEnterCriticalRegion()
+            ExAcquireResourceExclusiveLite(Resource, TRUE)
+            PsCreateSystemThread(THREAD_ALL_ACCESS, NULL, NULL, NULL, thread, NULL)
+            timeout = LARGE_INTEGER()
+            timeout.QuadPart = -10_000_000
+            KeDelayExecutionThread(KernelMode, FALSE, timeout)
+        """
+    )
+    assert report.code == 0xE3
+    assert "released at bad.py:6 thread by a thread that does not own it" in report.summary
+    assert "which acquired it at bad.py:11 DriverEntry" in report.summary

@@ -17,7 +17,7 @@ from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.ex import ERESOURCE, OWNER_ENTRY
 from ntsim.abi.ke import KEVENT, KSEMAPHORE
 from ntsim.abi.scalars import NTSTATUS
-from ntsim.nt.events import ResourceAcquired
+from ntsim.nt.events import ResourceAcquired, ResourceInitialized
 from ntsim.nt.exports import export
 from ntsim.nt.ke.objects import (
     KeInitializeEvent,
@@ -240,6 +240,7 @@ def ExInitializeResourceLite(nt: Kernel, Resource: PERESOURCE) -> NTSTATUS:
     """A free resource, linked into the list of all. Source: WDK ExInitializeResourceLite."""
     nt.mmu.write(int(Resource), bytes(ERESOURCE.size))
     lists.insert_tail(nt.mmu, exp_resource_list(nt), int(Resource))
+    nt.emit_at(ResourceInitialized, int(Resource))
     return ntstatus.STATUS_SUCCESS
 
 

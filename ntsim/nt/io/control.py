@@ -28,7 +28,7 @@ from ntsim.nt.io.request import (
     iop_reference_file,
     iop_send,
 )
-from ntsim.nt.mm.mdl import IoFreeMdl, MmProbeAndLockPages, mm_allocate_mdl
+from ntsim.nt.mm.mdl import IoFreeMdl, mm_allocate_mdl, mm_lock_pages
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -158,7 +158,7 @@ def iop_lock_output(nt: Kernel, v: Any, method: int, target: int, room: int) -> 
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="MDL")
     v.MdlAddress = address
     mdl = MDL.at(nt.mmu, address)
-    MmProbeAndLockPages(nt, mdl, v.RequestorMode, 0 if method == IN_DIRECT else 1)
+    mm_lock_pages(nt, mdl, v.RequestorMode, 0 if method == IN_DIRECT else 1)
 
 
 def iop_abandon_irp(nt: Kernel, irp: Any) -> None:

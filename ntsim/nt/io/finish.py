@@ -17,7 +17,7 @@ from ntsim.hw.mmu import WRITE
 from ntsim.nt.io.irp import dequeue_from_thread, io_free_irp
 from ntsim.nt.ke.objects import KeSetEvent
 from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
-from ntsim.nt.mm.mdl import IoFreeMdl, MmUnlockPages
+from ntsim.nt.mm.mdl import IoFreeMdl, mm_unlock_pages
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def iop_release_mdls(nt: Kernel, first: int) -> None:
     while mdl:
         following = mdl.Next
         if mdl._v.MdlFlags & c.MDL_PAGES_LOCKED:
-            MmUnlockPages(nt, mdl)
+            mm_unlock_pages(nt, mdl)
         IoFreeMdl(nt, mdl)
         mdl = following
 

@@ -24,7 +24,7 @@ from ntsim.nt.io.request import (
     iop_reference_file,
     iop_send,
 )
-from ntsim.nt.mm.mdl import MmProbeAndLockPages, mm_allocate_mdl
+from ntsim.nt.mm.mdl import mm_allocate_mdl, mm_lock_pages
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -141,7 +141,7 @@ def iop_attach_buffer(
         if not v.MdlAddress:
             raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="MDL")
         operation = 1 if reading else 0
-        MmProbeAndLockPages(nt, MDL.at(nt.mmu, v.MdlAddress), v.RequestorMode, operation)
+        mm_lock_pages(nt, MDL.at(nt.mmu, v.MdlAddress), v.RequestorMode, operation)
     else:
         v.UserBuffer = buffer
 

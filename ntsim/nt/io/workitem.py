@@ -37,6 +37,7 @@ TAG = "IoWi"
 
 def iop_io_object(nt: Kernel, address: int) -> Any:
     """The device or driver object at an address, None if there is no such object."""
+    nt.mmu.read_word(address)  # the Type field, wherever `address` leads
     if not nt.ob.is_object(address):
         return None
     kinds: dict[Any, Any] = {nt.io.device_type: DEVICE_OBJECT, nt.io.driver_type: DRIVER_OBJECT}

@@ -21,6 +21,7 @@ from ntsim.abi.scalars import (
 )
 from ntsim.hw.mmu import READ, WRITE
 from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.events import PagesLocked, PagesUnlocked
 from ntsim.nt.exports import export
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
@@ -114,23 +115,32 @@ def MmProbeAndLockPages(
 
     Operation is IoReadAccess (0), IoWriteAccess (1) or IoModifyAccess (2). Source: WDK.
     """
+    mm_lock_pages(nt, MemoryDescriptorList, AccessMode, Operation)
     v = MemoryDescriptorList._v
+    if v.Process:
+        pages = mdl_pages(v.ByteOffset, v.ByteCount)
+        nt.emit_at(PagesLocked, int(MemoryDescriptorList), pages, v.Process)
+
+
+def mm_lock_pages(nt: Kernel, mdl: PMDL, mode: int, operation: int) -> None:
+    """MmProbeAndLockPages for a driver or the I/O manager."""
+    v = mdl._v
     start, length = v.StartVa + v.ByteOffset, v.ByteCount
-    if AccessMode and (start + length > layout.MM_USER_PROBE_ADDRESS or start + length < start):
+    if mode and (start + length > layout.MM_USER_PROBE_ADDRESS or start + length < start):
         raise StructuredException(ntstatus.STATUS_ACCESS_VIOLATION, (0, start), 0, "user address")
-    access = WRITE if Operation else READ
+    access = WRITE if operation else READ
     frames = []
     for page in range(mdl_pages(v.ByteOffset, length)):
         va = v.StartVa + page * PAGE_SIZE
-        nt.mmu.host(va, access, bool(AccessMode))
+        nt.mmu.host(va, access, bool(mode))
         pa = nt.mmu.physical(va)
         assert pa is not None, f"{va:#x} is not present after a successful access"
         frames.append(pa >> 12)
     for pfn in frames:
         nt.mm.frames.lock(pfn << 12)
     data = b"".join(pfn.to_bytes(8, "little") for pfn in frames)
-    nt.mmu.write(int(MemoryDescriptorList) + PFNS, data)
-    v.MdlFlags |= c.MDL_PAGES_LOCKED | (c.MDL_WRITE_OPERATION if Operation else 0)
+    nt.mmu.write(int(mdl) + PFNS, data)
+    v.MdlFlags |= c.MDL_PAGES_LOCKED | (c.MDL_WRITE_OPERATION if operation else 0)
     if layout.is_user_address(start):
         process = nt.ps.current_process()
         v.Process = process.va
@@ -145,13 +155,19 @@ def MmUnlockPages(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
     Pages that are not locked stop with 0x4E, parameter 1 = 7, parameter 2 the first frame. Source:
     WDK MmUnlockPages; bug check 0x4E reference.
     """
-    v = MemoryDescriptorList._v
+    mm_unlock_pages(nt, MemoryDescriptorList)
+    nt.emit_at(PagesUnlocked, int(MemoryDescriptorList))
+
+
+def mm_unlock_pages(nt: Kernel, mdl: PMDL) -> None:
+    """MmUnlockPages for a driver or the I/O manager."""
+    v = mdl._v
     if not v.MdlFlags & c.MDL_PAGES_LOCKED:
-        first = mdl_frames(nt, MemoryDescriptorList)[:1]
+        first = mdl_frames(nt, mdl)[:1]
         nt.bugcheck(bugcodes.PFN_LIST_CORRUPT, UNLOCKED_TOO_OFTEN, *(pa >> 12 for pa in first))
     if v.MdlFlags & c.MDL_MAPPED_TO_SYSTEM_VA:
-        mi_unmap(nt, MemoryDescriptorList)
-    for pa in mdl_frames(nt, MemoryDescriptorList):
+        mi_unmap(nt, mdl)
+    for pa in mdl_frames(nt, mdl):
         nt.mm.frames.unlock(pa)
     process = nt.ps.by_address.get(v.Process)
     if process is not None:

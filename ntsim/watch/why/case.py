@@ -122,14 +122,18 @@ class Case:
         self._told.setdefault(self._position(event), step)
 
     def tell_at_end(
-        self, text: str, stack: list[StackFrame] | None = None, processor: int | None = None
+        self,
+        text: str,
+        stack: list[StackFrame] | None = None,
+        processor: int | None = None,
+        where: str = "",
     ) -> None:
-        """A step at the time of the bug check, at the innermost driver line of `stack` if given.
+        """A step at the time of the bug check, at `where` or the innermost driver line of `stack`.
 
         `processor` is whose stack it is, by default the one that stopped.
         """
         state = self.state
-        where = self.sources.place(stack) if stack else ""
+        where = where or (self.sources.place(stack) if stack else "")
         source = self.sources.line(where)
         owner = state.processors[state.processor if processor is None else processor]
         self._end.append(Step(state.time, owner.number, owner.thread, where, source, text))

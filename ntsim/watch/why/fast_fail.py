@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ntsim.nt.events import ExceptionRaised, ListCorrupt, StackRestored, StackSaved
+from ntsim.nt.events import (
+    ExceptionRaised,
+    ListCorrupt,
+    PoolAllocated,
+    PoolFreed,
+    ResourceInitialized,
+    StackRestored,
+    StackSaved,
+)
 from ntsim.watch.why.case import Case, Explainer
 from ntsim.watch.why.memory import block_at, tell_memory
 
@@ -41,6 +49,13 @@ def explain_list(case: Case) -> None:
         f"The link check failed for the entry at {corrupt.entry:#x}: {corrupt.found}, where it "
         "should be the entry itself.",
     )
+    lost = _resource_in_freed_pool(case, corrupt.neighbour)
+    if lost is not None:
+        case.summary = (
+            f"The list of all ERESOURCEs is corrupt, noticed at {here}: memory with a resource in "
+            f"it was freed at {lost.where}, without ExDeleteResourceLite."
+        )
+        return
     owners = (
         tell_memory(case, address)
         for address in (corrupt.neighbour, corrupt.entry)
@@ -52,6 +67,28 @@ def explain_list(case: Case) -> None:
     else:
         freed = f"the list leads to {freed}"
     case.summary = f"A list entry does not fit its neighbours, noticed at {here}: {freed}."
+
+
+def _resource_in_freed_pool(case: Case, address: int) -> PoolFreed | None:
+    """Steps for an ERESOURCE whose memory was freed while it was in the list of all; the free."""
+    made = next((e for e in case.newest_first(ResourceInitialized) if e.resource == address), None)
+    if made is None:
+        return None
+    earlier = case.newest_first(PoolAllocated, before=made)
+    block = next((e for e in earlier if _in(e, address)), None)
+    freed = [
+        e for e in case.newest_first(PoolFreed, after=made) if block and e.address == block.address
+    ]
+    if not freed or block is None:
+        return None
+    case.tell(block, f"{block.size} bytes were allocated at {block.address:#x}.")
+    case.tell(made, f"The ERESOURCE at {address:#x} was initialized and linked into the list.")
+    case.tell(freed[-1], "The block was freed, with the resource in it still linked.")
+    return freed[-1]
+
+
+def _in(block: PoolAllocated, address: int) -> bool:
+    return block.address <= address < block.address + block.size
 
 
 EXPLAINS: dict[int, Explainer] = {0x139: explain}

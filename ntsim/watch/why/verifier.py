@@ -20,9 +20,17 @@ def explain(case: Case, reason: Reason) -> None:
             case.tell(raised, f"{raised.describe()[:1].upper()}{raised.describe()[1:]}.")
     for note in reason.notes:
         case.tell_moment(note.text + way(note.at), note.at)
-    case.tell_at_end(reason.summary, case.state.stack)
-    here = case.sources.place(case.state.stack)
+    here = place(case)
+    case.tell_at_end(reason.summary, where=here)
     case.summary = f"{reason.summary} {here}" if here else reason.summary
+
+
+def place(case: Case) -> str:
+    """The driver's line on the stack; if its routine has returned already, where that begins."""
+    stack = case.state.stack
+    if case.state.code == 0xC9 and case.sources.innermost(stack, user=False) is None:
+        return case.sources.routine(case.parameters[1])
+    return case.sources.place(stack)
 
 
 def way(moment: Moment | None) -> str:

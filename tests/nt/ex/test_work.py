@@ -249,3 +249,14 @@ def test_initializing_a_queued_item_again_bugchecks_0x96(bugcheck_of) -> None:
 def test_a_worker_may_not_terminate_itself(bugcheck_of) -> None:
     stop = bugcheck_of(run_bad(lambda device, context: PsTerminateSystemThread(0)))
     assert stop.code == 0xE9
+
+
+def test_an_item_of_a_null_device_in_a_dpc_is_a_page_fault_of_the_kernel(bugcheck_of) -> None:
+    """IoAllocateWorkItem reads the object's Type. Source: cheat-engine issue 1237."""
+
+    def raised() -> None:
+        KeRaiseIrqlToDpcLevel()
+        IoAllocateWorkItem(NULL)
+
+    stop = bugcheck_of(raised)
+    assert (stop.code, stop.parameters[:3]) == (0xA, (0, 2, 0))
