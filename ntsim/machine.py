@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CpuModel", "Machine"]
 
+DEADLOCK_CHECK_100NS = 60 * 10_000_000
 AFTER_THE_LAST_APP_100NS = 6_000_000_000
 
 
@@ -157,9 +158,7 @@ class Machine:
             text = f"{driver.image.file_name} has no DriverUnload: it cannot be stopped"
             raise DriverLoadError(text, status)
 
-    def plug(
-        self, hardware_id: str, driver: Driver | None = None, **properties: Any
-    ) -> Device:
+    def plug(self, hardware_id: str, driver: Driver | None = None, **properties: Any) -> Device:
         """Put a device on the root bus: its driver's AddDevice runs, then the device is started.
 
         Without `driver`, one that `bind` has named for the hardware ID is taken; without either the
@@ -254,7 +253,7 @@ class Machine:
         self._drive(idle)
         self._raise_outcome()
         if self._apps_run():
-            raise Hang(self.waits(), "every processor is idle")
+            raise Hang(self.waits(), self._standstill())
 
     def _apps_run(self) -> bool:
         """Whether an app has not ended yet."""
@@ -286,12 +285,37 @@ class Machine:
         finished = self._drive(lambda: self.nt.stopped or done())
         self._raise_outcome()
         if not finished:
-            raise Hang(self.waits(), "every processor is idle")
+            raise Hang(self.waits(), self._standstill())
+
+    def _unless_deadlocked(self, finished: Callable[[], bool]) -> Callable[[], bool]:
+        """`finished`, which every minute of virtual time looks for threads that wait for each
+        other: a timer that goes on for ever must not hide them."""
+        nt, clock = self.nt, self.nt.clock
+        due = clock.now + DEADLOCK_CHECK_100NS
+
+        def finished_or_deadlocked() -> bool:
+            nonlocal due
+            if clock.now >= due:
+                from ntsim.watch.wait_graph import deadlock_text
+
+                due = clock.now + DEADLOCK_CHECK_100NS
+                found = deadlock_text(nt)
+                if found:
+                    raise Hang((), found)
+            return finished()
+
+        return finished_or_deadlocked
+
+    def _standstill(self) -> str:
+        """Why nothing can run any more: threads that wait for each other, or a request."""
+        from ntsim.watch.hang import standstill_text
+
+        return standstill_text(self.nt)
 
     def _drive(self, finished: Any) -> bool:
         try:
             with self._streams(), refused_to_simulated_code():
-                return self.nt.il.run(finished)
+                return self.nt.il.run(self._unless_deadlocked(finished))
         except BaseException as error:
             if isinstance(error, Hang):
                 error.waits = error.waits or tuple(self.waits())

@@ -201,6 +201,22 @@ class SpinLockReleased(Event):
     lock: int
 
 
+@event("{kind} {lock} acquired")
+class LockAcquired(Event):
+    """A lock that threads wait for; without a place the wait that began last has brought it."""
+
+    kind: str
+    lock: int
+
+
+@event("{kind} {lock} released")
+class LockReleased(Event):
+    """One acquisition undone."""
+
+    kind: str
+    lock: int
+
+
 @event("DPC {dpc} queued to processor {target}")
 class DpcQueued(Event):
     dpc: int
@@ -255,14 +271,6 @@ class PoolAllocated(Event):
 class PoolFreed(Event):
     address: int
     tag: str
-
-
-@event("resource {resource}: acquired {how}")
-class ResourceAcquired(Event):
-    """A thread became an owner; `how` is "exclusive" or "shared"."""
-
-    resource: int
-    how: str
 
 
 @event("list entry {entry} is corrupt: {found}")

@@ -162,6 +162,14 @@ class Kernel:
             text = processor.context.text
             self.recorder.add((kind.number, il.now, processor.number, text, "", *fields))
 
+    def emit_for(self, thread: Thread, kind: type[Event], *fields: Any) -> None:
+        """Record what happened to a thread that does not run."""
+        il = self.il
+        il.progress += 1
+        if self.recorder.enabled:
+            number, text = il.current.number, thread.text
+            self.recorder.add((kind.number, il.now, number, text, "", *fields))
+
     def record(self, number: int, where: str, *fields: Any) -> None:
         """Record under a number of `events.KINDS`, with a source line found before."""
         il = self.il

@@ -13,6 +13,7 @@ from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
 from ntsim.watch.frozen import Wait, processor_states, waits
 from ntsim.watch.source import Sources
+from ntsim.watch.wait_graph import WaitGraph, deadlock_text, holders_text, name
 from ntsim.watch.why.spin_locks import holder, wanted_lock
 
 
@@ -20,7 +21,10 @@ def hang_text(nt: Kernel, hang: Hang) -> str:
     """The reason, every processor that is not idle, every thread that waits, with source lines."""
     sources = Sources(nt)
     now = nt.il.clock.now
-    lines = [f"HANG: {hang.reason}, at {now // 10}.{now % 10} us of virtual time", "", "PROCESSORS"]
+    time = f"at {now // 10}.{now % 10} us of virtual time"
+    head, *more = hang.reason.split(": ", 1)
+    lines = [f"HANG: {head}, {time}", *(f"  {each}" for each in _sentences(more))]
+    lines += ["", "PROCESSORS"]
     for idle, group in groupby(processor_states(nt), key=lambda state: _idles(nt, state)):
         states = list(group)
         if idle:
@@ -30,11 +34,17 @@ def hang_text(nt: Kernel, hang: Hang) -> str:
             lines += [line for state in states for line in _processor(nt, sources, state)]
     waiting = waits(nt)
     lines += ["", "WAITS"]
+    graph = WaitGraph(nt)
     for wait in waiting:
-        lines += _wait(sources, wait)
+        lines += _wait(sources, graph, wait)
     if not waiting:
         lines += [f"  {line}" for line in hang.waits] or ["  no thread waits"]
     return "\n".join(lines)
+
+
+def _sentences(texts: list[str]) -> list[str]:
+    """One line for each sentence of what explains the hang."""
+    return [line for text in texts for line in text.split(". ")]
 
 
 def _idles(nt: Kernel, state: ProcessorState) -> bool:
@@ -57,9 +67,12 @@ def _processor(nt: Kernel, sources: Sources, state: ProcessorState) -> Iterator[
         yield f"     {held.where}"
 
 
-def _wait(sources: Sources, wait: Wait) -> Iterator[str]:
-    yield f"  {wait.process} thread {wait.thread} waits for {wait.objects}"
+def _wait(sources: Sources, graph: WaitGraph, wait: Wait) -> Iterator[str]:
+    thread = wait.thread
+    yield f"  {thread.process.name} thread {thread.text} waits for {wait.objects}"
     yield from _place(sources, wait.stack)
+    for line in holders_text(graph, thread):
+        yield f"     {line}"
     for request in wait.requests:
         yield f"     {request}"
 
@@ -70,3 +83,15 @@ def _place(sources: Sources, stack: list[StackFrame]) -> Iterator[str]:
     if place:
         yield f"     at {place}"
         yield f"     > {sources.line(place)}"
+
+
+def standstill_text(nt: Kernel) -> str:
+    """Why nothing can run any more, as the reason of a Hang: a deadlock, or a request that an app
+    waits for; where neither is found, only that every processor is idle."""
+    deadlock = deadlock_text(nt)
+    if deadlock:
+        return deadlock
+    for wait in waits(nt):
+        if wait.thread.user is not None and wait.requests:
+            return f"every processor is idle: {name(wait.thread)} waits. {wait.requests[0]}"
+    return "every processor is idle"

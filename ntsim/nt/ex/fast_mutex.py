@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN
+from ntsim.nt.events import LockAcquired, LockReleased
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, set_irql
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 FREE, WOKEN, WAITER = 1, 2, 4
 """Parts of FAST_MUTEX.Count: not acquired, a waiter was woken, one waiter."""
 
-WR_FAST_MUTEX = 34
+WR_FAST_MUTEX, WR_GUARDED_MUTEX = 34, 35
 EVENT_INCREMENT = 1
+_KINDS = {WR_FAST_MUTEX: "fast mutex", WR_GUARDED_MUTEX: "guarded mutex"}
 
 
 def ke_acquire_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTEX) -> None:
@@ -39,21 +41,24 @@ def ke_acquire_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_
         take, join = FREE | WOKEN, WAITER - WOKEN
     v.Count ^= take
     v.Owner = nt.thread.va
+    nt.emit_at(LockAcquired, _KINDS[reason], int(mutex))
 
 
-def ke_try_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX) -> bool:
+def ke_try_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTEX) -> bool:
     """Take the mutex if it is free."""
     v = mutex._v
     if not v.Count & FREE:
         return False
     v.Count &= ~FREE
     v.Owner = nt.thread.va
+    nt.emit_at(LockAcquired, _KINDS[reason], int(mutex))
     return True
 
 
-def ke_release_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX) -> None:
+def ke_release_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTEX) -> None:
     """Free the mutex and wake one waiter, if none was woken already."""
     v = mutex._v
+    nt.emit_at(LockReleased, _KINDS[reason], int(mutex))
     v.Owner = 0
     v.Count |= FREE
     if v.Count >= WAITER and not v.Count & WOKEN:

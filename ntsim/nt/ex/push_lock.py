@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi import bugcodes
 from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import ULONG
+from ntsim.nt.events import LockAcquired, LockReleased
 from ntsim.nt.exports import export
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import SYNCHRONIZATION_EVENT, WAIT_ANY, ki_wait
@@ -61,6 +62,7 @@ def acquire_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     while v.Value & LOCKED:
         wait(nt, lock, True)
     v.Value |= LOCKED
+    nt.emit_at(LockAcquired, "push lock", int(lock))
 
 
 def acquire_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
@@ -69,11 +71,13 @@ def acquire_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     while v.Value & LOCKED and (v.Value & WAITING or v.Value < SHARE):
         wait(nt, lock, False)
     v.Value = v.Value | LOCKED if v.Value & WAITING else (v.Value + SHARE) | LOCKED
+    nt.emit_at(LockAcquired, "push lock", int(lock))
 
 
 def release_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     """Free the lock; one that was not held is all ones afterwards, which nobody notices here."""
     v = lock._v
+    nt.emit_at(LockReleased, "push lock", int(lock))
     v.Value = (v.Value - LOCKED) & _MASK
     if v.Value & (WAITING | LOCKED) == WAITING:
         wake(nt, lock)
@@ -82,6 +86,7 @@ def release_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
 def release_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     """One sharer less; the last one wakes who waits."""
     v = lock._v
+    nt.emit_at(LockReleased, "push lock", int(lock))
     if not v.Value & WAITING:
         v.Value = v.Value - SHARE if v.Value >= 2 * SHARE else 0
         return

@@ -17,7 +17,7 @@ from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.ex import ERESOURCE, OWNER_ENTRY
 from ntsim.abi.ke import KEVENT, KSEMAPHORE
 from ntsim.abi.scalars import NTSTATUS
-from ntsim.nt.events import ResourceAcquired, ResourceInitialized
+from ntsim.nt.events import LockAcquired, LockReleased, ResourceInitialized
 from ntsim.nt.exports import export
 from ntsim.nt.ke.objects import (
     KeInitializeEvent,
@@ -108,7 +108,7 @@ def add_owner(nt: Kernel, resource: PERESOURCE) -> None:
     entry = free_entry(nt, resource)
     entry._v.OwnerThread, entry._v.TableSize = nt.thread.va, 1 << COUNT_SHIFT
     how = "exclusive" if resource._v.Flag & OWNED_EXCLUSIVE else "shared"
-    nt.emit_at(ResourceAcquired, int(resource), how)
+    nt.emit_at(LockAcquired, f"{how} resource", int(resource))
 
 
 def set_active(resource: PERESOURCE, entries: int) -> None:
@@ -216,6 +216,7 @@ def exp_release(nt: Kernel, resource: PERESOURCE, owner: int) -> None:
     if change_count(entry, -1):
         return
     entry._v.OwnerThread = 0
+    nt.emit_at(LockReleased, "resource", int(resource))
     set_active(resource, max(v.ActiveEntries - 1, 0))
     if exclusive:
         v.Flag &= ~OWNED_EXCLUSIVE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi.scalars import BOOLEAN
 from ntsim.nt.ex.fast_mutex import (
+    WR_GUARDED_MUTEX,
     ExInitializeFastMutex,
     ke_acquire_fast_mutex,
     ke_release_fast_mutex,
@@ -22,8 +23,6 @@ from ntsim.nt.ki.apc import KeEnterGuardedRegion, KeLeaveGuardedRegion
 if TYPE_CHECKING:
     from ntsim.abi.ex import PFAST_MUTEX
     from ntsim.nt.kernel import Kernel
-
-WR_GUARDED_MUTEX = 35
 
 
 @export(irql="<= APC")
@@ -43,7 +42,7 @@ def KeAcquireGuardedMutex(nt: Kernel, Mutex: PFAST_MUTEX) -> None:
 def KeTryToAcquireGuardedMutex(nt: Kernel, Mutex: PFAST_MUTEX) -> BOOLEAN:
     """As KeAcquireGuardedMutex if the mutex is free, else FALSE, in no region. Source: WDK."""
     KeEnterGuardedRegion(nt)
-    if ke_try_fast_mutex(nt, Mutex):
+    if ke_try_fast_mutex(nt, Mutex, WR_GUARDED_MUTEX):
         return True
     KeLeaveGuardedRegion(nt)
     return False
@@ -52,7 +51,7 @@ def KeTryToAcquireGuardedMutex(nt: Kernel, Mutex: PFAST_MUTEX) -> BOOLEAN:
 @export(irql="<= APC")
 def KeReleaseGuardedMutex(nt: Kernel, Mutex: PFAST_MUTEX) -> None:
     """Release and leave the guarded region. Source: WDK KeReleaseGuardedMutex."""
-    ke_release_fast_mutex(nt, Mutex)
+    ke_release_fast_mutex(nt, Mutex, WR_GUARDED_MUTEX)
     KeLeaveGuardedRegion(nt)
 
 
@@ -65,4 +64,4 @@ def KeAcquireGuardedMutexUnsafe(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
 @export(irql="<= APC")
 def KeReleaseGuardedMutexUnsafe(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
     """Release without leaving a region. Source: WDK KeReleaseGuardedMutexUnsafe."""
-    ke_release_fast_mutex(nt, FastMutex)
+    ke_release_fast_mutex(nt, FastMutex, WR_GUARDED_MUTEX)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi.ke import KEVENT, KMUTANT
 from ntsim.abi.scalars import BOOLEAN, EVENT_TYPE, KPRIORITY, LONG, ULONG
+from ntsim.nt.events import LockReleased
 from ntsim.nt.exports import export
 from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_lock_object, ki_signal
 from ntsim.nt.rtl import lists
@@ -167,7 +168,7 @@ def ke_free_mutant(nt: Kernel, mutant: PKMUTANT, thread: object) -> None:
     v = mutant._v
     lists.remove(nt.mmu, int(mutant) + _MUTANT_ENTRY)
     v.OwnerThread = 0
-    nt.il.progress += 1
+    nt.emit_at(LockReleased, "mutex", int(mutant))
     apc_disable = v.ApcDisable
     ki_signal(nt, mutant.Header, 1)
     nt.ki.enable_apcs(thread, apc_disable)

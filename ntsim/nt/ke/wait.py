@@ -20,7 +20,7 @@ from ntsim.abi.scalars import (
     ULONG,
     WAIT_TYPE,
 )
-from ntsim.nt.events import ApcsDisabled, WaitEnded, WaitStarted
+from ntsim.nt.events import ApcsDisabled, LockAcquired, WaitEnded, WaitStarted
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.ke.scheduler import ki_ready_thread, ki_swap_thread
@@ -90,6 +90,10 @@ def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
     if v.Header_SignalState != 0:
         return 0
     v.OwnerThread = thread.va
+    if thread is nt.thread:
+        nt.emit_at(LockAcquired, "mutex", int(mutant))
+    else:
+        nt.emit_for(thread, LockAcquired, "mutex", int(mutant))
     if v.ApcDisable:
         thread.v.KernelApcDisable -= v.ApcDisable
         if thread is nt.thread:

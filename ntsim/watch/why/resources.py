@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ntsim.abi.ex import ERESOURCE
-from ntsim.nt.events import ResourceAcquired
+from ntsim.nt.events import LockAcquired
 from ntsim.nt.ex.resource import owner_count, owner_entries
 from ntsim.watch.why.case import Case, Explainer
 
@@ -13,13 +13,14 @@ def explain(case: Case) -> None:
     address, here = case.parameters[0], case.sources.place(case.state.stack)
     owners = _owners(case, address)
     acquired = [
-        next((e for e in case.newest_first(ResourceAcquired) if _is(e, address, owner)), None)
+        next((e for e in case.newest_first(LockAcquired) if _is(e, address, owner)), None)
         for owner in owners
     ]
     for event in acquired:
         if event is not None:
             case.tell(
-                event, f"Thread {event.thread} acquired the resource {address:#x} {event.how}."
+                event,
+                f"Thread {event.thread} acquired the resource {address:#x} {event.kind.split()[0]}.",
             )
     case.tell_at_end(
         f"Thread {case.state.thread} released it. A resource is released by the thread that "
@@ -32,8 +33,8 @@ def explain(case: Case) -> None:
     case.summary += f"{where}."
 
 
-def _is(event: ResourceAcquired, address: int, owner: str) -> bool:
-    return event.resource == address and event.thread == owner
+def _is(event: LockAcquired, address: int, owner: str) -> bool:
+    return event.lock == address and event.thread == owner
 
 
 def _owners(case: Case, address: int) -> list[str]:
