@@ -10,6 +10,8 @@ from collections.abc import Callable
 from operator import index
 from typing import Any
 
+from greenlet import getcurrent
+
 from ntsim.abi import memory, types
 from ntsim.host import stacks, system_guest
 from ntsim.host.current import caller_error, current_kernel
@@ -37,11 +39,14 @@ def _kernel(name: str) -> Kernel:
 
 
 def _privileged(name: str) -> tuple[Kernel, Processor]:
-    """The machine and processor for a ring-0 instruction; #GP(0) from user mode."""
-    nt = current_kernel(name)
+    """The machine and processor for a ring-0 instruction, after a step; #GP(0) from user mode."""
+    nt: Kernel = getattr(getcurrent(), "machine", None) or current_kernel(name)
     il = nt.il
-    il.step()
     processor = il.current
+    processor.budget -= 1
+    if processor.budget < 0:
+        il.give_way()
+        processor = il.current
     if processor.context.user is not None and nt.in_user_mode():
         nt.ki.processor_operation(_refuse, name)
     return nt, processor
@@ -379,6 +384,9 @@ def __vmx_vmptrst(destination: Any) -> int:
 def __vmx_vmread(field: int) -> tuple[int, int]:
     """VMREAD: (status, value); the value is 0 if it failed."""
     nt, processor = _privileged("__vmx_vmread")
+    value: int | None = processor.vmx.vmread_in_root(field)
+    if value is not None:
+        return 0, value
     result = _operate(nt, processor, "vmread", int(field))
     if isinstance(result, VmSucceed):
         return 0, result.value
@@ -390,6 +398,8 @@ def __vmx_vmwrite(field: int, value: Any) -> int:
     """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
     number = value if type(value) is int else _address(value)
     nt, processor = _privileged("__vmx_vmwrite")
+    if processor.vmx.vmwrite_in_root(field, number):
+        return 0
     return intrinsic_status(
         _operate(nt, processor, "vmwrite", int(field), number & memory.MASK64)
     )

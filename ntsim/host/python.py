@@ -349,8 +349,12 @@ class PythonHost:
     # Points
 
     def point(self) -> None:
-        """An inserted scheduling point."""
-        self.nt.il.step()
+        """An inserted scheduling point: `Interleaver.step`."""
+        il = self.nt.il
+        processor = il.current
+        processor.budget -= 1
+        if processor.budget < 0:
+            il.give_way()
 
     def split(self, value: Any) -> Any:
         """Between load and store of an augmented assignment."""

@@ -20,7 +20,7 @@ from ntsim.host.registers import GuestRegisters
 from ntsim.hw.cpu import Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
-from ntsim.hw.vmx.results import Entered, WouldExit, result_of_flags
+from ntsim.hw.vmx.results import ENTERED, Entered, WouldExit, result_of_flags
 from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
@@ -128,8 +128,9 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
     registers = GuestRegisters.from_buffer(unit.gpr)
     outcome: Any = first
     while True:
-        if isinstance(outcome, GuestExit):
-            outcome = handle_exit(nt, processor, outcome, registers)
+        if type(outcome) is GuestExit:
+            call_handler(nt, processor, outcome, registers)
+            outcome = resume_unseen(nt, nt.il.current)
             continue
         outcome = unit.run_guest(max(1, processor.budget))
         if not unit.retired:
@@ -141,14 +142,6 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
                 nt.il.give_way_in_guest()
 
 
-def handle_exit(
-    nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
-) -> Any:
-    """Call the routine at HOST_RIP; when it returns, the stub executes VMRESUME."""
-    call_handler(nt, processor, happened, registers)
-    return resume(nt, nt.il.current, nt.il.current.vmx.vmresume_unseen)
-
-
 def call_handler(
     nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
 ) -> None:
@@ -156,14 +149,24 @@ def call_handler(
     reason = vmx.exit_reason_name(happened.reason)
     if processor.number not in nt.off_since:
         nt.disable_interrupts(processor, f"the VM exit ({reason})")
-    nt.emit(VmExited, reason, happened.qualification, happened.rip)
+    nt.record(VmExited.number, "", reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")
-    nt.thread.storage = processor.rsp
+    processor.context.storage = processor.rsp
     try:
-        nt.call(processor.rip, registers)
+        nt.host.call(processor.rip, (registers,))
     except StructuredException as error:
         ki_unhandled(nt, error, interrupt=True)
+
+
+def resume_unseen(nt: Kernel, processor: Processor) -> Entered | GuestExit:
+    """VMRESUME of the exit stub where nothing but the guest's code runs next."""
+    processor.mov_ss_blocking = False
+    unit = processor.vmx
+    if not unit.resume_unseen():
+        return resume(nt, processor, unit.vmresume)
+    nt.record(VM_ENTERED, "", "VMRESUME", unit.current.values[vmx.GUEST_RIP])
+    return ENTERED
 
 
 def resume(

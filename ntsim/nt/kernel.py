@@ -174,10 +174,11 @@ class Kernel:
         """Record under a number of `events.KINDS`, with a source line found before."""
         il = self.il
         il.progress += 1
-        if self.recorder.enabled:
+        recorder = self.recorder
+        if recorder.enabled:
             processor = il.current
-            text = processor.context.text
-            self.recorder.add((number, il.now, processor.number, text, where, *fields))
+            who = number, il.now, processor.number, processor.context.text, where
+            recorder.add(who + fields)
 
     def emit_at(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, with the driver's or app's line that did it."""

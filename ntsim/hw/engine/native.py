@@ -74,7 +74,7 @@ class Slot:
         self.context = native.new_context()
         self.processor = native.layout.overlay(self.context)
         self.general = memoryview(self.processor.fields.general).cast("B").cast("Q")
-        self.trip = native.new_trip(self.context)
+        self.trip = native.new_trip(self.context, self.processor)
         self.round_trip = ctypes.addressof(self.trip)
 
 
@@ -97,7 +97,7 @@ class Native:
         self.handle = handle
         self.emu_start = lib.uc_emu_start
         self.read_batch, self.write_batch = lib.uc_reg_read_batch, lib.uc_reg_write_batch
-        self._round_trip = hostcode.round_trip()
+        self.round_trip = hostcode.round_trip()
         self._context_save, self._context_restore = lib.uc_context_save, lib.uc_context_restore
         c.check(lib.uc_ctl(handle, c.CTL_CPU_MODEL, ctypes.c_int(c.CPU_OPTERON_G5)), "CPU model")
         c.check(lib.uc_ctl(handle, c.CTL_USE_EXITS, ctypes.c_int(1)), "no exit addresses")
@@ -262,27 +262,16 @@ class Native:
             c.check(error, "restore a world")
         self.current = slot
 
-    def new_trip(self, context: ctypes.c_void_p) -> ctypes.Array[ctypes.c_uint64]:
+    def new_trip(
+        self, context: ctypes.c_void_p, saved: SavedProcessor
+    ) -> ctypes.Array[ctypes.c_uint64]:
         """The array that `hostcode.round_trip` takes."""
         lib = self.lib
         functions = lib.uc_context_restore, lib.uc_emu_start, lib.uc_context_save, lib.uc_ctl
         addresses = (ctypes.cast(function, ctypes.c_void_p) for function in functions)
-        words = (pointer.value or 0 for pointer in (self.handle, context, *addresses))
-        return (ctypes.c_uint64 * hostcode.ROUND_TRIP_WORDS)(*words)
-
-    def round_trip(self, slot: Slot, rip: int, steps: int, flush_tlb: bool) -> int:
-        """Run the world of `slot`, and save it again; the processor holds none before and after."""
-        control = c.CTL_TLB_FLUSH if flush_tlb else 0
-        if self._round_trip is not None:
-            return self._round_trip(slot.round_trip, rip, steps, control)
-        if control:
-            self.flush_tlb()
-        self.restore(slot)
-        error: int = self.emu_start(self.handle, rip, 0, 0, steps)
-        self.current = None
-        if self.running is not None:
-            self.save(slot)
-        return error
+        words = [pointer.value or 0 for pointer in (self.handle, context, *addresses)]
+        places = map(ctypes.addressof, (saved.fields, saved.cs, saved.ss))
+        return (ctypes.c_uint64 * hostcode.ROUND_TRIP_WORDS)(*words, 0, *places)
 
     def processor(self, slot: Slot) -> SavedProcessor:
         """The processor of a world as it is now, for reading."""

@@ -159,21 +159,31 @@ class ResidentRegisters(Registers):
     saved RFLAGS are whole then, but not yet when a hook stores the registers halfway.
     """
 
-    __slots__ = ("_general",)
+    __slots__ = ("_address", "_general")
 
     def __init__(self, storage: bytearray | None = None) -> None:
         room = bytearray(8 * RESIDENT_WORDS) if storage is None else storage
         super().__init__((ctypes.c_uint64 * RESIDENT_WORDS).from_buffer(room))
+        self._address = ctypes.addressof(self.words)
         self._general = memoryview(room).cast("Q")[:16]
 
     def run(self, native: Native, slot: Slot, steps: int, flush_tlb: bool) -> int:
         if native.current is not None:
             native.leave()
+        round_trip = native.round_trip
+        if round_trip is not None:
+            control = c.CTL_TLB_FLUSH if flush_tlb else 0
+            return round_trip(slot.round_trip, self._address, steps, control)
         words = self.words
         slot.general[:] = self._general
         slot.processor.fields.rflags = words[RFLAGS] | _ALWAYS_ONE
-        error = native.round_trip(slot, words[RIP], steps, flush_tlb)
+        if flush_tlb:
+            native.flush_tlb()
+        native.restore(slot)
+        error: int = native.emu_start(native.handle, words[RIP], 0, 0, steps)
+        native.current = None
         if native.running is not None:
+            native.save(slot)
             self._store(slot)
         return error
 

@@ -118,7 +118,14 @@ class View:
 
     def decode(self, rip: int, selector: int) -> Instruction | None:
         """The system instruction at `rip`, None if it is none."""
-        key = self.code(rip, selector), self._mode
+        mode = self._mode if selector == self._mode_selector else self.mode(selector)
+        offset = rip & 0xFFF
+        if mode == 64 and offset <= PAGE_SIZE - _LONGEST:
+            frame = self.frame(rip >> 12)
+            code = b"" if frame is None else self._ram.map[frame | offset : (frame | offset) + 15]
+        else:
+            code = self.code(rip, selector)
+        key = code, mode
         found = _decoded.get(key, _UNKNOWN)
         if found is _UNKNOWN:
             if len(_decoded) == _DECODED_MAXIMUM:

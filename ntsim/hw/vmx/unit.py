@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.instructions import access, entry, invalidate, operation, pointers
-from ntsim.hw.vmx.instructions.entry import EntryResult
 from ntsim.hw.vmx.instructions.vmcall import vmcall
-from ntsim.hw.vmx.results import ENTERED, WouldExit
+from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxState
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ class VmxUnit(VmxState):
     vmxon, vmxoff = operation.vmxon, operation.vmxoff
     vmclear, vmptrld, vmptrst = pointers.vmclear, pointers.vmptrld, pointers.vmptrst
     vmread, vmwrite = access.vmread, access.vmwrite
+    vmread_in_root, vmwrite_in_root = access.vmread_in_root, access.vmwrite_in_root
     vmlaunch, vmresume = entry.vmlaunch, entry.vmresume
     vmcall = vmcall
     invept, invvpid = invalidate.invept, invalidate.invvpid
@@ -57,14 +57,13 @@ class VmxUnit(VmxState):
             )
         return perform(self, cause)
 
-    def vmresume_unseen(self) -> EntryResult:
+    def resume_unseen(self) -> bool:
         """VMRESUME, by who runs the guest next, before anything looks at the processor.
 
-        It may still hold the host's state then; from the next VM exit on it is as after `vmresume`.
+        That still holds the host's state; from the next VM exit on it is as after `vmresume`.
+        False: nothing has happened, and `vmresume` has to do it.
         """
-        if self._guest is not None and self._enter(self._guest):
-            return ENTERED
-        return entry.vmresume(self)
+        return self._guest is not None and self._enter(self._guest)
 
     def run_guest(self, steps: int) -> GuestExit | None:
         """Run the guest for at most `steps` instructions; `retired` says how many it took.

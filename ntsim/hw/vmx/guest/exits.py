@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.exit_information import ExitInformation, often
 
 if TYPE_CHECKING:
     from ntsim.hw.engine import Exit, MemoryOperand
@@ -26,6 +26,8 @@ def instruction_exit(
 ) -> ExitInformation:
     """A VM exit caused by the instruction at which the engine stopped."""
     length = exit_.instruction_length
+    if not (qualification or information or linear):
+        return often(reason, length)
     return ExitInformation(reason, qualification, length, information, None, None, linear)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
-from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.exit_information import ExitInformation, often
 from ntsim.hw.vmx.guest.exits import instruction_exit
 from ntsim.hw.vmx.guest.state import Guest
 
@@ -21,7 +21,7 @@ _CPUID_1_ECX_MONITOR = 1 << 3
 
 def cpuid(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Always an exit."""
-    return ExitInformation(abi.EXIT_REASON_CPUID, 0, exit_.instruction_length)
+    return often(abi.EXIT_REASON_CPUID, exit_.instruction_length)
 
 
 def hlt(guest: Guest, exit_: Exit) -> ExitInformation | None:

@@ -52,7 +52,9 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
         if vmx.activity != _ACTIVE:
             break
         information = _execute(guest, steps - vmx.retired)
-        if information is None and _watched(guest):
+        if information is not None:
+            break
+        if _watched(guest):
             guest.note_interrupt_shadow()
             information = _boundary(guest)
     if information is not None and guest.unseen and not guest.disturbed():
@@ -81,7 +83,10 @@ def _watched(guest: Guest) -> bool:
     """Whether anything may happen between instructions."""
     if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING:
         return True
-    return guest.unseen_processor.apic.requested != 0
+    if not guest.unseen_processor.apic.requested:
+        return False
+    exits = guest.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
+    return bool(exits or guest.words[RFLAGS] & abi.RFLAGS_IF)
 
 
 def _boundary(guest: Guest) -> ExitInformation | None:
@@ -96,10 +101,11 @@ def _boundary(guest: Guest) -> ExitInformation | None:
 
 def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | None:
     """With external-interrupt exiting RFLAGS.IF does not matter; without it the guest takes it."""
-    apic = guest.processor.apic
+    processor = guest.unseen_processor  # CR8 and the APIC are nobody's state area
+    apic = processor.apic
     if not apic.requested:
         return None
-    vector = apic.deliverable(guest.processor.cr8)
+    vector = apic.deliverable(processor.cr8)
     if vector < 0 or guest.vmx.activity > abi.ACTIVITY_STATE_HLT:
         return None
     event = Event(vector, abi.INTR_TYPE_EXTERNAL_INTERRUPT)
@@ -123,7 +129,9 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     if stepping or (vmx.interruptibility & _SHADOW and _watched(guest)):
         steps = 1  # what waits is let through behind the next instruction
     exit_ = guest.engine.run(guest.world, guest.registers, steps)
-    guest.retire(exit_.retired)
+    retired = exit_.retired
+    vmx.retired += retired
+    guest.unseen_processor.budget -= retired
     if exit_.kind is not _QUANTUM_END:
         information = _stopped(guest, exit_)
         if information is not None:
@@ -135,10 +143,10 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
-    handler = HANDLER_OF_KIND[exit_.kind]
-    stepped = guest.words[RFLAGS] & abi.RFLAGS_TF
+    flags = guest.words[RFLAGS]
+    stepped = flags & abi.RFLAGS_TF
     try:
-        information = handler(guest, exit_)
+        information = HANDLER_OF_KIND[exit_.kind](guest, exit_)
     except ProcessorException as fault:
         information = raise_event(guest, event_of(fault), fault.address)
         guest.retire(information is None)
@@ -146,7 +154,7 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     except EptFault as fault:
         return ept_exit(guest, fault)
     if information is not None:
-        if information.event is None and guest.words[RFLAGS] & abi.RFLAGS_RF:
+        if flags & abi.RFLAGS_RF and information.event is None:
             guest.words[RFLAGS] &= ~abi.RFLAGS_RF  # it was an instruction that exited
         return information
     if exit_.kind is not _NESTED_FAULT:

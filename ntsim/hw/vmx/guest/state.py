@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 RSP, RFLAGS, RIP, CS, SS = 4, 16, 17, 18, 19  # places in the engine's register file
 _BLOCKING = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STI = b"\xfb"
+_VPID = abi.SECONDARY_ENABLE_VPID
 
 
 class Guest:
     """The guest of one processor; made once and used for every VM entry there.
 
     The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
-    host's state still, and `unseen_processor` is for what is not part of either: see `unseen.py`.
+    host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
+    `host_found` are what the last exit left for the next entry: see `unseen.py`.
     """
 
     world: World
@@ -48,6 +50,9 @@ class Guest:
         self.vmx, self.engine = vmx, engine
         self.unseen_processor = vmx.processor
         self.unseen = False
+        self.warm: Vmcs | None = None
+        self.efer = 0
+        self.host_found: tuple[int, ...] = ()
         self.physical_memory = vmx.processor.memory
         self.registers = ResidentRegisters(vmx.registers)
         self.words = self.registers.words
@@ -79,7 +84,7 @@ class Guest:
 
     def _show(self) -> None:
         """Somebody looks: load what `unseen.enter` has left in the VMCS."""
-        self.unseen = False
+        self.unseen, self.warm = False, None
         assert self.vmx.current is not None
         load_guest(self.unseen_processor, self.vmx.current)
 
@@ -92,16 +97,18 @@ class Guest:
         """Take controls and state over, before a run."""
         vmx = self.vmx
         assert vmx.current is not None
-        controls = controls_of(vmx.current)
-        if controls is not self.controls:
-            self._take_controls(controls)
+        controls = vmx.current.controls
+        if controls is not self.controls or controls is None:
+            self._take_controls(controls_of(vmx.current))
         if vmx.translations_invalid:
             self._forget_translations()
             vmx.translations_invalid = False
         if vmx.entered:
             self._after_entry()
-        if not self.unseen:
-            self.load()
+        if self.unseen:
+            return  # nothing is blocked, and the world is as it has to be
+        self.warm = None
+        self.load()
         blocked = bool(vmx.interruptibility & _BLOCKING)
         if blocked != self._hidden.interrupt_shadow:
             self._hidden.interrupt_shadow = blocked
@@ -120,7 +127,7 @@ class Guest:
         the pages in which the guest was seen are compared with what they held.
         """
         self.vmx.entered = False
-        if not self.secondary & abi.SECONDARY_ENABLE_VPID:
+        if not self.secondary & _VPID:
             self.engine.flush_tlb()
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()

@@ -22,6 +22,13 @@ from ntsim.hw.vmx.transition import (
     loaded_efer,
     save_by_controls,
 )
+from ntsim.hw.vmx.vmcs import Vmcs
+
+_ROOT, _NON_ROOT = VmxMode.ROOT, VmxMode.NON_ROOT
+_NEVER_INVALID = frozenset({abi.GUEST_RIP, abi.GUEST_RSP})
+"""Fields whose checks are made here (RIP), or that have none."""
+_CANONICAL = (0, 0xFFFF)
+"""What bits 63:48 may be for the check of `recheck.unchanged`."""
 
 
 def enter(guest: Guest) -> bool:
@@ -34,18 +41,48 @@ def enter(guest: Guest) -> bool:
     * It would load into the processor what the engine's world holds: `Guest.holds` compares all
       that a world is made of. RIP, RSP and RFLAGS go to the engine's registers, and MSRs where
       they are kept. Nothing is injected or blocked, no list of MSRs loaded.
+    * Directly after `leave` all that was found for the entry before it still holds, unless the
+      handler has written a field whose checks depend on it, or one of the three registers of the
+      host that an entry lets through to the guest: then the guest is `warm`.
     * Until its next exit nobody looks: whoever runs the guest does that next, and what emulates an
       instruction asks for `Guest.processor`, which then loads the whole guest-state area. So does
       a quantum that ends without an exit.
     """
     vmx, processor, controls = guest.vmx, guest.unseen_processor, guest.controls
     vmcs = vmx.current
-    if vmcs is None or vmcs.controls is not controls or not controls.quiet:
+    if vmcs is None or not in_root_ring_0(vmx) or processor.mov_ss_blocking:
         return False
-    values = vmcs.values
+    values, msrs, unchecked = vmcs.values, processor.msrs, vmcs.unchecked
+    rip = values[abi.GUEST_RIP]
+    warm = (
+        vmcs is guest.warm
+        and unchecked <= _NEVER_INVALID
+        and rip >> 48 in _CANONICAL
+        and (processor.cr0, msrs[abi.IA32_EFER], msrs[abi.IA32_KERNEL_GS_BASE]) == guest.host_found
+    )
+    if not warm and not _may_enter(guest, vmcs):
+        return False
+    if controls.loads:
+        load_by_controls(processor, vmcs)
+    msrs[abi.IA32_EFER] = guest.efer
+    words = guest.words
+    words[RIP] = rip
+    if not warm or unchecked:
+        words[RSP], words[RFLAGS] = values[abi.GUEST_RSP], values[abi.GUEST_RFLAGS]
+    unchecked.clear()
+    vmx.mode, vmx.entered, vmx.launching = _NON_ROOT, True, False
+    guest.unseen = True
+    if vmx.report_passages:
+        vmx.observer(VmEntered(processor.number, vmcs.address, "VMRESUME", rip))
+    return True
+
+
+def _may_enter(guest: Guest, vmcs: Vmcs) -> bool:
+    """The conditions of `enter`, after anything at all."""
+    vmx, processor, values = guest.vmx, guest.unseen_processor, vmcs.values
     if (
-        not in_root_ring_0(vmx)
-        or processor.mov_ss_blocking
+        vmcs.controls is not guest.controls
+        or not guest.controls.quiet
         or not vmcs.launched
         or vmcs.launch_session != vmx.session
         or not unchanged(vmcs)
@@ -56,20 +93,8 @@ def enter(guest: Guest) -> bool:
     ):
         return False
     cr0 = processor.cr0 & CR0_KEPT | values[abi.GUEST_CR0] & ~CR0_KEPT
-    efer = loaded_efer(processor, values, cr0)
-    if not guest.holds(vmcs, cr0, efer):
-        return False
-    if controls.loads:
-        load_by_controls(processor, vmcs)
-    processor.msrs[abi.IA32_EFER] = efer
-    words, rip = guest.words, values[abi.GUEST_RIP]
-    words[RSP], words[RIP], words[RFLAGS] = values[abi.GUEST_RSP], rip, values[abi.GUEST_RFLAGS]
-    vmcs.unchecked.clear()
-    vmx.mode, vmx.entered, vmx.launching = VmxMode.NON_ROOT, True, False
-    guest.unseen = True
-    if vmx.report_passages:
-        vmx.observer(VmEntered(processor.number, vmcs.address, "VMRESUME", rip))
-    return True
+    guest.efer = loaded_efer(processor, values, cr0)
+    return guest.holds(vmcs, cr0, guest.efer)
 
 
 def leave(guest: Guest, information: ExitInformation) -> GuestExit:
@@ -83,14 +108,16 @@ def leave(guest: Guest, information: ExitInformation) -> GuestExit:
     vmcs = vmx.current
     assert vmcs is not None and guest.unseen
     guest.unseen = False
-    values, rip = vmcs.values, words[RIP]
+    values, rip, msrs = vmcs.values, words[RIP], processor.msrs
     information.record(vmcs)
     values[abi.GUEST_RSP], values[abi.GUEST_RIP] = words[RSP], rip
     values[abi.GUEST_RFLAGS] = words[RFLAGS]
     if guest.controls.saves:
         save_by_controls(processor, vmcs)
     load_host(processor, vmcs)
-    vmx.mode = VmxMode.ROOT
+    guest.warm = vmcs
+    guest.host_found = processor.cr0, msrs[abi.IA32_EFER], msrs[abi.IA32_KERNEL_GS_BASE]
+    vmx.mode = _ROOT
     reason, qualification = information.reason, information.qualification
     if vmx.report_passages:
         number, why = processor.number, information.why

@@ -2,12 +2,47 @@
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.fields import type_of
-from ntsim.hw.vmx.instructions.guards import in_root
-from ntsim.hw.vmx.results import VmFailInvalid, VmFailValid, VmxResult, WouldExit
+from ntsim.hw.vmx.instructions.guards import in_root, in_root_ring_0
+from ntsim.hw.vmx.results import (
+    ARITHMETIC_FLAGS,
+    VmFailInvalid,
+    VmFailValid,
+    VmxResult,
+    WouldExit,
+)
 from ntsim.hw.vmx.state import VmxState
+from ntsim.hw.vmx.vmcs import OF_EVERY_ENTRY
+
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 _EXIT_VMREAD = WouldExit(abi.EXIT_REASON_VMREAD)
 _EXIT_VMWRITE = WouldExit(abi.EXIT_REASON_VMWRITE)
+
+
+def vmread_in_root(state: VmxState, encoding: int) -> int | None:
+    """VMREAD of a whole field by 64-bit ring-0 code of the host, which succeeds: its value.
+
+    None: nothing has happened, and `vmread` is to find out what does.
+    """
+    vmcs = state.current
+    if vmcs is None or not in_root_ring_0(state):
+        return None
+    value = vmcs.values.get(encoding)
+    if value is not None:
+        state.processor.rflags &= ~ARITHMETIC_FLAGS
+    return value
+
+
+def vmwrite_in_root(state: VmxState, encoding: int, value: int) -> bool:
+    """VMWRITE of RIP, RSP or RFLAGS, as above; False: nothing has happened."""
+    vmcs = state.current
+    if vmcs is None or encoding not in OF_EVERY_ENTRY or not in_root_ring_0(state):
+        return False
+    vmcs.values[encoding] = value & _MASK
+    vmcs.written.add(encoding)
+    vmcs.unchecked.add(encoding)
+    state.processor.rflags &= ~ARITHMETIC_FLAGS
+    return True
 
 
 def vmread(state: VmxState, encoding: int) -> VmxResult:

@@ -6,6 +6,7 @@ from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxMode, VmxState
 
 _ROOT = VmxMode.ROOT
+_L, _PE, _VM = abi.ACCESS_RIGHTS_L, abi.CR0_PE, abi.RFLAGS_VM
 
 
 def require_mode(state: VmxState, instruction: str) -> None:
@@ -40,13 +41,9 @@ def require_ring_0(state: VmxState, instruction: str) -> None:
 def in_root_ring_0(state: VmxState) -> bool:
     """64-bit ring-0 code in VMX root operation: what VMX instructions are meant for."""
     processor = state.processor
-    return (
-        state.mode is _ROOT
-        and not processor.cpl
-        and bool(processor.cs.access_rights & abi.ACCESS_RIGHTS_L)
-        and bool(processor.cr0 & abi.CR0_PE)
-        and not processor.rflags & abi.RFLAGS_VM
-    )
+    if state.mode is not _ROOT or processor.cpl or not processor.cs.access_rights & _L:
+        return False
+    return processor.cr0 & _PE != 0 and not processor.rflags & _VM
 
 
 def in_root(state: VmxState, instruction: str, exit_in_guest: WouldExit) -> WouldExit | None:
