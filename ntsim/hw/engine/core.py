@@ -57,7 +57,7 @@ class Engine:
         self._finalizer: Callable[[], object] = lambda: None
         self._tlb_of: object = None  # the translation that the TLB holds entries of
         self._flush_code = False
-        self.tables = [0]  # counts `flush_tlb`: who keeps translations looks at it
+        self.tables = [0, 0]  # counts flushes, and those of `flush_tlb`: for who keeps translations
 
     @classmethod
     def on(cls, native: n.Native, ram: Ram) -> Engine:
@@ -106,8 +106,7 @@ class Engine:
         The registers are up to date afterwards; the world goes on from whatever they then hold.
         """
         native, slot, words = self._native, world.slot, registers.words
-        assert native is not None and steps > 0, "no engine, or no steps"
-        assert native is world.native, "this world is another machine's"
+        assert native is world.native and steps > 0, "another machine's world, or no steps"
         flush = self._tlb_of is not world.translation and self._change_translation(world)
         if self._flush_code:
             self._flush_code = False
@@ -118,7 +117,9 @@ class Engine:
         error = registers.run(native, slot, steps, flush)
         code = native.halfway if native.running is None else event[n.CODE]
         native.running = None
-        exit_: Exit = registers.exit or _new_exit(registers)
+        exit_: Exit | None = registers.exit
+        if exit_ is None:
+            exit_ = _new_exit(registers)
         exit_.world = world
         exit_.rip = words[RIP]
         exit_.retired = native.counter.value - 1
@@ -202,6 +203,12 @@ class Engine:
 
     def flush_tlb(self) -> None:
         """Page tables or nested page tables in RAM have changed."""
+        self._tlb_of = None
+        self.tables[0] += 1
+        self.tables[1] += 1
+
+    def flush_linear(self) -> None:
+        """Page tables in RAM may have changed, but no nested ones."""
         self._tlb_of = None
         self.tables[0] += 1
 

@@ -207,6 +207,11 @@ class Exit:
         return self._instruction
 
     @property
+    def decoded(self) -> bool:
+        """Whether `instruction` has been asked for since the run: see `View.decoded_frame`."""
+        return self._instruction is not None
+
+    @property
     def instruction_length(self) -> int:
         """In bytes; for instructions that stop the engine."""
         instruction = self._instruction or self.instruction

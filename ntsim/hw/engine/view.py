@@ -24,7 +24,8 @@ _decoded: dict[tuple[bytes, int], Instruction | None] = {}
 class View:
     """The memory of one world, translated as its processor would, without checking rights.
 
-    `tables` holds one number, which changes whenever page tables may have.
+    `tables` holds two numbers, which change whenever page tables, and nested ones, may have. `decoded_frame` is where
+    the instruction lies that was decoded last.
     """
 
     __slots__ = (
@@ -36,12 +37,14 @@ class View:
         "_slot",
         "_tables",
         "_walk",
+        "decoded_frame",
     )
 
     def __init__(self, native: Native, slot: Slot, ram: Ram, tables: list[int]) -> None:
         self._native, self._slot, self._ram = native, slot, ram
         self._tables = tables
         self._pages: dict[int, Page] = {}
+        self.decoded_frame: int | None = None
 
     def translation_changed(self, translation: tuple[Any, ...]) -> None:
         self._walk = Walk(self._ram, *translation)
@@ -55,11 +58,11 @@ class View:
 
     def frame(self, number: int) -> int | None:
         """Physical address of linear page `number`, None if nothing is mapped there."""
-        page, age = self._pages.get(number), self._tables[0]
+        page, (age, nested_age) = self._pages.get(number), self._tables
         if page is None or page.age != age:
-            if page is None or not page.stands():
+            if page is None or not page.stands(page.nested_age != nested_age):
                 page = self._look_up(number, age)
-            page.age = age
+            page.age, page.nested_age = age, nested_age
         return page.frame
 
     def _look_up(self, number: int, age: int) -> Page:
@@ -121,10 +124,11 @@ class View:
         mode = self._mode if selector == self._mode_selector else self.mode(selector)
         offset = rip & 0xFFF
         if mode == 64 and offset <= PAGE_SIZE - _LONGEST:
-            frame = self.frame(rip >> 12)
+            frame = self.decoded_frame = self.frame(rip >> 12)
             code = b"" if frame is None else self._ram.map[frame | offset : (frame | offset) + 15]
         else:
             code = self.code(rip, selector)
+            self.decoded_frame = self.frame(self.code_address(rip, selector) >> 12)
         key = code, mode
         found = _decoded.get(key, _UNKNOWN)
         if found is _UNKNOWN:

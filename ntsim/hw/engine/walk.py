@@ -20,38 +20,51 @@ _PRESENT, _LARGE = 1, 1 << 7
 _FRAME = 0x000F_FFFF_FFFF_F000
 _CR0_PG, _CR4_PSE, _CR4_PAE, _EFER_LMA = 1 << 31, 1 << 4, 1 << 5, 1 << 10
 _LONG = (39, 30, 21, 12)
+Trail = dict[int, int]
+"""The entries that a walk has gone through: number of the word in RAM, and what it held."""
 
 
 class Page:
     """Where a linear page is: `frame`, None if nowhere, while its table entries are unchanged.
 
-    `age` is for whoever keeps pages: when the entries were last known to stand.
+    `age` and `nested_age` are for whoever keeps pages: when the entries, and the nested ones among
+    them, were last known to stand.
     """
 
-    __slots__ = ("_entries", "_read", "_words", "age", "frame")
+    __slots__ = ("_linear", "_nested", "_words", "age", "frame", "nested_age")
 
-    def __init__(self, ram: Ram, frame: int | None, trail: dict[int, int]) -> None:
+    def __init__(self, ram: Ram, frame: int | None, trail: Trail, nested: Trail) -> None:
         self.frame, self._words = frame, ram.u64
-        self._read: Callable[[Any], Any] = itemgetter(*trail) if trail else len
-        self._entries = self._read(ram.u64)
-        self.age = -1
+        self._linear, self._nested = _reading(ram, trail), _reading(ram, nested)
+        self.age = self.nested_age = -1
 
-    def stands(self) -> bool:
-        """Whether the entries are as they were."""
-        return bool(self._read(self._words) == self._entries)
+    def stands(self, nested_too: bool) -> bool:
+        """Whether the entries are as they were; of the tables that a guest has, or of all."""
+        read, entries = self._linear
+        if read(self._words) != entries:
+            return False
+        read, entries = self._nested
+        return not nested_too or bool(read(self._words) == entries)
+
+
+def _reading(ram: Ram, trail: Trail) -> tuple[Callable[[Any], Any], Any]:
+    """What reads the entries at once, and what it reads now."""
+    read: Callable[[Any], Any] = itemgetter(*trail) if trail else len
+    return read, read(ram.u64)
 
 
 class Walk:
     """The translation that one setting of the control registers makes."""
 
-    __slots__ = ("_levels", "_nested", "_pse", "_ram", "_root", "_trail")
+    __slots__ = ("_levels", "_nested", "_nested_trail", "_pse", "_ram", "_root", "_trail")
 
     def __init__(
         self, ram: Ram, cr0: int, cr3: int, cr4: int, efer: int, nested_root: int | None
     ) -> None:
         self._ram = ram
         self._nested = nested_root
-        self._trail: dict[int, int] = {}
+        self._trail: Trail = {}
+        self._nested_trail: Trail = {}
         self._levels: tuple[int, ...] = ()
         self._root, self._pse = cr3 & _FRAME, True
         if not cr0 & _CR0_PG:
@@ -67,7 +80,8 @@ class Walk:
     def page(self, linear: int) -> Page:
         """The page that `linear` begins."""
         self._trail.clear()
-        return Page(self._ram, self.physical(linear), self._trail)
+        self._nested_trail.clear()
+        return Page(self._ram, self.physical(linear), self._trail, self._nested_trail)
 
     def physical(self, linear: int) -> int | None:
         """Physical address (of the machine) of `linear`; None: not mapped, or not RAM."""
@@ -124,5 +138,6 @@ class Walk:
         place = self._machine(address) if nested else address
         if place is None or place >= self._ram.size:
             return 0
-        entry = self._trail[place >> 3] = self._ram.u64[place >> 3]
+        trail = self._trail if nested else self._nested_trail
+        entry = trail[place >> 3] = self._ram.u64[place >> 3]
         return entry

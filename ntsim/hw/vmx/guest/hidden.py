@@ -25,10 +25,23 @@ class HiddenState:
         address = ctypes.addressof(saved.fields) + first
         self._bytes = (ctypes.c_char * (end - first)).from_address(address)
         self._seen, self._seen_base = b"", 0
+        before = ProcessorFields.hflags.offset
+        address = ctypes.addressof(saved.fields) + before
+        self._all = (ctypes.c_char * (end - before)).from_address(address)
+        self._all_seen = b""
 
     def remember(self) -> None:
         """What is there now is known."""
         self._seen, self._seen_base = self._bytes.raw, self._kernel_gs_base.value
+        self._all_seen = self._all.raw
+
+    def untouched(self) -> bool:
+        """Not `changed`, and no `interrupt_shadow`, if there was none; may say no if in doubt."""
+        return (
+            self._all.raw == self._all_seen
+            and self._kernel_gs_base.value == self._seen_base
+            and not self._fields.hflags & INHIBIT_INTERRUPTS
+        )
 
     def changed(self) -> bool:
         """Whether anything is different from what was remembered."""

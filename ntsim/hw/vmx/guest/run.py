@@ -26,6 +26,7 @@ from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_
 from ntsim.hw.vmx.guest.nested_faults import nested_fault
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.state import VmxMode
 
 _Handler = Callable[[Guest, Exit], ExitInformation | None]
 _SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
@@ -43,7 +44,7 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
     instructions it was.
     """
     vmx = guest.vmx
-    assert vmx.in_non_root, "no guest is running"
+    assert vmx.mode is VmxMode.NON_ROOT, "no guest is running"
     guest.begin()
     vmx.retired = 0
     eventful = vmx.injection is not None or _watched(guest)

@@ -128,7 +128,7 @@ class Guest:
         """
         self.vmx.entered = False
         if not self.secondary & _VPID:
-            self.engine.flush_tlb()
+            self.engine.flush_linear()
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()
 
@@ -170,7 +170,7 @@ class Guest:
 
     def disturbed(self) -> bool:
         """Whether the guest has changed more than its registers, without stopping the engine."""
-        return self._hidden.changed() or self._hidden.interrupt_shadow
+        return not self._hidden.untouched()
 
     def _load_world(self) -> None:
         p, root = self.processor, self._nested_root()
@@ -196,7 +196,10 @@ class Guest:
 
     def note_code(self) -> None:
         """Remember the page that the guest is in."""
-        words, view = self.words, self.world.view
+        words, view, exit_ = self.words, self.world.view, self.registers.exit
+        if exit_ is not None and exit_.decoded and exit_.rip == words[RIP]:
+            self._code.saw(view.decoded_frame)  # nothing has run since
+            return
         self._code.saw(view.frame(view.code_address(words[RIP], words[CS]) >> 12))
 
     def _store_world(self) -> None:
