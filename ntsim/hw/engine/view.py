@@ -24,8 +24,8 @@ _decoded: dict[tuple[bytes, int], Instruction | None] = {}
 class View:
     """The memory of one world, translated as its processor would, without checking rights.
 
-    `tables` holds two numbers, which change whenever page tables, and nested ones, may have. `decoded_frame` is where
-    the instruction lies that was decoded last.
+    `tables` holds two numbers, which change whenever page tables, and nested ones, may have.
+    `decoded_frame` is where the instruction lies that was decoded last.
     """
 
     __slots__ = (
