@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ntsim.errors import ConfigurationError, ScheduleError
+from ntsim.hw.engine import hostcode, native
 from ntsim.wdm import *
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,3 +184,20 @@ def test_an_argument_that_contradicts_the_schedule_is_refused(ntsim_machine, opt
 def test_an_option_that_cannot_be_is_the_callers_error(ntsim_machine, options) -> None:
     with pytest.raises(ConfigurationError):
         ntsim_machine(**options)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_compiled_code_runs_alike_however_instructions_are_counted(
+    ntsim_machine, monkeypatch, seed
+) -> None:
+    """By blocks where the host allows machine code of ours, in the engine's library elsewhere."""
+    races = []
+    for _ in range(2):
+        machine = ntsim_machine(seed=seed)
+        machine.load_driver(ROOT / "driver/c/race.sys")
+        races.append((machine.debug_output, machine.nt.clock.now, list(map(str, machine.events))))
+        machine.close()
+        monkeypatch.setattr(native, "_idle", [])
+        monkeypatch.setattr(hostcode, "enter_block", lambda: None)
+    assert races[0] == races[1]
+    assert len(races[0][2]) > 10

@@ -5,17 +5,22 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ntsim.hw.engine import hostcode as h
 from ntsim.hw.engine import native as n
+from ntsim.hw.engine import svm
 from ntsim.hw.engine import unicorn_c as c
+from ntsim.hw.engine.blocks import Blocks
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
-from ntsim.hw.engine.registers import RFLAGS, RIP, Registers
+from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
 from ntsim.hw.ram import Ram
 
 _TRAP_FLAG, _DEBUG = 1 << 8, 1
+_TRAP_EXIT = n.SVM_EXIT + svm.EXCEPTION + _DEBUG
+_ARITHMETIC_FLAGS = 0x8D5
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Engine:
         self._tlb_of: object = None  # the translation that the TLB holds entries of
         self._flush_code = False
         self.tables = [0, 0]  # counts flushes, and those of `flush_tlb`: for who keeps translations
+        self.blocks = Blocks()
 
     @classmethod
     def on(cls, native: n.Native, ram: Ram) -> Engine:
@@ -114,7 +120,13 @@ class Engine:
         event = native.event
         event[n.CODE] = 0
         native.running = registers, slot
-        error = registers.run(native, slot, steps, flush)
+        if native.by_block:
+            native.count_blocks_of(world.blocks, steps)
+            error = registers.run(native, slot, 0, flush)
+            if event[n.CODE] >= h.UNKNOWN_BLOCK:
+                error = self._go_on(world, registers)
+        else:
+            error = registers.run(native, slot, steps, flush)
         code = native.halfway if native.running is None else event[n.CODE]
         native.running = None
         exit_: Exit | None = registers.exit
@@ -122,11 +134,17 @@ class Engine:
             exit_ = _new_exit(registers)
         exit_.world = world
         exit_.rip = words[RIP]
-        exit_.retired = native.counter.value - 1
+        exit_.retired = native.count() - 1
         exit_._instruction = None
+        if native.by_block:
+            self._look_into_block(exit_, code)
+        elif code:
+            self._repair_flags(world, words, code)
         kind = KIND_OF_CODE.get(code - n.SVM_EXIT)
         if kind is not None:
             exit_.kind = kind
+        elif code == h.LIMIT_REACHED:
+            exit_.kind = ExitKind.QUANTUM_END
         elif code >= n.SVM_EXIT:
             self._classify(exit_, code)
             if exit_.read_ahead:
@@ -137,6 +155,81 @@ class Engine:
             self._ran_out(exit_, steps)
         return exit_
 
+    def _go_on(self, world: World, registers: Registers) -> int:
+        """The counting of blocks has stopped a run: end it there, or go on; the library's error."""
+        native, slot = self._native, world.slot
+        assert native is not None
+        event, error = native.event, 0
+        while (code := event[n.CODE]) >= h.UNKNOWN_BLOCK:
+            if code == h.LIMIT_REACHED:
+                if event[h.COUNTED] == event[h.LIMIT]:
+                    return error
+                error = self._step_through(world, registers, event[n.PLACE], event[n.SIZE])
+                continue
+            self._learn(world, registers)
+            error = registers.run(native, slot, 0, False)
+        return error
+
+    def _learn(self, world: World, registers: Registers) -> None:
+        """A run has met a block that the table does not have."""
+        native = self._native
+        assert native is not None
+        event, view = native.event, world.view
+        place, size, count = event[n.PLACE], event[n.SIZE], event[n.WRITE]
+        if event[n.CODE] == h.UNKNOWN_BLOCK:
+            size, count = native.translated(place)
+        event[n.CODE] = 0
+        self.blocks.note(place, size, count)
+        mode = view.mode(registers.words[CS])
+        world.blocks.learn(place, view.read(place, size), count, mode)
+
+    def _step_through(self, world: World, registers: Registers, place: int, size: int) -> int:
+        """Single-step a block up to its end, the limit or an exit, looking at each instruction."""
+        native, words = self._native, registers.words
+        assert native is not None
+        event, error = native.event, 0
+        while event[h.COUNTED] < event[h.LIMIT]:
+            rip, stack = words[RIP], words[RSP]
+            words[RFLAGS] |= _TRAP_FLAG
+            while True:
+                event[n.CODE] = 0
+                error = registers.run(native, world.slot, 0, False)
+                if event[n.CODE] < h.UNKNOWN_BLOCK:
+                    break
+                self._learn(world, registers)
+            words[RFLAGS] &= ~_TRAP_FLAG
+            if native.running is None or event[n.CODE] != _TRAP_EXIT:
+                return error
+            if words[RSP] != stack:
+                world.view.hide_trap_flag(rip, words)
+            event[n.CODE] = 0
+            if not place <= world.view.code_address(words[RIP], words[CS]) < place + size:
+                return registers.run(native, world.slot, 0, False)
+        event[n.CODE] = h.LIMIT_REACHED
+        return error
+
+    @staticmethod
+    def _repair_flags(world: World, words: Any, code: int) -> None:
+        """Counting in the library makes it compute the flags before every instruction; one that
+        then stops makes it believe that it has not, and RFLAGS are computed from RFLAGS."""
+        if code not in (_TRAP_EXIT, n.SYSCALL):
+            flags: int = world.native.processor(world.slot).fields.condition[1]
+            words[RFLAGS] = words[RFLAGS] & ~_ARITHMETIC_FLAGS | flags & _ARITHMETIC_FLAGS
+
+    def _look_into_block(self, exit_: Exit, code: int) -> None:
+        """Of the block that the exit is in the middle of, less has run than was counted."""
+        native = self._native
+        assert native is not None
+        event = native.event
+        if code == h.LIMIT_REACHED:
+            exit_.retired += 1
+            return
+        size, block = event[h.BLOCK_SIZE], event[h.BLOCK]
+        place = exit_.world.view.code_address(exit_.rip, exit_.words[CS]) - block
+        if 0 <= place < size:
+            number = exit_.world.blocks.number(block, size, place)
+            exit_.retired += 1 + number - event[h.BLOCK_COUNT]
+
     def _classify(self, exit_: Exit, code: int) -> None:
         """An exit that needs a closer look."""
         if code < n.IO_IN:
@@ -145,7 +238,8 @@ class Engine:
         assert self._native is not None
         event = self._native.event
         exit_.read_ahead = False
-        exit_.retired = event[n.COUNT] - 1
+        if code != n.NO_MEMORY or not self._native.by_block:
+            exit_.retired = event[n.COUNT] - 1
         exit_.size, exit_.is_write = event[n.SIZE], bool(event[n.WRITE])
         if code == n.NO_MEMORY:
             exit_.kind, exit_.address = ExitKind.NO_MEMORY, event[n.PLACE]

@@ -78,7 +78,8 @@ class Layout:
         self._native = native
         self.size: int = native.lib.uc_context_size(native.handle)
         first, second = (self._load(code) for code in _ERROR_CODES)
-        self.counter = self._find_counter()
+        if not native.by_block:
+            self.counter = self._find_counter()
         self.fields = _only(self._find_fields(first), "the segment registers")
         found = set(_find(first, _u32(_ERROR_CODES[0]))) & set(_find(second, _u32(_ERROR_CODES[1])))
         self.error_code = _only(found, "the error code")

@@ -8,6 +8,9 @@ notes the number and stops, and all the thinking happens after `uc_emu_start` ha
 Control blocks, MSR maps and the VMRUN stub lie in host memory of our own, mapped far above
 any RAM: a world costs the simulated machine no byte of its memory.
 
+Instructions are counted by blocks (`blocks.py`) or, on hosts that do not allow that, in the
+library, at half of the speed; what runs is the same.
+
 An instance outlives the machine it was made for (closing one loses 0.4 MiB): `give_back` unmaps
 the RAM and keeps it for the next.
 """
@@ -20,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.engine import hostcode, svm
 from ntsim.hw.engine import unicorn_c as c
+from ntsim.hw.engine.blocks import BlockTable
 from ntsim.hw.engine.layout import Layout, SavedProcessor
+from ntsim.hw.engine.registers import RFLAGS
 from ntsim.hw.ram import PAGE_SIZE, Ram
 
 if TYPE_CHECKING:
@@ -35,12 +40,12 @@ _HOST_SAVE_PAGE, _SCRATCH_PAGE, _FIRST_SLOT, _SLOT_PAGES = 1, 2, 4, 4
 _ARENA_SIZE = (_FIRST_SLOT + MAX_WORLDS * _SLOT_PAGES) * PAGE_SIZE
 _NO_RESERVE = 0x4000
 _CR4_PAE = 1 << 5
-_NMI = 2
+_NMI, RFLAGS_TF = 2, 1 << 8
 _FNINIT_CONTROL = 0x37F
 
 CODE, STOP, PLACE, SIZE, WRITE, COUNT = range(6)
 """Words of `Native.event`: why the run stopped; (for the hook); if no SVM exit: port or physical
-address, bytes, direction, the instruction counter."""
+address, bytes, direction, the instruction counter. What follows them is in `hostcode`."""
 SVM_EXIT = 0x100
 """CODE is 0, SVM_EXIT + an exit code of `svm`, or NO_MEMORY; `Native.halfway` the other three."""
 IO_IN, IO_OUT, SYSCALL, NO_MEMORY = 0x10000, 0x10001, 0x10002, 0x10003
@@ -90,7 +95,8 @@ class Native:
     VMRUN_LIMIT = 0x5EED
     """Instructions that the run of the stub may take: any number, if a rare one."""
 
-    def __init__(self) -> None:
+    def __init__(self, count_in_library: bool = False) -> None:
+        """`count_in_library`: as on hosts that do not allow machine code of ours."""
         lib = self.lib = c.library()
         handle = ctypes.c_void_p()
         c.check(lib.uc_open(c.ARCH_X86, c.MODE_64, ctypes.byref(handle)), "open")
@@ -101,20 +107,24 @@ class Native:
         self._context_save, self._context_restore = lib.uc_context_save, lib.uc_context_restore
         c.check(lib.uc_ctl(handle, c.CTL_CPU_MODEL, ctypes.c_int(c.CPU_OPTERON_G5)), "CPU model")
         c.check(lib.uc_ctl(handle, c.CTL_USE_EXITS, ctypes.c_int(1)), "no exit addresses")
-        self.event = (ctypes.c_uint64 * 6)()
+        self.event = memoryview(bytearray(8 * hostcode.EVENT_WORDS)).cast("Q")
+        self._pinned_event = ctypes.c_char.from_buffer(self.event)
+        self._event_address = ctypes.addressof(self._pinned_event)
+        self.by_block = hostcode.enter_block() is not None and not count_in_library
         self._callbacks: list[Any] = []
         self.running: tuple[Registers, Slot] | None = None
         self.halfway = 0
         self.ram: Ram | None = None
         self._map_arena()
         self._add_hooks()
+        if self.by_block:
+            self._count_blocks()
         self._enter_host_state()
         self._host_context = self.new_context()
         self.current: Slot | None = None
         self._made = 0
         self._free: list[Slot] = []
         self.layout = Layout(self)
-        self.counter = self.layout.counter
 
     def _map_arena(self) -> None:
         flags = {}
@@ -151,10 +161,12 @@ class Native:
                 return
             registers, slot = self.running
             registers.store_halfway(self, slot)
+            if event[hostcode.STEPPING]:
+                registers.words[RFLAGS] &= ~RFLAGS_TF
             self.running, self.halfway = None, code
             slot.trip[hostcode.HALFWAY] = 1
             event[PLACE], event[SIZE] = port, size
-            event[COUNT], event[WRITE] = self.layout.counter.value, code == IO_OUT
+            event[COUNT], event[WRITE] = self.count(), code == IO_OUT
             stop(handle)
 
         def on_in(handle: int, port: int, size: int, _: int) -> int:
@@ -170,8 +182,10 @@ class Native:
         def on_no_memory(
             handle: int, kind: int, address: int, size: int, value: int, _: int
         ) -> bool:
+            if self.by_block:  # a store that fails does not end the block
+                on_io(NO_MEMORY, handle, address, size)
             event[CODE], event[PLACE], event[SIZE] = NO_MEMORY, address, size
-            event[COUNT] = self.layout.counter.value + (kind == c.MEM_FETCH_UNMAPPED)
+            event[COUNT] = self.count() + (kind == c.MEM_FETCH_UNMAPPED)
             event[WRITE] = kind == c.MEM_WRITE_UNMAPPED
             return False
 
@@ -188,9 +202,38 @@ class Native:
         code = callback if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
         added, everywhere = ctypes.byref(ctypes.c_size_t()), (1, 0)
         error = self.lib.uc_hook_add(
-            self.handle, added, kind, code, self.event, *everywhere, *instruction
+            self.handle, added, kind, code, self._event_address, *everywhere, *instruction
         )
         c.check(error, "add a hook")
+
+    def _count_blocks(self) -> None:
+        """Have blocks counted by host code: `blocks.py`."""
+        block, translated = hostcode.enter_block(), hostcode.translated()
+        assert block is not None and translated is not None
+        self._hook(c.HOOK_BLOCK, block)
+        self._hook(c.HOOK_EDGE_GENERATED, translated)
+        functions = self.lib.uc_emu_start, self.lib.uc_reg_read, self.lib.uc_reg_write
+        addresses = (ctypes.cast(each, ctypes.c_void_p).value or 0 for each in functions)
+        self._start_address, self.emu_start = hostcode.start(self._event_address, *addresses)
+        self._own_blocks = BlockTable()
+
+    def count(self) -> int:
+        """Instructions that this run has begun; of a block, all."""
+        return self.event[hostcode.COUNTED] if self.by_block else self.layout.counter.value
+
+    def count_blocks_of(self, table: BlockTable, limit: int) -> None:
+        """Begin to count the blocks of `table`; no more than `limit` instructions run."""
+        event = self.event
+        event[hostcode.COUNTED] = event[hostcode.BLOCK_SIZE] = 0
+        event[hostcode.LIMIT], event[hostcode.TABLE] = limit, table.address
+
+    def translated(self, place: int) -> tuple[int, int]:
+        """Bytes and instructions of the block at `place`, as the processor is now."""
+        block = c.Block()
+        address = ctypes.c_uint64(place)
+        error = self.lib.uc_ctl(self.handle, c.CTL_REQUEST_BLOCK, address, ctypes.byref(block))
+        c.check(error, f"translate {place:#x}")
+        return block.size, block.instructions
 
     def new_context(self) -> Any:
         """A copy of the whole processor as it is now."""
@@ -238,10 +281,19 @@ class Native:
         self.flush_tlb()
         self.write_register(c.REG_RAX, block)
         self.event[CODE] = 0
-        error = self.emu_start(self.handle, ARENA_BASE, 0, 0, self.VMRUN_LIMIT)
-        c.check(error, "VMRUN")
+        if self.by_block:
+            self.count_blocks_of(self._own_blocks, self.VMRUN_LIMIT)
+        self._run_stub()
+        while self.event[CODE] in (hostcode.UNKNOWN_BLOCK, hostcode.NEW_BLOCK):
+            self._own_blocks.put(self.event[PLACE], self.event[SIZE], 1)
+            self.event[CODE] = 0
+            self._run_stub()
         if self.event[CODE] != _NMI:
             raise c.EngineError(f"VMRUN ended with {self.event[CODE]:#x}, not with its NMI")
+
+    def _run_stub(self) -> None:
+        limit = 0 if self.by_block else self.VMRUN_LIMIT
+        c.check(self.emu_start(self.handle, ARENA_BASE, 0, 0, limit), "VMRUN")
 
     def leave(self) -> None:
         """Save the world that is in the processor, which then holds none."""
@@ -270,6 +322,8 @@ class Native:
         functions = lib.uc_context_restore, lib.uc_emu_start, lib.uc_context_save, lib.uc_ctl
         addresses = (ctypes.cast(function, ctypes.c_void_p) for function in functions)
         words = [pointer.value or 0 for pointer in (self.handle, context, *addresses)]
+        if self.by_block:
+            words[hostcode.START] = self._start_address
         places = map(ctypes.addressof, (saved.fields, saved.cs, saved.ss))
         return (ctypes.c_uint64 * hostcode.ROUND_TRIP_WORDS)(*words, 0, *places)
 

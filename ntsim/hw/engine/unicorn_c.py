@@ -23,12 +23,14 @@ CPU_OPTERON_G5 = 34
 ERR_OK = 0
 MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 PROT_ALL = 7
-HOOK_INTR, HOOK_INSN, HOOK_MEM_UNMAPPED = 1, 2, 16 | 32 | 64
+HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_MEM_UNMAPPED = 1, 2, 8, 16 | 32 | 64
+HOOK_EDGE_GENERATED = 1 << 15
 INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
 
 _CTL_WRITE, _CTL_ARGUMENTS = 30, 26
 CTL_USE_EXITS = 4 | 1 << _CTL_WRITE | 1 << _CTL_ARGUMENTS
 CTL_CPU_MODEL = 7 | 1 << _CTL_WRITE | 1 << _CTL_ARGUMENTS
+CTL_REQUEST_BLOCK = 8 | 3 << _CTL_WRITE | 2 << _CTL_ARGUMENTS
 CTL_TB_FLUSH = 10 | 1 << _CTL_WRITE
 CTL_TLB_FLUSH = 11 | 1 << _CTL_WRITE
 
@@ -68,6 +70,16 @@ class Msr(ctypes.Structure):
     """What REG_MSR reads and writes."""
 
     _fields_ = (("index", ctypes.c_uint32), ("value", ctypes.c_uint64))
+
+
+class Block(ctypes.Structure):
+    """A piece of translated code: address, number of instructions, bytes."""
+
+    _fields_ = (
+        ("address", ctypes.c_uint64),
+        ("instructions", ctypes.c_uint16),
+        ("size", ctypes.c_uint16),
+    )
 
 
 class EngineError(RuntimeError):

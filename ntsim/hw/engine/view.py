@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.engine.decode import Instruction, decode
 from ntsim.hw.engine.layout import CODE_32, CODE_64, SEGMENTS
+from ntsim.hw.engine.registers import CS, RSP
 from ntsim.hw.engine.walk import Page, Walk
 from ntsim.hw.ram import PAGE_SIZE, Ram
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ntsim.hw.engine.native import Native, Slot
 
 _KEPT_PAGES = 4096
+RFLAGS_TF = 1 << 8
 _DECODED_MAXIMUM = 4096
 _LONGEST = 15
 """Bytes of an instruction."""
@@ -136,6 +138,15 @@ class View:
                 _decoded.clear()
             found = _decoded[key] = decode(*key)
         return found
+
+    def hide_trap_flag(self, rip: int, words: Any) -> None:
+        """If the instruction at `rip`, which has executed with RFLAGS.TF of ours, was PUSHF, take
+        the flag out of what it pushed."""
+        instruction = self.decode(rip, words[CS])
+        if instruction is not None and instruction.mnemonic == "pushf":
+            place = self.physical(self.linear("ss", words[RSP]) + 1)
+            if place is not None:
+                self._ram.map[place] &= ~(RFLAGS_TF >> 8)
 
     def disassemble(self, rip: int, selector: int) -> str:
         """The instruction at `rip` as text; "?" if it cannot be read or is none."""

@@ -61,6 +61,7 @@ class World:
         "__weakref__",
         "_cr3",
         "_engine",
+        "blocks",
         "cr0",
         "cr4",
         "efer",
@@ -165,6 +166,8 @@ class World:
         """After a change of anything that address translation depends on."""
         self.translation = (self.cr0, self._cr3, self.cr4, self.efer, self.nested_root)
         self.view.translation_changed(self.translation)
+        if self.native.by_block:
+            self.blocks = self._engine.blocks.of(self.translation)
 
     def set_control(
         self, *, cr0: int | None = None, cr4: int | None = None, efer: int | None = None

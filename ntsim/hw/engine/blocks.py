@@ -1,0 +1,109 @@
+"""Counting instructions block by block.
+
+The library can count every instruction for us, at half of its speed. Where the host allows machine
+code of ours (`hostcode.py`) it counts blocks instead: a callback at the beginning of each looks up
+how many instructions it has, and ends the run before a block that would go beyond the limit; the
+few instructions up to the limit are then single-stepped. Runs end at the same instruction either
+way, so that a schedule means the same on every host.
+
+How many instructions a block has, the library says when it translates it. Which of them an exit in
+the middle of a block stands at, is found by decoding. A block with IN or OUT, which the library
+cannot be stopped at within a block, and one that cannot be decoded, are single-stepped whole.
+
+(A block that rewrites itself counts twice what has run of it.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from typing import Any
+from weakref import WeakValueDictionary
+
+from ntsim.hw.engine import hostcode
+from ntsim.hw.engine.lengths import Kind, instructions
+
+STEPPED = 0xFFFF_FFFF
+"""The number of instructions of a block that the callback shall not let begin."""
+
+_KEPT_TABLES, _KEPT_COUNTS = 64, 0x2_0000
+_ENTRY = struct.Struct("<QIIQQ")
+_MASK = hostcode.TABLE_ENTRIES - 1
+
+
+class BlockTable:
+    """What is known of the blocks of one address space; `address` is the host's, for the callback.
+
+    Blocks have the key (linear address, size in bytes).
+    """
+
+    __slots__ = ("__weakref__", "_bytes", "_offsets", "_pin", "address")
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(hostcode.TABLE_ENTRIES * hostcode.ENTRY_BYTES)
+        self._pin = ctypes.c_char.from_buffer(self._bytes)
+        self.address = ctypes.addressof(self._pin)
+        self._offsets: dict[tuple[int, int], dict[int, int]] = {}
+
+    def put(self, place: int, size: int, count: int, looked_at: bool = False) -> None:
+        """Tell the host code about a block."""
+        at = (place + size * hostcode.SPREAD & _MASK) * hostcode.ENTRY_BYTES
+        _ENTRY.pack_into(self._bytes, at, place, size, count, looked_at, 0)
+
+    def learn(self, place: int, code: bytes, count: int, mode: int) -> None:
+        """A block of `count` instructions has been translated from `code`."""
+        key = place, len(code)
+        if count == 1:
+            self.put(*key, count)  # nothing of it runs on behind an exit
+            return
+        found = instructions(code, mode)
+        if found is None or len(found[0]) != count:
+            self._offsets.pop(key, None)
+            self.put(*key, STEPPED, True)
+            return
+        starts, kind = found
+        self._offsets[key] = {start: number for number, start in enumerate(starts)}
+        self.put(*key, STEPPED if kind & Kind.IO else count, bool(kind & (Kind.IO | Kind.PUSHF)))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._bytes[:] = bytes(len(self._bytes))
+        self._offsets.clear()
+
+    def number(self, place: int, size: int, offset: int) -> int:
+        """How many instructions of a block lie before the one at `offset`."""
+        offsets = self._offsets.get((place, size))
+        return 0 if offsets is None else offsets[offset]
+
+
+class Blocks:
+    """The tables of one engine, one for each translation of addresses.
+
+    Code that several of them share is translated once: when a block turns out to have changed, all
+    forget what they know.
+    """
+
+    def __init__(self) -> None:
+        self._tables: WeakValueDictionary[tuple[Any, ...], BlockTable] = WeakValueDictionary()
+        self._recent: dict[tuple[Any, ...], BlockTable] = {}
+        self._counts: dict[tuple[int, int], int] = {}
+
+    def of(self, translation: tuple[Any, ...]) -> BlockTable:
+        """The table of a translation, made at its first use."""
+        table = self._recent.get(translation) or self._tables.get(translation)
+        if table is None:
+            table = self._tables[translation] = BlockTable()
+        if translation not in self._recent:
+            if len(self._recent) == _KEPT_TABLES:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[translation] = table
+        return table
+
+    def note(self, place: int, size: int, count: int) -> None:
+        """A block has been translated."""
+        known = self._counts.setdefault((place, size), count)
+        if known == count and len(self._counts) < _KEPT_COUNTS:
+            return
+        self._counts.clear()
+        for table in list(self._tables.values()):
+            table.clear()

@@ -1,0 +1,148 @@
+"""Runs end at the same instruction whoever counts: the library, or our host code by blocks."""
+
+from random import Random
+
+import capstone
+import keystone
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntsim.hw.engine import Engine, ExitKind, hostcode
+from ntsim.hw.engine.lengths import Kind, instructions
+from ntsim.hw.engine.native import Native
+from ntsim.hw.engine.selftest import CODE_VA, DATA_PA, DATA_VA, STACK_PA, STACK_VA, Bench
+from ntsim.hw.ram import PAGE_SIZE, Ram
+
+MEMORY = 0x10_0000
+_PIECES = (
+    "add rax, rbx",
+    "mov [rsi + 8], rax; mov rcx, [rsi + 16]",
+    "push rax; pop rdx",
+    "pushfq; pop r10",
+    "pushfq; popfq",
+    "lea rdi, [rsi + 0x200]; push rcx; push rsi; mov ecx, 5; rep movsb; pop rsi; pop rcx",
+    "mov ecx, 3; l{n}: inc r8; dec ecx; jnz l{n}",
+    "test al, 1; jz s{n}; imul rbx, rax, 7; s{n}: xor rbx, 0x55",
+    "call c{n}; jmp e{n}; c{n}: inc r9; ret; e{n}: nop",
+    "mov dx, 0x60; out dx, al; in al, dx; add r11, rax",
+    "cpuid",
+    "pause",
+    "mov cr8, rax",
+    "movdqa xmm0, xmm1; paddq xmm0, xmm0; movq r12, xmm0",
+    "mov r13, [r14]",
+    "mov [r14], r13",
+    "ud2",
+    "cli; sti; nop; nop",
+    "and eax, 0xff; div cl",
+    "lock inc qword ptr [rsi]",
+)
+
+
+@pytest.fixture(scope="module")
+def library() -> Native:
+    """An instance that counts as hosts do where no machine code of ours can run."""
+    return Native(count_in_library=True)
+
+
+def trail(bench: Bench, code: bytes, steps: list[int]) -> list[object]:
+    """What each run of a program shows, an exit being passed over."""
+    bench.ram.write(DATA_PA, bytes(range(256)) * 8)
+    bench.ram.write(STACK_PA, bytes(PAGE_SIZE))
+    bench.put(code)
+    registers = bench.registers
+    registers.words[:16] = [3 * i + 1 for i in range(16)]
+    registers.rsp = STACK_VA + PAGE_SIZE - 0x100
+    registers.rsi, registers.r14, registers.rflags = DATA_VA, 0x1000, 2
+    seen: list[object] = []
+    for number in steps:
+        found = bench.go(number)
+        memory = hash(bytes(bench.ram.map[DATA_PA : DATA_PA + PAGE_SIZE]))
+        stack = hash(bytes(bench.ram.map[STACK_PA : STACK_PA + PAGE_SIZE]))
+        words = tuple(registers.words[:18])
+        seen.append((found.kind.name, found.rip - CODE_VA, found.retired, words, memory, stack))
+        if found.kind is ExitKind.HLT:
+            break
+        if found.kind is ExitKind.IO:
+            continue  # RIP is behind it
+        if found.kind is not ExitKind.QUANTUM_END:
+            registers.rip += length(bench, found.rip)
+    return seen
+
+
+def length(bench: Bench, rip: int) -> int:
+    code = bench.world.view.read(rip, 15)
+    return next(
+        n for n in range(1, 16) if (found := instructions(code[:n], 64)) and found[0] == [0]
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(_PIECES), min_size=1, max_size=12),
+    st.lists(st.integers(1, 30), min_size=1, max_size=60),
+)
+def test_both_ways_of_counting_stop_at_the_same_places(
+    library: Native, pieces: list[str], steps: list[int]
+) -> None:
+    text = "; ".join(piece.format(n=number) for number, piece in enumerate(pieces)) + "; hlt"
+    code, _ = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64).asm(text)
+    by_block, in_library = Bench(), Bench(Engine.on(library, Ram(MEMORY)))
+    try:
+        expected = trail(in_library, bytes(code), steps)
+        assert trail(by_block, bytes(code), steps) == expected
+    finally:
+        by_block.engine.close()
+        library.unmap_ram()
+
+
+def test_blocks_are_counted_where_the_host_allows_it(bench: Bench) -> None:
+    bench.run(bytes.fromhex("90f4"))
+    assert bench.world.native.by_block is (hostcode.enter_block() is not None)
+
+
+@pytest.mark.parametrize(
+    ("code", "starts", "kind"),
+    [
+        ("90 c3", [0, 1], Kind(0)),
+        ("4889442408 48b88877665544332211 ff2500000000", [0, 5, 15], Kind(0)),
+        ("e460 ee f36e", [0, 2, 3], Kind.IO),
+        ("9c 58", [0, 1], Kind.PUSHF),
+        ("c5f858c1 c4e27918c0 62f17c4858c1", [0, 4, 9], Kind.VEX),
+        ("660f3a0fc108 0fbae007 440f22c0", [0, 6, 10], Kind(0)),
+    ],
+)
+def test_instructions_of_a_block(code: str, starts: list[int], kind: Kind) -> None:
+    assert instructions(bytes.fromhex(code), 64) == (starts, kind)
+
+
+def test_a_block_that_breaks_off_cannot_be_decoded() -> None:
+    assert instructions(bytes.fromhex("90 4883"), 64) is None
+
+
+@pytest.mark.parametrize("mode", [16, 32, 64])
+def test_lengths_are_those_of_a_disassembler(mode: int) -> None:
+    """Where it knows the bytes; 66 before CALL and JMP differs between makers of processors."""
+    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
+    disassembler = capstone.Cs(capstone.CS_ARCH_X86, modes[mode])
+    generator, known = Random(mode), 0
+    for number in range(6_000):
+        code = (b"", b"\x0f", b"\x66", b"\x48")[number % 4] + generator.randbytes(15)
+        for _, size, name, _ in disassembler.disasm_lite(code[:15], 0, 1):
+            if name not in ("ud0", "ud1", "call", "jmp"):
+                found = instructions(code[:size], mode)
+                assert found is not None and found[0] == [0], (code[:size].hex(), name)
+                known += 1
+    assert known > 3_000
+
+
+def test_flags_are_whole_at_an_exit_behind_two_additions(library: Native) -> None:
+    """The library would compute them from what it has made of them."""
+    engine = Engine.on(library, Ram(MEMORY))
+    try:
+        bench = Bench(engine)
+        for code in ("4801d8 4801d8 0fa2", "4801d8 4801d8 498b06", "4801d8 4801d8 e660"):
+            bench.run(bytes.fromhex(code), rax=1, rbx=10, r14=0x1000, rflags=2)
+            assert bench.registers.rflags == 0x12  # 11 + 10 carries out of bit 3
+    finally:
+        library.unmap_ram()
