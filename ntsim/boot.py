@@ -71,9 +71,9 @@ def boot(options: BootOptions) -> Kernel:
 def power_on(options: BootOptions) -> Kernel:
     """RAM, clock, ports, processors; nothing runs yet."""
     mm = Mm(Ram(options.memory_bytes), options.seed)
-    clock, ports = Clock(), PortBus()
-    ports.attach(SerialPort(), 0x3F8, 8)
     count, model = options.processors, options.model
+    clock, ports = Clock(model.tsc_hz), PortBus()
+    ports.attach(SerialPort(), 0x3F8, 8)
     processors = [Processor(n, count, model, mm.ram, clock, ports) for n in range(count)]
     for processor in processors:
         processor.cr3 = mm.system_root
@@ -100,7 +100,7 @@ def start_processors(nt: Kernel) -> None:
     nt.mm.map_shared_user_data()
     nt.ex = Ex(nt)
     model = nt.processors[0].model
-    directory = VmcsDirectory(VmxCapabilities.from_msrs(model.msrs, model.physical_address_bits))
+    directory = VmcsDirectory(VmxCapabilities.of_model(model))
     for processor in nt.processors:
         ki_initialize_processor(nt, processor)
         processor.vmx = VmxUnit(processor, directory, lambda event: record_vmx(nt, event))

@@ -30,6 +30,7 @@ COMMANDS = {
     "bugcheck": "Explain a bug check, and what its parameters mean.",
     "doc": "Show a kernel routine's prototype, IRQL contract and Python form.",
     "imports": "List what a compiled driver (.sys) imports, and what of it ntsim has.",
+    "vmcs": "Find out why a VM entry fails: check a VMCS written as JSON, read its fields.",
     "ioctl": "Take an I/O control code apart, or put one together.",
 }
 """Every command with its line in `ntsim --help`."""

@@ -16,21 +16,25 @@ MARKS = {True: "ok", False: "FAIL", None: "-"}
 
 
 @click.command(name="doctor")
-def command() -> int:
+@click.option("--cpu", metavar="NAME", help="Show what this CPU model lacks; default all of them.")
+def command(cpu: str | None) -> int:
     """Try whether ntsim works on this computer.
 
     Checks Python, the libraries, and every behaviour of the engine that ntsim relies on, and shows
-    what the modelled processor lacks. Exit status 1 if a check fails.
+    what the modelled processors lack. Exit status 1 if a check fails.
     """
+    from ntsim.hw import silicon
     from ntsim.lab import doctor
 
+    shown = [silicon.silicon_of(cpu).name] if cpu else list(silicon.PROCESSORS)
     click.echo(f"ntsim {ntsim.__version__}\n\nThis computer")
     failed = show(doctor.host())
     click.echo("\nThe engine that runs guests")
     failed += show(doctor.engine())
-    click.echo("\nMasked: what an i7-6820HQ has and the modelled one has not")
-    for registers, reasons in doctor.cpu_mask().items():
-        click.echo("\n".join([f"  {registers}", *(f"    {reason}" for reason in reasons)]))
+    for name in shown:
+        click.echo(f"\nMasked: what the {name} has and the model of it has not")
+        for registers, reasons in doctor.cpu_mask(name).items():
+            click.echo("\n".join([f"  {registers}", *(f"    {reason}" for reason in reasons)]))
     click.echo(f"\n{failed} checks failed: ntsim will not work here." if failed else "\nAll well.")
     return 1 if failed else 0
 

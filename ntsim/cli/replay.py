@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @click.argument("extra", nargs=-1, metavar="[-- ARGUMENT ...]")
 @run_options
+@click.option("--cpu", metavar="NAME", help="The processor model as it was then.")
 @click.option("--verifier", metavar="LIST", help="Driver Verifier as it was then.")
 @click.pass_context
 def command(
@@ -34,6 +35,7 @@ def command(
     limit: float | None,
     events: str | None,
     as_json: bool,
+    cpu: str | None,
     verifier: str | None,
 ) -> int:
     """Run TARGET again as it was RECORDED.
@@ -52,7 +54,8 @@ def command(
             f"ntsim replay {recorded} TARGET"
         )
     schedule = recorded if earlier is None else earlier.schedule
-    options = Options(schedule=schedule, arguments=ctx.meta["app arguments"], verifier=verifier)
+    arguments = ctx.meta["app arguments"]
+    options = Options(schedule=schedule, arguments=arguments, verifier=verifier, cpu=cpu)
     compare = None if earlier is None else lambda made: comparison(made, earlier)
     found = find_target(target, apps, fixed, plugged)
     return execute(found, options, limit, events, as_json, compare)

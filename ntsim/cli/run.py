@@ -83,6 +83,11 @@ def run_options(function: click.decorators.FC) -> click.decorators.FC:
 )
 @click.option("--schedule", metavar="S", help="Replay a recorded schedule.")
 @click.option(
+    "--cpu",
+    metavar="NAME",
+    help="Processor model: i7-6820HQ (default), Xeon-W3670, i7-1065G7; see `ntsim doctor`.",
+)
+@click.option(
     "--verifier",
     metavar="LIST",
     help="Driver Verifier: standard, or options and DDI compliance rules separated by commas "
@@ -116,6 +121,7 @@ def command(
     seed: int | None,
     strategy: str | None,
     schedule: str | None,
+    cpu: str | None,
     verifier: str | None,
     stubs: tuple[str, ...],
     expect: str | None,
@@ -139,7 +145,7 @@ def command(
     expected = None if expect is None else parse_expectation(expect)
     replaced = tuple(parse_stub(text) for text in stubs)
     options = Options(
-        processors, seed, strategy, schedule, expected, arguments, verifier, replaced
+        processors, seed, strategy, schedule, expected, arguments, verifier, replaced, cpu
     )
     return execute(found, options, limit, events, as_json)
 

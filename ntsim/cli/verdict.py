@@ -120,6 +120,8 @@ def replay_line(made: Run, target: Target, options: Options) -> str:
     words = ["ntsim", "run", *target.command, "--schedule", made.result.schedule]
     if options.verifier is not None:
         words += ["--verifier", options.verifier]
+    if options.cpu is not None:
+        words += ["--cpu", options.cpu]
     for name, value in options.stubs:
         words += ["--stub", f"{name}={value:#x}"]
     if options.arguments:

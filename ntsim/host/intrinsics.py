@@ -75,7 +75,7 @@ def __cpuidex(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
 def __rdtsc() -> int:
     """RDTSC: the invariant time-stamp counter."""
     nt = _kernel("__rdtsc")
-    return nt.il.current.rdtsc(nt.il.now * nt.clock.tsc_per_100ns)
+    return nt.il.current.rdtsc(nt.clock.tsc_at(nt.il.now))
 
 
 @intrinsic
@@ -83,7 +83,7 @@ def __rdtscp() -> tuple[int, int]:
     """RDTSCP: (counter, IA32_TSC_AUX). #UD in a guest that is not allowed it."""
     nt = _kernel("__rdtscp")
     processor = nt.il.current
-    counter = nt.il.now * nt.clock.tsc_per_100ns
+    counter = nt.clock.tsc_at(nt.il.now)
     found: tuple[int, int] = nt.ki.processor_operation(processor.rdtscp, counter)
     return found
 

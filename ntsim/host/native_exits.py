@@ -110,7 +110,7 @@ class Exits:
 
     def _rdtsc(self, activation: Activation, exit_: Exit) -> None:
         words, nt = activation.words, self.nt
-        self._set_pair(words, nt.il.now * nt.clock.tsc_per_100ns)
+        self._set_pair(words, nt.clock.tsc_at(nt.il.now))
         if exit_.kind is K.RDTSCP:
             words[RCX] = nt.il.current.number
         self._skip(activation, exit_)

@@ -18,6 +18,8 @@ TICK_100NS = 156_250
 BOOT_TIME_100NS = 132_512_544_000_000_000
 """System time at power-on in 100 ns since 1601: 2020-12-01 00:00 UTC, the same in every run."""
 
+_100NS_PER_SECOND = 10_000_000
+
 
 class Clock:
     """Interrupt time `now` in 100 ns units since power-on.
@@ -25,17 +27,21 @@ class Clock:
     It is advanced at the end of each processor's turn; `exact()` counts the turn under way too.
     """
 
-    __slots__ = ("exact", "now", "tsc_per_100ns")
+    __slots__ = ("exact", "now", "tsc_hz")
 
     def __init__(self, tsc_hz: int = 2_700_000_000) -> None:
         self.now = 0
         self.exact: Callable[[], int] = lambda: self.now
-        self.tsc_per_100ns = tsc_hz // 10_000_000
+        self.tsc_hz = tsc_hz
 
     @property
     def tsc(self) -> int:
         """The time-stamp counter, the same on every processor."""
-        return self.exact() * self.tsc_per_100ns
+        return self.tsc_at(self.exact())
+
+    def tsc_at(self, time_100ns: int) -> int:
+        """The time-stamp counter at an interrupt time."""
+        return time_100ns * self.tsc_hz // _100NS_PER_SECOND
 
     @property
     def system_time(self) -> int:

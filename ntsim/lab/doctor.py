@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from ntsim.abi import x86_constants
-from ntsim.hw import i7_6820hq as silicon
+from ntsim.hw import silicon
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +56,17 @@ def engine() -> Iterator[Finding]:
         yield Finding(check.name, check.ok, "" if check.ok else check.detail)
 
 
-def cpu_mask() -> dict[str, list[str]]:
-    """Register to what is masked in it and why; registers with the same masks together."""
-    registers = {
-        "CPUID.1:ECX": silicon.LEAF_1_ECX_MASKS,
-        "CPUID.1:EDX": silicon.LEAF_1_EDX_MASKS,
-        "CPUID.(7,0):EBX": silicon.LEAF_7_EBX_MASKS,
-    }
+def cpu_mask(name: str = silicon.DEFAULT.name) -> dict[str, list[str]]:
+    """Register to what a processor model lacks there and why; registers with the same together."""
     names = {value: name for name, value in vars(x86_constants).items() if name[:4] == "IA32"}
-    registers |= {names[msr]: masks for msr, masks in silicon.CAPABILITY_MASKS.items()}
-    together: dict[tuple[silicon.Mask, ...], list[str]] = {}
-    for register, masks in registers.items():
-        together.setdefault(masks, []).append(register)
-    return {", ".join(names): [m.reason for m in masks] for masks, names in together.items()}
+    found = silicon.silicon_of(name)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for register in found.registers():
+        reasons = tuple(mask.reason for mask in found.masks(register))
+        if reasons:
+            label = register if isinstance(register, str) else names[register]
+            together.setdefault(reasons, []).append(label)
+    return {", ".join(labels): list(reasons) for reasons, labels in together.items()}
 
 
 def attempt(name: str, work: Callable[[], Finding | str]) -> Finding:

@@ -17,6 +17,7 @@ from ntsim.errors import (
     UnmodelledRoutine,
 )
 from ntsim.host.modules import SourceError
+from ntsim.hw import silicon
 from ntsim.hw.strategy import schedule as schedules
 from ntsim.lab.expectation import Expectation
 from ntsim.lab.facts import Facts
@@ -53,6 +54,7 @@ class Options:
     arguments: tuple[str, ...] = ()
     verifier: str | None = None
     stubs: tuple[tuple[str, int], ...] = ()
+    cpu: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,16 @@ def run(
 def build(target: Target, options: Options) -> Machine:
     """The machine of a run; ScheduleError if options contradict the schedule they come with."""
     verifier = target.verifier if options.verifier is None else options.verifier
+    cpu = options.cpu or silicon.DEFAULT.name
     if options.schedule is None:
         processors = target.processors if options.processors is None else options.processors
         seed = target.seed if options.seed is None else options.seed
         return Machine(
-            processors=processors, seed=seed, strategy=options.strategy, verifier=verifier
+            processors=processors,
+            seed=seed,
+            strategy=options.strategy,
+            cpu=cpu,
+            verifier=verifier,
         )
     plan = schedules.parse(options.schedule)
     given = {"processors": options.processors, "seed": options.seed, "strategy": options.strategy}
@@ -139,6 +146,7 @@ def build(target: Target, options: Options) -> Machine:
         processors=plan.processors,
         seed=plan.seed,
         schedule=options.schedule,
+        cpu=cpu,
         verifier=verifier,
     )
 

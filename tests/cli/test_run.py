@@ -274,3 +274,18 @@ def test_a_bug_check_is_reported_whole_and_ends_with_the_line_that_replays_it(
         assert part in out
     assert out.count("REPLAY:") == 1
     assert out.endswith(f"\nREPLAY:  ntsim run {path} --schedule 1.random.2.4\n")
+
+
+def test_another_processor_model_is_the_one_that_the_driver_meets(
+    driver: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = '    DbgPrint("revision %x\\n", __readmsr(0x480) & 0x7FFFFFFF)\n' + QUIET
+    path = driver(body, head="from ntsim.intrin import *\n" + HEAD)
+    assert main(["run", path, "--cpu", "xeon-w3670"]) == 0
+    out = capsys.readouterr().out
+    assert "revision f" in out
+    assert out.endswith("--schedule 1.rr.0.4 --cpu xeon-w3670\n")
+    assert main(["run", path]) == 0
+    assert "revision 4" in capsys.readouterr().out
+    assert main(["run", path, "--cpu", "486"]) == 2
+    assert "no CPU model is called '486'" in capsys.readouterr().err

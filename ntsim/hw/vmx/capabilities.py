@@ -4,27 +4,41 @@ Source: SDM 3, appendix "VMX Capability Reporting Facility". Where IA32_VMX_BASI
 TRUE_* MSRs say which controls may be 0 and 1; the older four then only repeat the default1 class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.cpu_model import CpuModel
+from ntsim.hw.silicon import Mask
 
 PAGE_MASK = 0xFFF
+FOUR_AND_THREE_COUNTERS = 0x7_0000_000F
+"""IA32_PERF_GLOBAL_CTRL of four general-purpose and three fixed counters: bits 3:0 and 34:32."""
 _LOW_32 = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
 class ControlCapability:
-    """One 32-bit set of controls: `must_be_one` (allowed-0 settings), `may_be_one` (allowed-1)."""
+    """One set of controls: `must_be_one` (allowed-0 settings), `may_be_one` (allowed-1).
+
+    `name` is the MSR's. `withheld` has bits that silicon allows and the model does not, with why.
+    """
 
     name: str
     must_be_one: int
     may_be_one: int
+    withheld: tuple[tuple[int, str], ...] = ()
 
     @classmethod
-    def from_msr(cls, name: str, value: int) -> "ControlCapability":
+    def from_msr(
+        cls, name: str, value: int, withheld: tuple[tuple[int, str], ...] = ()
+    ) -> "ControlCapability":
         """Lower half: a 1 must be 1. Upper half: a 0 must be 0."""
-        return cls(name, value & _LOW_32, value >> 32)
+        return cls(name, value & _LOW_32, value >> 32, withheld)
+
+    def why_withheld(self, controls: int) -> str:
+        """Why the model lacks what silicon has of `controls`; empty where silicon lacks it too."""
+        return "; ".join(reason for bits, reason in self.withheld if bits & controls)
 
     def missing(self, controls: int) -> int:
         """Bits that have to be 1 and are 0."""
@@ -160,7 +174,10 @@ class EptVpid:
 
 @dataclass(frozen=True, slots=True)
 class VmxCapabilities:
-    """Everything software can learn about VT-x of one processor model, and nothing else."""
+    """Everything software can learn about VT-x of one processor model.
+
+    `perf_global_ctrl` has the bits that IA32_PERF_GLOBAL_CTRL may have (CPUID.0AH).
+    """
 
     revision_id: int
     region_size: int
@@ -170,7 +187,9 @@ class VmxCapabilities:
     pin_based: ControlCapability
     primary: ControlCapability
     secondary: ControlCapability
+    tertiary: ControlCapability
     vm_exit: ControlCapability
+    secondary_exit: ControlCapability
     vm_entry: ControlCapability
     cr0: FixedBits
     cr4: FixedBits
@@ -179,10 +198,27 @@ class VmxCapabilities:
     vm_functions: int
     physical_address_bits: int
     linear_address_bits: int = 48
+    perf_global_ctrl: int = FOUR_AND_THREE_COUNTERS
 
     @classmethod
-    def from_msrs(cls, msrs: Mapping[int, int], physical_address_bits: int) -> "VmxCapabilities":
-        """Decode; an MSR that the model lacks reads as 0, the TRUE_* ones only if BASIC[55]."""
+    def of_model(cls, model: CpuModel) -> "VmxCapabilities":
+        """Those of a machine's processors."""
+        return cls.from_msrs(
+            model.msrs, model.physical_address_bits, model.perf_global_ctrl, model.withheld
+        )
+
+    @classmethod
+    def from_msrs(
+        cls,
+        msrs: Mapping[int, int],
+        physical_address_bits: int,
+        perf_global_ctrl: int = FOUR_AND_THREE_COUNTERS,
+        withheld: Callable[[int], tuple[Mask, ...]] = lambda msr: (),
+    ) -> "VmxCapabilities":
+        """Decode; an MSR that the model lacks reads as 0, the TRUE_* ones only if BASIC[55].
+
+        `withheld` gives the bits of an MSR that the model lacks and silicon has.
+        """
 
         def read(msr: int) -> int:
             return msrs.get(msr, 0)
@@ -190,36 +226,41 @@ class VmxCapabilities:
         basic = read(abi.IA32_VMX_BASIC)
         true = bool(basic & 1 << 55)
 
-        def controls(name: str, plain_msr: int, true_msr: int) -> ControlCapability:
-            return ControlCapability.from_msr(name, read(true_msr if true else plain_msr))
+        def controls(name: str) -> ControlCapability:
+            full = f"IA32_VMX_TRUE_{name}" if true else f"IA32_VMX_{name}"
+            return one(full)
 
+        def one(name: str) -> ControlCapability:
+            msr = getattr(abi, name)
+            lacks = tuple((mask.bits >> 32, mask.reason) for mask in withheld(msr))
+            return ControlCapability.from_msr(f"{name} ({msr:X}H)", read(msr), lacks)
+
+        primary = controls("PROCBASED_CTLS")
+        vm_exit = controls("EXIT_CTLS")
         return cls(
             revision_id=basic & 0x7FFF_FFFF,
             region_size=basic >> 32 & 0x1FFF,
             memory_type=basic >> 50 & 0xF,
             reports_ins_outs=bool(basic & 1 << 54),
             any_error_code=bool(basic & 1 << 56),
-            pin_based=controls(
-                "pin-based controls", abi.IA32_VMX_PINBASED_CTLS, abi.IA32_VMX_TRUE_PINBASED_CTLS
+            pin_based=controls("PINBASED_CTLS"),
+            primary=primary,
+            secondary=one("IA32_VMX_PROCBASED_CTLS2"),
+            tertiary=ControlCapability(
+                "IA32_VMX_PROCBASED_CTLS3 (492H)", 0, read(abi.IA32_VMX_PROCBASED_CTLS3)
             ),
-            primary=controls(
-                "primary controls", abi.IA32_VMX_PROCBASED_CTLS, abi.IA32_VMX_TRUE_PROCBASED_CTLS
+            vm_exit=vm_exit,
+            secondary_exit=ControlCapability(
+                "IA32_VMX_EXIT_CTLS2 (493H)", 0, read(abi.IA32_VMX_EXIT_CTLS2)
             ),
-            secondary=ControlCapability.from_msr(
-                "secondary controls", read(abi.IA32_VMX_PROCBASED_CTLS2)
-            ),
-            vm_exit=controls(
-                "VM-exit controls", abi.IA32_VMX_EXIT_CTLS, abi.IA32_VMX_TRUE_EXIT_CTLS
-            ),
-            vm_entry=controls(
-                "VM-entry controls", abi.IA32_VMX_ENTRY_CTLS, abi.IA32_VMX_TRUE_ENTRY_CTLS
-            ),
+            vm_entry=controls("ENTRY_CTLS"),
             cr0=FixedBits(read(abi.IA32_VMX_CR0_FIXED0), read(abi.IA32_VMX_CR0_FIXED1)),
             cr4=FixedBits(read(abi.IA32_VMX_CR4_FIXED0), read(abi.IA32_VMX_CR4_FIXED1)),
             misc=Misc(read(abi.IA32_VMX_MISC)),
             ept_vpid=EptVpid(read(abi.IA32_VMX_EPT_VPID_CAP)),
             vm_functions=read(abi.IA32_VMX_VMFUNC),
             physical_address_bits=physical_address_bits,
+            perf_global_ctrl=perf_global_ctrl,
         )
 
     def within_physical_width(self, address: int) -> bool:

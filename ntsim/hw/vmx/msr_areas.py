@@ -4,9 +4,10 @@ Source: SDM 3, "Loading MSRs" (VM entry), "Saving MSRs" and "Loading MSRs" (VM e
 """
 
 import struct
+from collections.abc import Iterator
 
 from ntsim.hw.exceptions import ProcessorException
-from ntsim.hw.vmx.protocols import VmxProcessor
+from ntsim.hw.vmx.protocols import Memory, VmxProcessor
 from ntsim.hw.vmx.vmcs import peek, poke
 
 ENTRY_BYTES = 16
@@ -32,6 +33,17 @@ def load(processor: VmxProcessor, address: int, count: int) -> int | None:
         except ProcessorException:
             return number
     return None
+
+
+def unloadable(memory: Memory, address: int, count: int) -> Iterator[tuple[int, str]]:
+    """1-based number and problem of each entry that no processor loads, whatever its MSRs."""
+    for number in range(1, count + 1):
+        at = address + (number - 1) * ENTRY_BYTES
+        index, reserved, _ = _ENTRY.unpack(peek(memory, at, ENTRY_BYTES))
+        if reserved:
+            yield number, f"bits 63:32 are {reserved:#x}"
+        elif _never_loaded(index):
+            yield number, f"MSR {index:#x} is never loaded from a list"
 
 
 def store(processor: VmxProcessor, address: int, count: int) -> int | None:

@@ -28,7 +28,7 @@ class Rig:
     def __init__(self, processors: int = 1, model: CpuModel = DEFAULT) -> None:
         self.model = model
         self.ram = Ram(0x40_0000)
-        self.capabilities = VmxCapabilities.from_msrs(model.msrs, model.physical_address_bits)
+        self.capabilities = VmxCapabilities.of_model(model)
         self.directory = VmcsDirectory(self.capabilities)
         self.events: list[VmxEvent] = []
         self.units = [self._unit(n, processors) for n in range(processors)]
@@ -37,7 +37,8 @@ class Rig:
         self._next_region = REGION_BASE
 
     def _unit(self, number: int, processors: int) -> VmxUnit:
-        processor = Processor(number, processors, self.model, self.ram, Clock(), PortBus())
+        clock = Clock(self.model.tsc_hz)
+        processor = Processor(number, processors, self.model, self.ram, clock, PortBus())
         processor.cr4 |= CR4_VMXE
         processor.cs.access_rights = 0xA09B
         unit = VmxUnit(processor, self.directory, self.events.append)

@@ -11,17 +11,24 @@ from ntsim.hw.vmx.entry import (
     guest_registers,
     guest_segments,
     host_state,
+    later_features,
 )
 from ntsim.hw.vmx.entry.candidate import Candidate, Violations
-from ntsim.hw.vmx.entry.outcome import EntryFailure, EntryMode, Violation, VmFail
+from ntsim.hw.vmx.entry.outcome import EntryFailure, EntryMode, Stage, Violation, VmFail
 from ntsim.hw.vmx.protocols import Memory, VmcsFields
 from ntsim.hw.vmx.results import Entered
 
 _Check = Callable[[Candidate], Violations]
-CONTROLS: tuple[_Check, ...] = (*execution_controls.CHECKS, *exit_entry_controls.CHECKS)
-HOST: tuple[_Check, ...] = host_state.CHECKS
+CONTROLS: tuple[_Check, ...] = (
+    *execution_controls.CHECKS,
+    *later_features.EXECUTION_CHECKS,
+    *exit_entry_controls.CHECKS,
+    *later_features.EXIT_CHECKS,
+)
+HOST: tuple[_Check, ...] = (*host_state.CHECKS, *later_features.HOST_CHECKS)
 GUEST: tuple[_Check, ...] = (
     *guest_registers.CHECKS,
+    *later_features.GUEST_CHECKS,
     *guest_segments.CHECKS,
     *guest_registers.LATER_CHECKS,
     *guest_non_register.CHECKS,
@@ -58,6 +65,13 @@ def audit(
     """Everything that is wrong with a VMCS, controls, then host state, then guest state."""
     candidate = Candidate(vmcs, capabilities, memory, mode)
     return list(_violations(candidate, (*CONTROLS, *HOST, *GUEST)))
+
+
+def stage_of(one: _Check) -> Stage:
+    """How an entry ends that breaks a rule of this check."""
+    if one in CONTROLS:
+        return Stage.CONTROLS
+    return Stage.HOST if one in HOST else Stage.GUEST
 
 
 def _violations(candidate: Candidate, checks: Iterable[_Check]) -> Iterator[Violation]:

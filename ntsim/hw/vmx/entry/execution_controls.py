@@ -1,6 +1,7 @@
 """Checks on VM-execution control fields."""
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.abi.control_bits import name_bits
 from ntsim.hw.vmx.capabilities import ControlCapability
 from ntsim.hw.vmx.entry.candidate import Candidate, Section, Violations
 from ntsim.hw.vmx.entry.ept_pointer import eptp_problem
@@ -18,19 +19,25 @@ def reserved(
 ) -> Violations:
     """A control word sets nothing unsupported and everything required."""
     missing, excess = allowed.missing(value), allowed.excess(value)
+    accepted = f"{allowed.adjust(value):#x}, as {allowed.name} has it"
     if missing:
-        yield section.violation(c, field, f"bits {missing:#x} must be 1", f"{allowed.name} say so")
+        yield section.violation(c, field, f"{name_bits(field, missing)} must be 1", accepted)
     if excess:
-        yield section.violation(c, field, f"bits {excess:#x} must be 0", f"{allowed.name} say so")
+        why = allowed.why_withheld(excess)
+        rule = f"{name_bits(field, excess)} must be 0: this processor lacks it"
+        yield section.violation(c, field, f"{rule} ({why})" if why else rule, accepted)
 
 
 def control_words(c: Candidate) -> Violations:
-    """Reserved bits of the three words."""
+    """Reserved bits of the words, of those that are activated."""
     capabilities = c.capabilities
     yield from reserved(c, _SECTION, _PIN, c.pin, capabilities.pin_based)
     yield from reserved(c, _SECTION, _PRIMARY, c.primary, capabilities.primary)
     if c.primary & abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS:
         yield from reserved(c, _SECTION, _SECONDARY, c.secondary, capabilities.secondary)
+    if c.primary & abi.CPU_BASED_ACTIVATE_TERTIARY_CONTROLS:
+        tertiary = abi.TERTIARY_VM_EXEC_CONTROL
+        yield from reserved(c, _SECTION, tertiary, c.get(tertiary), capabilities.tertiary)
 
 
 def cr3_targets(c: Candidate) -> Violations:

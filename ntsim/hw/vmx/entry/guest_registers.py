@@ -3,7 +3,7 @@
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.capabilities import FixedBits
 from ntsim.hw.vmx.entry.candidate import EFER_DEFINED, Candidate, Section, Violations
-from ntsim.hw.vmx.entry.host_state import PERF_GLOBAL_RESERVED, fixed_bits
+from ntsim.hw.vmx.entry.host_state import fixed_bits
 
 _REGISTERS = Section("Checks on Guest Control Registers, Debug Registers, and MSRs")
 _RIP = Section("Checks on Guest RIP, RFLAGS, and SSP")
@@ -56,7 +56,9 @@ def msrs(c: Candidate) -> Violations:
     yield from _REGISTERS.canonical(c, (abi.GUEST_SYSENTER_ESP, abi.GUEST_SYSENTER_EIP))
     if c.entry & abi.VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL:
         perf = abi.GUEST_PERF_GLOBAL_CTRL
-        yield from _REGISTERS.zero(c, perf, PERF_GLOBAL_RESERVED, "reserved bits are set")
+        yield from _REGISTERS.zero(
+            c, perf, ~c.capabilities.perf_global_ctrl, "the processor has no such counter"
+        )
     if c.entry & abi.VM_ENTRY_LOAD_IA32_PAT:
         yield from _REGISTERS.pat(c, abi.GUEST_PAT)
     if c.entry & abi.VM_ENTRY_LOAD_IA32_EFER:

@@ -1,8 +1,19 @@
 """How VM-entry checks end, and what a failed one says."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from ntsim.abi.vmx_constants import field_name
+
+
+class Stage(Enum):
+    """Which part of the checks a rule belongs to, in the order in which they are made."""
+
+    INSTRUCTION = "the instruction"
+    CONTROLS = "control fields"
+    HOST = "host-state area"
+    GUEST = "guest-state area"
+    MSRS = "MSR-load list"
 
 
 @dataclass(frozen=True, slots=True)
