@@ -20,6 +20,7 @@ from ntsim.hw.vmx.state import VmxState
 if TYPE_CHECKING:
     from ntsim.hw.engine import Engine
     from ntsim.hw.vmx.guest.state import Guest
+    from ntsim.hw.vmx.instructions.entry import EntryResult
 
 
 class VmxUnit(VmxState):

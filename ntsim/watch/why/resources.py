@@ -18,10 +18,8 @@ def explain(case: Case) -> None:
     ]
     for event in acquired:
         if event is not None:
-            case.tell(
-                event,
-                f"Thread {event.thread} acquired the resource {address:#x} {event.kind.split()[0]}.",
-            )
+            how = event.kind.split()[0]
+            case.tell(event, f"Thread {event.thread} acquired the resource {address:#x} {how}.")
     case.tell_at_end(
         f"Thread {case.state.thread} released it. A resource is released by the thread that "
         "acquired it.",
