@@ -280,9 +280,9 @@ class Kernel:
         self.mmu.write_word(va, value)
 
     def quad_part(self, value: Any) -> int:
-        """A LARGE_INTEGER passed by value: a Python int, or a variable of that type."""
-        part = getattr(value, "QuadPart", value)
-        return int(part)
+        """A LARGE_INTEGER passed by value, signed: an int, or a variable of that type."""
+        part = int(getattr(value, "QuadPart", value))
+        return (part & (1 << 64) - 1 ^ 1 << 63) - (1 << 63)
 
     def allocate_pool(self, size: int, tag: str) -> int:
         """Nonpaged pool for the kernel's own use."""

@@ -96,6 +96,7 @@ def test_threads_timers_dpcs_and_work_items_run_compiled_routines(ntsim_machine,
         "thread 0000000000000007: 0 after 3 ticks",
         "unloaded",
     ]
+    assert 210_000 <= machine.nt.il.now < 1_000_000  # due in 1 ms, then every 10 ms
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
