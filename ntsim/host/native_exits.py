@@ -38,7 +38,7 @@ from ntsim.hw.engine import Exit
 from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import MNEMONICS
 from ntsim.hw.vmx.exits import GuestExit
-from ntsim.hw.vmx.results import Entered, VmSucceed, flags_after
+from ntsim.hw.vmx.results import ENTERED, Entered, VmSucceed, flags_after
 from ntsim.nt.ki.fault import ki_raise
 
 if TYPE_CHECKING:
@@ -346,11 +346,11 @@ class Exits:
         resumes = name == "vmresume" and activation.guest is not None
         processor.rflags = words[RFLAGS]
         method = unit.vmlaunch if name == "vmlaunch" else unit.vmresume
-        if resumes and not guests.runs(processor):
-            method = unit.vmresume_unseen
         if not resumes:
             unit.gpr[:] = words[0:16]
-        result = nt.ki.processor_operation(method)
+        result: Any = ENTERED
+        if not resumes or guests.runs(processor) or not unit.resume_unseen():
+            result = nt.ki.processor_operation(method)
         if isinstance(result, Entered | GuestExit):
             if resumes:
                 unit.resumed = result

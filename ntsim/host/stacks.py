@@ -163,7 +163,7 @@ def resume_unseen(nt: Kernel, processor: Processor) -> Entered | GuestExit:
     """VMRESUME of the exit stub where nothing but the guest's code runs next."""
     processor.mov_ss_blocking = False
     unit = processor.vmx
-    if not unit.resume_unseen():
+    if unit.resumed is not None or not unit.resume_unseen():
         return resume(nt, processor, unit.vmresume)
     nt.record(VM_ENTERED, "", "VMRESUME", unit.current.values[vmx.GUEST_RIP])
     return ENTERED
