@@ -133,6 +133,38 @@ def KeReleaseInStackQueuedSpinLockFromDpcLevel(nt: Kernel, LockHandle: PKLOCK_QU
     kx_release_queued_spin_lock(nt, LockHandle)
 
 
+@export(irql="<= DISPATCH")
+def KeAcquireSpinLockForDpc(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
+    """Acquire in a DPC of either kind: returns the IRQL, which only a threaded DPC below
+    DISPATCH_LEVEL has raised, and those run at DISPATCH_LEVEL here. A thread is not raised.
+
+    Source: WDK KeAcquireSpinLockForDpc; openzfsonwindows/ZFSin pull request 221 for threads.
+    """
+    kx_acquire_spin_lock(nt, SpinLock)
+    return nt.il.current.cr8
+
+
+@export(irql="<= DISPATCH")
+def KeReleaseSpinLockForDpc(nt: Kernel, SpinLock: PKSPIN_LOCK, OldIrql: KIRQL) -> None:
+    """Release; there was no raise to undo. Source: WDK KeReleaseSpinLockForDpc."""
+    kx_release_spin_lock(nt, SpinLock)
+
+
+@export(irql="<= DISPATCH")
+def KeAcquireInStackQueuedSpinLockForDpc(
+    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
+) -> None:
+    """KeAcquireSpinLockForDpc for a queued spin lock; the handle keeps the IRQL. Source: WDK."""
+    LockHandle.OldIrql = nt.il.current.cr8
+    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
+
+
+@export(irql="<= DISPATCH")
+def KeReleaseInStackQueuedSpinLockForDpc(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
+    """KeReleaseSpinLockForDpc for a queued spin lock. Source: WDK."""
+    kx_release_queued_spin_lock(nt, LockHandle)
+
+
 @export(irql="any")
 def KeAcquireSpinLockRaiseToSynch(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
     """Raise to SYNCH_LEVEL and acquire; returns the old IRQL. Source: ntifs.h."""

@@ -28,6 +28,23 @@ def test_the_dpc_level_forms_leave_the_irql_alone(value_of) -> None:
     assert value_of(body) == [0, False, True]
 
 
+def test_the_forms_for_dpcs_raise_nothing_in_a_thread(value_of) -> None:
+    """Source: openzfsonwindows/ZFSin pull request 221, where a lock was held that way."""
+
+    def body() -> list[int]:
+        lock, handle = KSPIN_LOCK(), KLOCK_QUEUE_HANDLE()
+        old = KeAcquireSpinLockForDpc(lock)
+        seen = [old, KeGetCurrentIrql(), KeTestSpinLock(lock)]
+        KeReleaseSpinLockForDpc(lock, old)
+        seen += [KeGetCurrentIrql(), KeTestSpinLock(lock)]
+        KeAcquireInStackQueuedSpinLockForDpc(lock, handle)
+        seen += [handle.OldIrql, KeGetCurrentIrql(), lock[0] == int(handle)]
+        KeReleaseInStackQueuedSpinLockForDpc(handle)
+        return [*seen, KeGetCurrentIrql(), lock[0]]
+
+    assert value_of(body) == [0, 0, False, 0, True, 0, 0, True, 0, 0]
+
+
 def test_releasing_to_a_wrong_level_takes_effect(value_of) -> None:
     """A free build believes the caller."""
 
