@@ -27,6 +27,15 @@ def vi_raise_irql(vf: Verifier, nt: Kernel, NewIrql: int, *out: Any) -> None:
         vf.violation(0x30, level, NewIrql, why=why + "raise, to HIGH_LEVEL at most.")
 
 
+@before(AUTOMATIC, "KeRaiseIrqlToDpcLevel")
+def vi_raise_irql_to_dpc_level(vf: Verifier, nt: Kernel) -> None:
+    """0x30: it would lower the level."""
+    level = vf.irql
+    if level > DISPATCH_LEVEL:
+        why = f"KeRaiseIrqlToDpcLevel was called at {level_name(level)}: it would lower the level."
+        vf.violation(0x30, level, DISPATCH_LEVEL, why=why)
+
+
 @before(AUTOMATIC, "KeLowerIrql")
 def vi_lower_irql(vf: Verifier, nt: Kernel, NewIrql: int) -> None:
     """0x31: higher than the current level, or below DISPATCH_LEVEL inside a DPC."""

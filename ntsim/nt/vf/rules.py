@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 WRONG_IRQL = 0xE5
 OWN_CHECKS = frozenset(
-    "KeRaiseIrql KfRaiseIrql KeLowerIrql KeWaitForSingleObject KeWaitForMultipleObjects".split()
+    "KeRaiseIrql KfRaiseIrql KeRaiseIrqlToDpcLevel KeLowerIrql KeWaitForSingleObject"
+    " KeWaitForMultipleObjects".split()
 )
 """Their automatic checks say all there is to say."""
 

@@ -25,6 +25,14 @@ def test_raising_to_a_lower_level(bugcheck_of) -> None:
     assert seen(bugcheck_of(body, verifier=AUTOMATIC)) == (0xC4, 0x30, 2, 1, 0)
 
 
+def test_raising_to_dispatch_level_from_above(bugcheck_of) -> None:
+    def body() -> None:
+        KeRaiseIrql(HIGH_LEVEL)
+        KeRaiseIrqlToDpcLevel()
+
+    assert seen(bugcheck_of(body, verifier=AUTOMATIC)) == (0xC4, 0x30, 15, 2, 0)
+
+
 def test_raising_above_high_level(bugcheck_of) -> None:
     found = bugcheck_of(lambda: KfRaiseIrql(16), verifier=AUTOMATIC)
     assert seen(found) == (0xC4, 0x30, 0, 16, 0)
