@@ -16,18 +16,22 @@ def command(name: str | None) -> None:
 
 
 def overview() -> list[str]:
-    from ntsim.lab.scenarios import all_scenarios
+    """Every scenario below its group's title; `=` marks those with nothing to put right."""
+    from ntsim.lab.scenarios import GROUPS, NAMES, find
 
-    found = all_scenarios()
-    width = max(len(each.name) for each in found)
-    lines = [f"{each.name:<{width}}  {each.summary}" for each in found]
-    fixed = ", ".join(each.name for each in found if each.fixed is not None)
+    width = max(map(len, NAMES))
+    lines = []
+    for title, names in GROUPS.items():
+        lines += [title, ""]
+        for scenario in map(find, names):
+            mark = "=" if scenario.fixed is None else " "
+            lines.append(f"{mark} {scenario.name:<{width}}  {scenario.summary}")
+        lines.append("")
     return [
         *lines,
-        "",
-        "ntsim run NAME          runs one; with --fixed the version put right, for",
-        *textwrap.wrap(fixed, 74, initial_indent=" " * 24, subsequent_indent=" " * 24),
-        "ntsim scenarios NAME    tells its story",
+        "ntsim scenarios NAME     tells its story",
+        "ntsim run NAME           runs it",
+        "ntsim run NAME --fixed   runs it put right (=: there is nothing to put right)",
     ]
 
 

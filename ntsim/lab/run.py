@@ -103,7 +103,7 @@ def run(
         apply(machine, target.registry)
         if watch is not None:
             watch(machine)
-        _execute(machine, target, options.arguments)
+        _execute(machine, target, options.arguments or target.arguments)
     except BugCheck:
         pass
     except (ConfigurationError, ScheduleError):

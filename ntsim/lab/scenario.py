@@ -20,7 +20,7 @@ class Case(BaseModel):
     `registry` maps (key, value name) to content, None for a value that is to be absent. `devices`
     are plugged in for the last driver; with `sleep` the system sleeps and wakes when the apps have
     ended; `unload` then removes the devices and stops the drivers. `verifier` are the settings of
-    Driver Verifier, None for a machine without it.
+    Driver Verifier, None for a machine without it. `arguments` are the apps'.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -31,6 +31,7 @@ class Case(BaseModel):
     processors: int = Field(default=4, ge=1, le=64)
     seed: int = Field(default=0, ge=0)
     verifier: str | None = None
+    arguments: tuple[str, ...] = ()
     devices: tuple[DeviceSetup, ...] = ()
     sleep: bool = False
     unload: bool = False
@@ -67,6 +68,7 @@ class Scenario(BaseModel):
             processors=case.processors,
             seed=case.seed,
             verifier=case.verifier,
+            arguments=case.arguments,
             expected=case.expected,
             command=(self.name, "--fixed") if fixed else (self.name,),
         )

@@ -21,8 +21,8 @@ class Target:
     """`drivers` are loaded in order and `devices` plugged in for the last of them, then all `apps`
     started; with `sleep` the system then sleeps and wakes; `unload` removes and stops it all.
 
-    `processors`, `seed` and `verifier` are what a run has that does not say otherwise. `command` is
-    how the command line names the target, word by word.
+    `processors`, `seed`, `verifier` and the apps' `arguments` are what a run has that does not say
+    otherwise. `command` is how the command line names the target, word by word.
     """
 
     drivers: tuple[Path, ...]
@@ -34,6 +34,7 @@ class Target:
     processors: int = 4
     seed: int = 0
     verifier: str | None = None
+    arguments: tuple[str, ...] = ()
     expected: Expectation = COMPLETED
     command: tuple[str, ...] = ()
 

@@ -4,13 +4,29 @@ import pytest
 
 from ntsim.cli import main
 from ntsim.errors import ConfigurationError
-from ntsim.lab.scenarios import NAMES, all_scenarios, find
+from ntsim.lab.scenarios import GROUPS, NAMES, all_scenarios, find
 
 
-def test_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_are_listed_below_their_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scenarios"]) == 0
+    listing, _, commands = capsys.readouterr().out.rpartition("\n\n")
+    title, found = "", dict[str, list[str]]()
+    for line in filter(None, listing.splitlines()):
+        if line[:2] in ("  ", "= "):
+            found[title].append(line[2:].split()[0])
+        else:
+            title = line
+            found[title] = []
+    assert found == {title: list(names) for title, names in GROUPS.items()}
+    assert len(commands.splitlines()) == 3
+
+
+def test_the_list_marks_what_has_no_fixed_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scenarios"]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()[: len(NAMES)]] == list(NAMES)
+    marked = [line[2:].split()[0] for line in out.splitlines() if line.startswith("= ")]
+    assert marked == [each.name for each in all_scenarios() if each.fixed is None]
+    assert max(map(len, out.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("name", NAMES)

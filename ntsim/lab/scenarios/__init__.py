@@ -1,7 +1,7 @@
 """Scenarios: a file each, with the story, what is run, and how it should end.
 
 `find(name)` and `all_scenarios()` are the way in. A new scenario is a module here with a
-`SCENARIO`, its name in `NAMES`.
+`SCENARIO`, its name in one of the `GROUPS`.
 """
 
 import difflib
@@ -10,52 +10,66 @@ from importlib import import_module
 from ntsim.errors import ConfigurationError
 from ntsim.lab.scenario import Scenario
 
-NAMES = (
-    "hello",
-    "pnp-function",
-    "power-irp-lost",
-    "dbgprint",
-    "dbgprint-ihvdriver",
-    "freed-twice",
-    "freed-by-someone-else",
-    "freed-twice-on-error",
-    "list-entry-removed-twice",
-    "resource-released-by-another",
-    "wait-in-dpc",
-    "close-holding-a-fast-mutex",
-    "critical-region-not-left",
-    "pages-left-locked",
-    "resource-freed-undeleted",
-    "irp-not-completed",
-    "user-handle-as-kernel",
-    "work-item-without-device",
-    "stack-size-too-small",
-    "null-context-at-dispatch",
-    "leaf-as-index",
-    "hfs-part2",
-    "hfs-part3",
-    "hfs-part3-no-affinity",
-    "hfs-part4",
-    "hfs-part5",
-    "hfs-part6",
-    "hfs-part7",
-    "hfs-part8",
-    "osr-vtx-0x4a",
-    "vmexit-irql",
-    "hv-vmcall-in-dpc",
-    "hv-vmcall-too-early",
-    "hv-rdtscp-in-guest",
-    "hv-fault-in-root",
-    "hv-wrong-page-tables",
-    "hv-two-hypervisors",
-    "hv-missing-msr",
-    "hv-ept-misconfiguration",
-    "hv-cr3-bit-63",
-    "hv-activity-state",
-    "hv-wrong-control",
-    "hv-endless-violation",
-)
-"""In the order in which to read them."""
+GROUPS = {
+    "First steps, and the tutorial Hypervisor From Scratch": (
+        "hello",
+        "pnp-function",
+        "dbgprint",
+        "dbgprint-ihvdriver",
+        "hfs-part2",
+        "hfs-part3",
+        "hfs-part3-no-affinity",
+        "hfs-part4",
+        "hfs-part5",
+        "hfs-part6",
+        "hfs-part7",
+        "hfs-part8",
+    ),
+    "Drivers that crashed": (
+        "power-irp-lost",
+        "freed-twice",
+        "freed-by-someone-else",
+        "freed-twice-on-error",
+        "list-entry-removed-twice",
+        "resource-released-by-another",
+        "wait-in-dpc",
+        "close-holding-a-fast-mutex",
+        "critical-region-not-left",
+        "pages-left-locked",
+        "resource-freed-undeleted",
+        "irp-not-completed",
+        "user-handle-as-kernel",
+        "work-item-without-device",
+        "stack-size-too-small",
+        "null-context-at-dispatch",
+        "leaf-as-index",
+        "fault-with-interrupts-off",
+        "raised-the-wrong-way",
+        "written-past-the-end",
+        "spin-lock-for-dpc",
+        "queued-lock-below-dispatch",
+        "write-to-code",
+    ),
+    "Hypervisors that crashed": (
+        "osr-vtx-0x4a",
+        "vmexit-irql",
+        "hv-vmcall-in-dpc",
+        "hv-vmcall-too-early",
+        "hv-rdtscp-in-guest",
+        "hv-fault-in-root",
+        "hv-wrong-page-tables",
+        "hv-two-hypervisors",
+        "hv-missing-msr",
+        "hv-ept-misconfiguration",
+        "hv-cr3-bit-63",
+        "hv-activity-state",
+        "hv-wrong-control",
+        "hv-endless-violation",
+    ),
+}
+"""Title to scenarios, in the order in which to read them."""
+
+NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 
 def find(name: str) -> Scenario:
