@@ -41,6 +41,7 @@ from ntsim.nt.ob.namespace import ob_initialize_namespace
 from ntsim.nt.ob.objects import Ob
 from ntsim.nt.ps.state import Ps
 from ntsim.nt.rtl import lists
+from ntsim.nt.se.state import Se
 
 if TYPE_CHECKING:
     from ntsim.nt.vf.options import Settings
@@ -134,6 +135,7 @@ def phase_0(nt: Kernel, seed: int) -> None:
     nt.il.timers_due = nt.ke.timers.processors_due
     nt.ob = Ob(nt, seed)
     ob_initialize_namespace(nt)
+    nt.se = Se(nt)
     nt.ps = Ps(nt)
     nt.ps.system = nt.ps.create_process("System", nt.mm.system_root)
     nt.cm = Registry(nt)

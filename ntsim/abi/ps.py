@@ -42,7 +42,7 @@ class ETHREAD(Structure, size=0x898):
     Cid: CLIENT_ID = at(0x478)
     AlpcWaitSemaphore: KSEMAPHORE = at(0x488)
     KeyedWaitSemaphore: KSEMAPHORE = at(0x488)
-    # ClientSecurity at 0x4A8: _PS_CLIENT_SECURITY_CONTEXT
+    ClientSecurity: ULONGLONG = at(0x4A8)
     IrpList: LIST_ENTRY = at(0x4B0)
     TopLevelIrp: ULONGLONG = at(0x4C0)
     DeviceToVerify: PDEVICE_OBJECT = at(0x4C8)

@@ -93,6 +93,8 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "PsThreadType": lambda nt: nt.ps.thread_type.va,
     "PsProcessType": lambda nt: nt.ps.process_type.va,
     "PsInitialSystemProcess": lambda nt: nt.ps.system.va,
+    "SeExports": lambda nt: nt.se.exports,
+    "SeTokenObjectType": lambda nt: nt.se.token_type.va,
     "ExEventObjectType": _object_type("Event"),
     "ExSemaphoreObjectType": _object_type("Semaphore"),
     "MmSectionObjectType": _object_type("Section"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ntsim.abi.se import SE_EXPORTS
 from ntsim.host.current import current_kernel
 from ntsim.host.export_table import VALUES
 
@@ -9,7 +12,7 @@ POINTERS = (
     "ExEventObjectType ExSemaphoreObjectType IoDeviceObjectType IoDriverObjectType "
     "IoFileObjectType MmSectionObjectType PsProcessType PsThreadType KdDebuggerEnabled "
     "KdDebuggerNotPresent MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress "
-    "NtBuildNumber NtGlobalFlag"
+    "NtBuildNumber NtGlobalFlag SeTokenObjectType"
 ).split()
 """Those that the headers declare as pointers: `*ExEventObjectType` in C."""
 
@@ -29,4 +32,16 @@ class KernelVariable:
         return f"{self.name} (a pointer to a variable of the kernel: {self.name}[0])"
 
 
-KERNEL_VARIABLES = {name: KernelVariable(name) for name in POINTERS}
+class SeExportsVariable:
+    """`SeExports`, a pointer to SE_EXPORTS: its fields are attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        nt = current_kernel("SeExports")
+        return getattr(SE_EXPORTS.at(nt.mmu, nt.se.exports), name)
+
+    def __repr__(self) -> str:
+        return "SeExports (a pointer to SE_EXPORTS, the well-known privileges and SIDs)"
+
+
+KERNEL_VARIABLES: dict[str, object] = {name: KernelVariable(name) for name in POINTERS}
+KERNEL_VARIABLES["SeExports"] = SeExportsVariable()

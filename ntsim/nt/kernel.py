@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ntsim.nt.ki.state import Ki
     from ntsim.nt.ob.objects import Ob
     from ntsim.nt.ps.state import Ps
+    from ntsim.nt.se.state import Se
 
 
 class Host(Protocol):
@@ -97,6 +98,7 @@ class Kernel:
     ob: Ob
     io: Io
     ps: Ps
+    se: Se
     kd: Kd
     cm: Registry
     host: Host

@@ -23,6 +23,7 @@ from ntsim.nt.ob import services as handles
 from ntsim.nt.ps import information, user_apc
 from ntsim.nt.ps import services as threads
 from ntsim.nt.ps.user_apc import ki_take_user_apc
+from ntsim.nt.se import services as tokens
 from ntsim.um import layout
 
 if TYPE_CHECKING:
@@ -125,6 +126,18 @@ _NUMBERS: tuple[tuple[Any, dict[str, int]], ...] = (
             "NtQueryInformationProcess": 0x19,
             "NtQueryInformationThread": 0x25,
             "NtQuerySystemInformation": 0x36,
+        },
+    ),
+    (
+        tokens,
+        {
+            "NtQueryInformationToken": 0x21,
+            "NtOpenThreadTokenEx": 0x2F,
+            "NtOpenProcessTokenEx": 0x30,
+            "NtAdjustPrivilegesToken": 0x41,
+            "NtDuplicateToken": 0x42,
+            "NtFilterToken": 0xE4,
+            "NtOpenProcessToken": 0x128,
         },
     ),
     (

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ntsim.abi import ioctl, win32_constants, winerror
+from ntsim.abi import ioctl, se, win32_constants, winerror
 from ntsim.nt.rtl.exception import StructuredException
 from ntsim.um import (
     files,
     handles,
     memory,
     overlapped,
+    security,
     service_control,
     synchronization,
     system,
@@ -22,8 +23,10 @@ from ntsim.um import (
 from ntsim.um.current import PyHANDLE
 from ntsim.um.errors import error
 
-_CONSTANTS = (winerror, win32_constants, ioctl)
-_CALLS = (files, handles, memory, overlapped, service_control, synchronization, system, threads)
+_CONSTANTS = (se, winerror, win32_constants, ioctl)
+_CALLS = (
+    files, handles, memory, overlapped, security, service_control, synchronization, system, threads
+)  # fmt: skip
 
 
 def _constants(module: ModuleType) -> dict[str, object]:

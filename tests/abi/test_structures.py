@@ -12,7 +12,7 @@ MODULES = (ex, io, ke, mm, ob, ps, rtl)
 
 NOT_DECLARED = {
     "EPROCESS": 6,
-    "ETHREAD": 3,
+    "ETHREAD": 2,
     "IO_STACK_LOCATION": 1,
     "HANDLE_TABLE_ENTRY": 1,
     "KPRCB": 19,

@@ -4,7 +4,7 @@ import pytest
 
 from ntsim.abi import ntstatus
 from ntsim.errors import BugCheck, ConfigurationError, DriverLoadError, UnmodelledRoutine
-from ntsim.nt.io.file import iop_open
+from ntsim.nt.io.open import OpenRequest, iop_open
 from ntsim.wdm import *
 
 HELLO = """
@@ -370,7 +370,7 @@ def test_a_device_left_behind_keeps_the_driver_object_and_cannot_be_opened(ntsim
     statuses = []
 
     def client(DriverObject, RegistryPath) -> int:
-        statuses.append(iop_open(machine.nt, "\\Device\\Left", 0xC0000000, 3, 1, 0)[0])
+        statuses.append(iop_open(machine.nt, "\\Device\\Left", OpenRequest(0xC0000000, 3))[0])
         return 0
 
     machine.load_driver(client, name="client.sys")
@@ -402,8 +402,8 @@ def test_an_unload_waits_for_the_last_close_and_refuses_to_open_again(ntsim_mach
     handles = []
 
     def opener(DriverObject, RegistryPath) -> int:
-        said.append(iop_open(machine.nt, "\\Device\\Busy", 0xC0000000, 3, 1, 0)[0])
-        handles.append(iop_open(machine.nt, "\\Device\\Busy", 0xC0000000, 3, 1, 0)[1])
+        said.append(iop_open(machine.nt, "\\Device\\Busy", OpenRequest(0xC0000000, 3))[0])
+        handles.append(iop_open(machine.nt, "\\Device\\Busy", OpenRequest(0xC0000000, 3))[1])
         return 0
 
     machine.load_driver(opener, name="opener.sys")
@@ -411,7 +411,7 @@ def test_an_unload_waits_for_the_last_close_and_refuses_to_open_again(ntsim_mach
 
     def closer(DriverObject, RegistryPath) -> int:
         for handle in (handles[0] - 4, handles[0]):
-            said.append(iop_open(machine.nt, "\\Device\\Busy", 0xC0000000, 3, 1, 0)[0])
+            said.append(iop_open(machine.nt, "\\Device\\Busy", OpenRequest(0xC0000000, 3))[0])
             ZwClose(handle)
         return 0
 
@@ -436,7 +436,7 @@ def test_a_symbolic_link_left_behind_leads_nowhere_and_collides(ntsim_machine) -
         machine.unload_driver(machine.load_driver(with_unload(create), name="drv.sys"))
 
     def client(DriverObject, RegistryPath) -> int:
-        statuses.append(iop_open(machine.nt, "\\??\\Left", 0xC0000000, 3, 1, 0)[0])
+        statuses.append(iop_open(machine.nt, "\\??\\Left", OpenRequest(0xC0000000, 3))[0])
         return 0
 
     machine.load_driver(client, name="client.sys")

@@ -116,7 +116,7 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
         ("IoCallDriver", Standing.MODELLED),
         ("CcMapData", Standing.UNMODELLED),
         ("PsThreadType", Standing.VARIABLE),
-        ("SeExports", Standing.UNMODELLED_VARIABLE),
+        ("PsJobType", Standing.UNMODELLED_VARIABLE),
         ("KeGetCurrentIrql", Standing.UNKNOWN),  # inline: mov rax, cr8
         ("Speculate", Standing.UNKNOWN),
     ],
@@ -182,6 +182,6 @@ def test_a_variable_that_is_not_modelled_stops_the_run_where_it_is_touched(
     ntsim_machine, tmp_path
 ) -> None:
     file = tmp_path / "client.sys"
-    file.write_bytes(HELLO.replace(b"DbgPrint\0\0", b"SeExports\0"))
-    with pytest.raises(UnmodelledRoutine, match="SeExports"):
+    file.write_bytes(HELLO.replace(b"DbgPrint\0\0", b"PsJobType\0"))
+    with pytest.raises(UnmodelledRoutine, match="PsJobType"):
         ntsim_machine().load_driver(file)

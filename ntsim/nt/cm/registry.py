@@ -23,6 +23,7 @@ _CONTROL_SET = "\\Registry\\Machine\\SYSTEM\\ControlSet001"
 _VERSION = "\\Registry\\Machine\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
 BOOT_CONTENT: dict[str, dict[str, Content]] = {
     f"{_CONTROL_SET}\\Control\\Session Manager\\Debug Print Filter": {"DEFAULT": 0xFFFF_FFFF},
+    f"{_CONTROL_SET}\\Control\\Class": {},
     f"{_CONTROL_SET}\\Services": {},
     "\\Registry\\Machine\\HARDWARE\\DEVICEMAP": {},
     _VERSION: {

@@ -62,6 +62,7 @@ def IoCreateDevice(
     v = device._v
     v.DeviceType, v.Characteristics = DeviceType, DeviceCharacteristics
     v.Flags = c.DO_DEVICE_INITIALIZING | (c.DO_EXCLUSIVE if Exclusive else 0)
+    v.SecurityDescriptor = nt.se.device_descriptor
     if found is not None and found.directory:
         nt.ob.attach_name(body, found.directory, found.name)
         v.Flags |= c.DO_DEVICE_HAS_NAME
@@ -112,7 +113,10 @@ def iop_delete_device_object(nt: Kernel, body: int) -> None:
     """
     if nt.pnp is not None and body in nt.pnp.nodes:
         nt.bugcheck(bugcodes.PNP_DETECTED_FATAL_ERROR, FREED_PDO, body, 0, 0)
-    nt.ob.dereference(DEVICE_OBJECT.at(nt.mmu, body)._v.DriverObject)
+    v = DEVICE_OBJECT.at(nt.mmu, body)._v
+    if v.SecurityDescriptor not in (0, nt.se.device_descriptor):
+        nt.free_pool(v.SecurityDescriptor)
+    nt.ob.dereference(v.DriverObject)
 
 
 def iop_is_being_deleted(nt: Kernel, device: Any) -> bool:

@@ -15,7 +15,7 @@ from ntsim.abi.ps import EPROCESS
 from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID, UCHAR, ULONG_PTR
 from ntsim.nt.exports import Out, export
 from ntsim.nt.io.device import IoAttachDeviceToDeviceStack, iop_top_of
-from ntsim.nt.io.file import iop_open
+from ntsim.nt.io.open import OpenRequest, iop_open
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def iop_open_device(nt: Kernel, name: str, access: int) -> tuple[int, PFILE_OBJE
     """(status, FILE_OBJECT) of a device opened in kernel mode; referenced, its handle closed."""
     v = nt.thread.v
     before, v.PreviousMode = v.PreviousMode, 0
-    status, handle = iop_open(nt, name, access, 0, c.FILE_OPEN, c.FILE_NON_DIRECTORY_FILE)
+    status, handle = iop_open(nt, name, OpenRequest(access, options=c.FILE_NON_DIRECTORY_FILE))
     body = 0
     if ntstatus.NT_SUCCESS(status):
         table = nt.ps.current_process().handles

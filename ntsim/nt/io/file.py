@@ -1,4 +1,4 @@
-"""File objects: opening a device by name, closing handles, the last reference.
+"""File objects: making them, closing handles, the last reference.
 
 IRP_MJ_CREATE when a handle is asked for, IRP_MJ_CLEANUP when the last handle goes, IRP_MJ_CLOSE
 when the last reference goes. Source: WDK IRP_MJ_CREATE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE; Windows
@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
-from ntsim.abi.io import DEVICE_OBJECT, FILE_OBJECT, IO_SECURITY_CONTEXT
+from ntsim.abi.io import FILE_OBJECT
 from ntsim.abi.ke import KEVENT
-from ntsim.abi.scalars import ACCESS_MASK, ULONG
 from ntsim.nt.io.call import IofCallDriver
-from ntsim.nt.io.device import iop_dereference_device, iop_is_unavailable, iop_top_of
+from ntsim.nt.io.device import iop_dereference_device, iop_top_of
 from ntsim.nt.io.file_lock import iop_acquire_file_lock, iop_release_file_lock
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
 from ntsim.nt.ke.objects import KeInitializeEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
-from ntsim.nt.ob.handles import map_generic
-from ntsim.nt.ob.namespace import Found, ob_lookup
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl import lists
 
@@ -29,53 +26,6 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 IO_TYPE_FILE = 5
-SYNCHRONIZE = 0x10_0000
-
-
-def iop_open(
-    nt: Kernel, path: str, access: ACCESS_MASK, share: ULONG, disposition: ULONG, options: ULONG,
-    attributes: ULONG = 0,
-) -> tuple[int, int]:  # fmt: skip
-    """(status, handle) of opening `path` (`\\??\\Name`, `\\Device\\Name`)."""
-    found = ob_lookup(nt, path)
-    if found.status:
-        return found.status, 0
-    if nt.ob.type_of(found.body) is not nt.io.device_type:
-        return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0
-    granted = map_generic(access, nt.io.file_type.generic_mapping)
-    status, file = iop_parse_device(nt, found, granted, share, disposition, options)
-    if status >> 30 == 3:
-        return status, 0
-    handle = nt.ps.current_process().handles.insert(int(file), granted)
-    file._v.Flags |= c.FO_HANDLE_CREATED
-    nt.ob.dereference(int(file))
-    return status, handle
-
-
-def iop_parse_device(
-    nt: Kernel, found: Found, access: int, share: int, disposition: int, options: int
-) -> tuple[int, Any]:
-    """(status, FILE_OBJECT): checks on the device, the file object, IRP_MJ_CREATE."""
-    device = DEVICE_OBJECT.at(nt.mmu, found.body)
-    if nt.io.is_being_unloaded(device._v.DriverObject):
-        return ntstatus.STATUS_NO_SUCH_DEVICE, None
-    if device._v.Flags & c.DO_DEVICE_INITIALIZING or iop_is_unavailable(nt, device):
-        return ntstatus.STATUS_NO_SUCH_DEVICE, None
-    if device._v.Flags & c.DO_EXCLUSIVE and device._v.ReferenceCount:
-        return ntstatus.STATUS_ACCESS_DENIED, None
-    device._v.ReferenceCount += 1
-    file = iop_new_file(nt, device, found.remaining, access, share, options)
-    if not file:
-        iop_dereference_device(nt, device)
-        return ntstatus.STATUS_INSUFFICIENT_RESOURCES, None
-    status = iop_send_create(nt, file, access, share, disposition, options)
-    if status >> 30 == 3:
-        file._v.DeviceObject = 0
-        nt.ob.dereference(int(file))
-        iop_dereference_device(nt, device)
-    else:
-        file._v.Flags |= c.FO_FILE_OPEN
-    return status, file
 
 
 def iop_new_file(nt: Kernel, device: Any, name: str, access: int, share: int, options: int) -> Any:
@@ -102,23 +52,6 @@ def iop_new_file(nt: Kernel, device: Any, name: str, access: int, share: int, op
     return file
 
 
-def iop_send_create(
-    nt: Kernel, file: Any, access: int, share: int, disposition: int, options: int
-) -> int:
-    """IRP_MJ_CREATE, synchronously."""
-    irp = iop_internal_irp(nt, file, c.IRP_MJ_CREATE, c.IRP_CREATE_OPERATION)
-    context = IO_SECURITY_CONTEXT.at(nt.mmu, nt.allocate_pool(IO_SECURITY_CONTEXT.size, "IoSc"))
-    nt.mmu.write(int(context), bytes(IO_SECURITY_CONTEXT.size))
-    context._v.DesiredAccess = access
-    stack = io_next_location(nt, irp)._v
-    stack.Parameters_Create_SecurityContext = int(context)
-    stack.Parameters_Create_Options = disposition << 24 | options & 0xFFFFFF
-    stack.Parameters_Create_ShareAccess = share
-    status = iop_call_and_wait(nt, file, irp)
-    nt.free_pool(int(context))
-    return status
-
-
 def iop_internal_irp(nt: Kernel, file: Any, major: int, flags: int) -> Any:
     """An IRP of the I/O manager itself for a file."""
     device = iop_top_of(nt, file.DeviceObject)
@@ -134,8 +67,8 @@ def iop_internal_irp(nt: Kernel, file: Any, major: int, flags: int) -> Any:
     return irp
 
 
-def iop_call_and_wait(nt: Kernel, file: Any, irp: Any) -> int:
-    """Send an internal IRP and wait for it whatever the handle says."""
+def iop_call_and_wait(nt: Kernel, file: Any, irp: Any) -> tuple[int, int]:
+    """Send an internal IRP and wait for it whatever the handle says; (status, Information)."""
     block = nt.allocate_pool(0x30, "IoSb")
     nt.mmu.write(block, bytes(0x30))
     event = KEVENT.at(nt.mmu, block + 0x10)
@@ -148,8 +81,9 @@ def iop_call_and_wait(nt: Kernel, file: Any, irp: Any) -> int:
     if status == ntstatus.STATUS_PENDING:
         ki_wait(nt, [int(event)], WAIT_ANY, 0, 0, False, None)
         status = int.from_bytes(nt.mmu.read(block, 4), "little")
+    information = int.from_bytes(nt.mmu.read(block + 8, 8), "little")
     nt.free_pool(block)
-    return status
+    return status, information
 
 
 def iop_close_handle(nt: Kernel, body: int, process: Any, last: bool) -> None:

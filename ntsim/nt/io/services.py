@@ -11,15 +11,16 @@ from ntsim.abi.io import IO_STATUS_BLOCK
 from ntsim.abi.scalars import ACCESS_MASK, HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.nt.ex.arguments import (
     Attributes,
+    read_argument,
     read_attributes,
     read_number,
     write_number,
     write_result,
 )
 from ntsim.nt.io.control import iop_abandon_irp
-from ntsim.nt.io.file import iop_open
 from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
+from ntsim.nt.io.open import OpenRequest, iop_open, iop_related_file
 from ntsim.nt.io.request import (
     iop_let_go,
     iop_new_irp,
@@ -36,7 +37,7 @@ from ntsim.nt.rtl.exception import StructuredException
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
-SYNCHRONIZE = 0x10_0000
+SYNCHRONIZE, DELETE = 0x10_0000, 0x1_0000
 FILE_READ_DATA, FILE_WRITE_DATA, FILE_APPEND_DATA = 1, 2, 4
 _SYNCHRONOUS = c.FILE_SYNCHRONOUS_IO_ALERT | c.FILE_SYNCHRONOUS_IO_NONALERT
 ACCESS_INFORMATION, POSITION_INFORMATION, MODE_INFORMATION, ALIGNMENT_INFORMATION = 8, 14, 16, 17
@@ -46,20 +47,53 @@ _SIZES |= {19: 8, 20: 8, 22: 24, 34: 56, 35: 8}
 
 
 def iop_create_file(
-    nt: Kernel, attributes: Attributes, access: int, share: int, disposition: int, options: int
+    nt: Kernel, attributes: Attributes, request: OpenRequest
 ) -> tuple[int, int]:
-    """(status, handle): the open that both NtCreateFile and ZwCreateFile do."""
-    if options & _SYNCHRONOUS and not access & (SYNCHRONIZE | 0xF000_0000):
+    """(status, handle): the open that NtCreateFile, ZwCreateFile and IoCreateFile do."""
+    if request.options & _SYNCHRONOUS and not request.access & (SYNCHRONIZE | 0xF000_0000):
         return ntstatus.STATUS_INVALID_PARAMETER, 0
-    path = attributes.name
+    if nt.thread.v.PreviousMode and not iop_valid_parameters(request):
+        return ntstatus.STATUS_INVALID_PARAMETER, 0
+    path, status = attributes.name, 0
+    request.check = request.check or bool(attributes.flags & c.OBJ_FORCE_ACCESS_CHECK)
     if attributes.root:
-        status, path = iop_relative_path(nt, attributes)
+        status, path, request.related = iop_relative(nt, attributes)
         if status:
             return status, 0
-    status, handle = iop_open(nt, path, access, share, disposition, options)
+    status, handle = iop_open(nt, path, request)
+    if request.related:
+        nt.ob.dereference(int(request.related))
     if handle and attributes.flags & c.OBJ_KERNEL_HANDLE:
         handle = iop_to_kernel_handle(nt, handle, attributes.flags)
     return status, handle
+
+
+def iop_valid_parameters(request: OpenRequest) -> bool:
+    """Whether the numbers of an open fit together; kernel callers are not asked.
+
+    Source: WDK ZwCreateFile; ReactOS ntoskrnl/io/iomgr/file.c IopCreateFile.
+    """
+    options, access = request.options, request.access
+    if request.share & ~7 or request.disposition > c.FILE_OVERWRITE_IF:
+        return False
+    if options & ~c.FILE_VALID_OPTION_FLAGS or options & _SYNCHRONOUS == _SYNCHRONOUS:
+        return False
+    if options & c.FILE_DELETE_ON_CLOSE and not access & (DELETE | 0xF000_0000):
+        return False
+    if options & c.FILE_NO_INTERMEDIATE_BUFFERING and access & FILE_APPEND_DATA:
+        return False
+    if options & c.FILE_DIRECTORY_FILE and not options & c.FILE_NON_DIRECTORY_FILE:
+        return request.disposition in (c.FILE_CREATE, c.FILE_OPEN, c.FILE_OPEN_IF)
+    return not (options & c.FILE_COMPLETE_IF_OPLOCKED and options & c.FILE_RESERVE_OPFILTER)
+
+
+def iop_relative(nt: Kernel, attributes: Attributes) -> tuple[int, str, Any]:
+    """(status, path, related file) of a name relative to an object directory or an open file."""
+    status, path = iop_relative_path(nt, attributes)
+    if status != ntstatus.STATUS_OBJECT_TYPE_MISMATCH:
+        return status, path, None
+    status, file = iop_related_file(nt, attributes.root)
+    return status, attributes.name, file if not status else None
 
 
 def iop_relative_path(nt: Kernel, attributes: Attributes) -> tuple[int, str]:
@@ -102,15 +136,19 @@ def NtCreateFile(
         iop_probe_status_block(nt, IoStatusBlock)
         mm_probe(FileHandle, 8, 1)
         attributes = read_attributes(nt, ObjectAttributes)
+        allocation = read_number(nt, AllocationSize, 8) if AllocationSize else 0
+        extended = read_argument(nt, EaBuffer, EaLength) if EaBuffer and EaLength else b""
     except StructuredException as error:
         return error.ExceptionCode
-    status, handle = iop_create_file(
-        nt, attributes, DesiredAccess, ShareAccess, CreateDisposition, CreateOptions
-    )
+    request = OpenRequest(
+        DesiredAccess, ShareAccess, CreateDisposition, CreateOptions, FileAttributes, allocation,
+        extended,
+    )  # fmt: skip
+    status, handle = iop_create_file(nt, attributes, request)
     try:
         if handle:
             write_number(nt, FileHandle, handle)
-            iop_write_status(nt, IoStatusBlock, status, 0)
+            iop_write_status(nt, IoStatusBlock, status, request.information)
     except StructuredException as error:
         return error.ExceptionCode
     return status

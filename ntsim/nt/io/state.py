@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Io:
                 waitable_offset=FILE_OBJECT.offset_of("Event"),
             )
         )  # fmt: skip
+        self.generic_mapping = struct.pack("<IIII", *FILE_GENERIC)
         self.invalid_request = nt.internal_address(iop_invalid_device_request)
         self.completion_apc = nt.internal_address(iop_completion_apc)
         self.free_irp_apc = nt.internal_address(iop_free_irp_apc)

@@ -11,12 +11,14 @@ from ntsim.nt.ex.arguments import in_kernel_mode
 from ntsim.nt.ex.events import driver_attributes
 from ntsim.nt.exports import Out, export
 from ntsim.nt.io.control import NtDeviceIoControlFile
+from ntsim.nt.io.open import OpenRequest
 from ntsim.nt.io.readwrite import NtReadFile, NtWriteFile
 from ntsim.nt.io.services import (
     NtFlushBuffersFile,
     NtQueryInformationFile,
     NtSetInformationFile,
     iop_create_file,
+    iop_valid_parameters,
     iop_write_status,
 )
 
@@ -42,15 +44,56 @@ def ZwCreateFile(
     EaLength: ULONG,
 ) -> NTSTATUS:
     """Open a device or a file on it. Source: WDK ZwCreateFile."""
+    return in_kernel_mode(
+        nt, IoCreateFile, FileHandle, DesiredAccess, ObjectAttributes, IoStatusBlock,
+        AllocationSize, FileAttributes, ShareAccess, CreateDisposition, CreateOptions, EaBuffer,
+        EaLength, 0, 0, 0,
+    )  # fmt: skip
+
+
+@export(irql="== PASSIVE")
+def IoCreateFile(
+    nt: Kernel,
+    FileHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+    IoStatusBlock: PIO_STATUS_BLOCK,
+    AllocationSize: PLARGE_INTEGER,
+    FileAttributes: ULONG,
+    ShareAccess: ULONG,
+    Disposition: ULONG,
+    CreateOptions: ULONG,
+    EaBuffer: PVOID,
+    EaLength: ULONG,
+    CreateFileType: ULONG,
+    InternalParameters: PVOID,
+    Options: ULONG,
+) -> NTSTATUS:
+    """What ZwCreateFile does, in the previous mode of the thread: access is checked for an app.
+
+    IO_NO_PARAMETER_CHECKING acts as kernel mode, IO_FORCE_ACCESS_CHECK checks access even so,
+    IO_CHECK_CREATE_PARAMETERS also the parameters. Named pipes and mailslots (CreateFileType 1, 2)
+    need InternalParameters and their file systems. Source: WDK IoCreateFile; ReactOS
+    ntoskrnl/io/iomgr/file.c.
+    """
+    if (CreateFileType and not InternalParameters) or CreateFileType > 2:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    extended = nt.mmu.read(EaBuffer, EaLength) if EaBuffer and EaLength else b""
+    allocation = AllocationSize.QuadPart if AllocationSize else 0
+    request = OpenRequest(
+        DesiredAccess, ShareAccess, Disposition, CreateOptions, FileAttributes, allocation,
+        extended, bool(Options & c.IO_FORCE_ACCESS_CHECK),
+    )  # fmt: skip
+    if Options & c.IO_CHECK_CREATE_PARAMETERS and not iop_valid_parameters(request):
+        return ntstatus.STATUS_INVALID_PARAMETER
     v = nt.thread.v
-    before, v.PreviousMode = v.PreviousMode, 0
+    before = v.PreviousMode
+    v.PreviousMode = 0 if Options & c.IO_NO_PARAMETER_CHECKING else before
     attributes = driver_attributes(nt, ObjectAttributes)
-    status, FileHandle[0] = iop_create_file(
-        nt, attributes, DesiredAccess, ShareAccess, CreateDisposition, CreateOptions
-    )
+    status, FileHandle[0] = iop_create_file(nt, attributes, request)
     v.PreviousMode = before
     if ntstatus.NT_SUCCESS(status):
-        iop_write_status(nt, int(IoStatusBlock), status, 0)
+        iop_write_status(nt, int(IoStatusBlock), status, request.information)
     return status
 
 

@@ -19,13 +19,14 @@ from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.user_space import GRANULARITY
 from ntsim.nt.ps.services import psp_reference
+from ntsim.nt.ps.token import PsAssignImpersonationToken
 
 if TYPE_CHECKING:
     from ntsim.nt.ke.thread import Thread
     from ntsim.nt.kernel import Kernel
 
 PROCESS_QUERY_LIMITED, THREAD_QUERY_LIMITED, THREAD_SET_INFORMATION = 0x1000, 0x800, 0x20
-THREAD_BASE_PRIORITY, THREAD_AFFINITY_MASK = 3, 4
+THREAD_BASE_PRIORITY, THREAD_AFFINITY_MASK, THREAD_IMPERSONATION_TOKEN = 3, 4, 5
 STATUS_PENDING = 0x103
 NORMAL_PRIORITY = 8
 
@@ -89,6 +90,9 @@ def NtQueryInformationThread(
     return give(nt, data, ThreadInformation, ThreadInformationLength, ReturnLength)
 
 
+_THREAD_SIZES = {THREAD_BASE_PRIORITY: 4, THREAD_AFFINITY_MASK: 8, THREAD_IMPERSONATION_TOKEN: 8}
+
+
 @system_service
 def NtSetInformationThread(
     nt: Kernel,
@@ -97,19 +101,22 @@ def NtSetInformationThread(
     ThreadInformation: PVOID,
     ThreadInformationLength: ULONG,
 ) -> NTSTATUS:
-    """ThreadBasePriority (3: a signed increment) and ThreadAffinityMask (4)."""
-    size = {THREAD_BASE_PRIORITY: 4, THREAD_AFFINITY_MASK: 8}.get(ThreadInformationClass)
+    """ThreadBasePriority (3: a signed increment), ThreadAffinityMask (4) and
+    ThreadImpersonationToken (5: a token's handle, 0 to stop impersonating)."""
+    size = _THREAD_SIZES.get(ThreadInformationClass)
     if size is None:
         return ntstatus.STATUS_INVALID_INFO_CLASS
     if ThreadInformationLength != size:
         return ntstatus.STATUS_INFO_LENGTH_MISMATCH
     affinity = ThreadInformationClass == THREAD_AFFINITY_MASK
-    value = read_number(nt, ThreadInformation, size, signed=not affinity)
+    value = read_number(nt, ThreadInformation, size, signed=size == 4)
     status, thread = psp_reference(nt, ThreadHandle, THREAD_SET_INFORMATION, nt.ps.thread_type)
     if thread is None:
         return status
     if affinity:
         status = psp_set_affinity(nt, thread, value)
+    elif ThreadInformationClass == THREAD_IMPERSONATION_TOKEN:
+        status = PsAssignImpersonationToken(nt, thread.ethread, value)
     else:
         status = psp_set_base_priority(nt, thread, value)
     nt.ob.dereference(thread.va)

@@ -15,6 +15,7 @@ from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import ObjectType
 from ntsim.nt.ps.notify import Notify, psp_announce_exit, psp_is_own, psp_notified_start
 from ntsim.nt.ps.process import ACTIVE_LINKS, KTHREAD_LIST, THREAD_LIST, Process
+from ntsim.nt.ps.token import psp_revert
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Ps:
         nt.ob.bodies[va] = process
         self.processes.append(process)
         self.by_address[va] = process
+        nt.se.give_token(process, system=len(self.processes) == 1)
         lists.insert_tail(nt.mmu, self.list_head, va + ACTIVE_LINKS)
         if len(self.processes) > 1:
             nt.emit(ProcessCreated, name, process.pid)
@@ -112,6 +114,7 @@ class Ps:
         nt, thread = self.nt, self.nt.thread
         if self.notify.wanted and not psp_is_own(thread):
             psp_announce_exit(nt, thread)
+        psp_revert(nt, thread.va)
         thread.exit_status = status
         thread.ethread._v.ExitStatus = status
         nt.io.cancel_thread_io(thread)
@@ -153,6 +156,7 @@ def psp_delete_process(nt: Kernel, body: int) -> None:
     """The last reference to a process is gone."""
     process = nt.ps.by_address.pop(body, None)
     if process is not None:
+        nt.se.drop_primary(process)
         process.handles.delete()
 
 

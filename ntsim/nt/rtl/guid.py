@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
@@ -21,13 +22,17 @@ _PATTERN = re.compile(
 )
 
 
+def guid_text(data: bytes) -> str:
+    """The text of a GUID's 16 bytes."""
+    one, two, three = struct.unpack("<IHH", data[:8])
+    tail = data[8:].hex().upper()
+    return f"{{{one:08X}-{two:04X}-{three:04X}-{tail[:4]}-{tail[4:]}}}"
+
+
 @export(irql="== PASSIVE")
 def RtlStringFromGUID(nt: Kernel, Guid: PGUID, GuidString: PUNICODE_STRING) -> NTSTATUS:
     """A GUID as text, in a string that RtlFreeUnicodeString frees. Source: WDK."""
-    v = Guid._v
-    tail = nt.mmu.read(int(Guid) + 8, 8).hex().upper()
-    text = f"{{{v.Data1:08X}-{v.Data2:04X}-{v.Data3:04X}-{tail[:4]}-{tail[4:]}}}"
-    data = wide_encode(text) + b"\0\0"
+    data = wide_encode(guid_text(nt.mmu.read(int(Guid), 16))) + b"\0\0"
     buffer = rtlp_allocate(nt, len(data))
     if not buffer:
         return ntstatus.STATUS_NO_MEMORY

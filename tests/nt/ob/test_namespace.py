@@ -2,7 +2,7 @@
 
 import pytest
 
-from ntsim.nt.io.file import iop_open
+from ntsim.nt.io.open import OpenRequest, iop_open
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.wdm import *
 
@@ -48,7 +48,7 @@ def test_opening_a_path_that_leads_to_no_device_says_why(
     seen = []
 
     def DriverEntry(DriverObject, RegistryPath) -> int:
-        seen.append(iop_open(machine.nt, path, 0x8000_0000, 0, 1, 0))
+        seen.append(iop_open(machine.nt, path, OpenRequest(0x8000_0000)))
         return 0
 
     machine.load_driver(DriverEntry, name="drv.sys")
@@ -62,7 +62,7 @@ def test_links_that_lead_in_a_circle_end(ntsim_machine) -> None:
     def DriverEntry(DriverObject, RegistryPath) -> int:
         IoCreateSymbolicLink(text("\\??\\One"), text("\\??\\Two"))
         IoCreateSymbolicLink(text("\\??\\Two"), text("\\??\\One"))
-        seen.append(iop_open(machine.nt, "\\??\\One", 0, 0, 1, 0)[0])
+        seen.append(iop_open(machine.nt, "\\??\\One", OpenRequest(0))[0])
         return 0
 
     machine.load_driver(DriverEntry, name="drv.sys")
