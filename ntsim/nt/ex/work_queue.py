@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import bugcodes
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.ex import WORK_QUEUE_ITEM
+from ntsim.abi.kernel_enums import PriQueueObject
 from ntsim.abi.work_queue import EX_WORK_QUEUE, KPRIQUEUE
 from ntsim.nt.events import WorkItemStarted
 from ntsim.nt.ke.scheduler import ki_set_priority
-from ntsim.nt.ke.wait import QUEUE, WAIT_ANY, header_of, ki_signal, ki_wait
+from ntsim.nt.ke.wait import WAIT_ANY, header_of, ki_signal, ki_wait
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 from ntsim.nt.rtl import lists
 
@@ -51,7 +52,7 @@ class WorkQueue:
         self.va = nt.ex.pool.allocate(EX_WORK_QUEUE.size, "ExWq", zero=True)
         self.q: Any = EX_WORK_QUEUE.at(nt.mmu, self.va)
         self.header = header_of(nt, self.va)
-        self.header._v.Type = QUEUE
+        self.header._v.Type = PriQueueObject
         lists.initialize(nt.mmu, int(self.header.WaitListHead))
         lists.initialize(nt.mmu, int(self.q.WorkPriQueue.ThreadListHead))
         for priority in range(32):

@@ -20,6 +20,7 @@ THREAD_OBJECT = 6
 SYSTEM_AFFINITY_ACTIVE = 1 << 3
 """Bit of KTHREAD.MiscFlags: UserAffinity is not in force."""
 
+QUEUE_LIST_ENTRY = KTHREAD.offset_of("QueueListEntry")
 QUANTUM_TICKS = 2
 KERNEL_STACK_PAGES = 6
 

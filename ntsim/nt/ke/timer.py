@@ -19,7 +19,8 @@ from ntsim.nt.events import TimerExpired
 from ntsim.nt.exports import export
 from ntsim.nt.ke.dpc import ki_insert_dpc
 from ntsim.nt.ke.thread import WAITING
-from ntsim.nt.ke.wait import NOTIFICATION_TIMER, ki_lock_object, ki_signal, ki_unwait
+from ntsim.nt.ke.unwait import ki_unwait
+from ntsim.nt.ke.wait import NOTIFICATION_TIMER, ki_lock_object, ki_signal
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:

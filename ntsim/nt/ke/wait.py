@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
-from ntsim.abi.ke import DISPATCHER_HEADER, KMUTANT, KTHREAD, KWAIT_BLOCK
+from ntsim.abi.ke import DISPATCHER_HEADER, KMUTANT, KQUEUE, KTHREAD, KWAIT_BLOCK
+from ntsim.abi.kernel_enums import PriQueueObject
 from ntsim.abi.scalars import (
     BOOLEAN,
     KPROCESSOR_MODE,
@@ -23,8 +24,9 @@ from ntsim.abi.scalars import (
 from ntsim.nt.events import ApcsDisabled, LockAcquired, WaitEnded, WaitStarted
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
-from ntsim.nt.ke.scheduler import ki_ready_thread, ki_swap_thread
+from ntsim.nt.ke.scheduler import ki_swap_thread
 from ntsim.nt.ke.thread import WAITING, Thread
+from ntsim.nt.ke.unwait import ki_activate_waiter, ki_unwait, ki_wait_blocks
 from ntsim.nt.ki import frames
 from ntsim.nt.rtl import lists
 
@@ -38,6 +40,7 @@ NOTIFICATION_TIMER, SYNCHRONIZATION_TIMER = 8, 9
 OBJECT_NAMES = {
     0: "notification event", 1: "synchronization event", 2: "mutex", 3: "process", 4: "queue",
     5: "semaphore", 6: "thread", 8: "notification timer", 9: "synchronization timer",
+    PriQueueObject: "queue",
 }  # fmt: skip
 WAIT_ALL, WAIT_ANY = 0, 1
 DELAY_EXECUTION = 4
@@ -76,7 +79,7 @@ def ki_satisfy(nt: Kernel, header: Any, thread: Thread) -> int:
     kind = v.Type
     if kind in (SYNCHRONIZATION_EVENT, SYNCHRONIZATION_TIMER):
         v.SignalState = 0
-    elif kind in (SEMAPHORE, QUEUE):
+    elif kind in (SEMAPHORE, PriQueueObject):
         v.SignalState -= 1
     elif kind == MUTANT:
         return _acquire_mutant(nt, header, thread)
@@ -142,33 +145,18 @@ def ki_signal(nt: Kernel, header: Any, boost: int = 0) -> None:
         thread = ki_waiter(nt, block)
         if thread is None:
             continue
-        if block._v.WaitType == WAIT_ANY:
+        kind = block._v.WaitType
+        if kind == WAIT_ANY:
             ki_unwait(nt, thread, block._v.WaitKey | ki_satisfy(nt, header, thread), boost)
-        elif _all_signaled(nt, thread):
-            for each in _blocks(nt, thread):
+        elif kind == WAIT_ALL and _all_signaled(nt, thread):
+            for each in ki_wait_blocks(nt, thread):
                 ki_satisfy(nt, header_of(nt, each._v.Object), thread)
             ki_unwait(nt, thread, ntstatus.STATUS_SUCCESS, boost)
 
 
-def _blocks(nt: Kernel, thread: Thread) -> list[Any]:
-    first = KWAIT_BLOCK.at(nt.mmu, thread.v.WaitBlockList)
-    return [first[i] for i in range(thread.v.WaitBlockCount)]
-
-
 def _all_signaled(nt: Kernel, thread: Thread) -> bool:
-    headers = (header_of(nt, block._v.Object) for block in _blocks(nt, thread))
+    headers = (header_of(nt, block._v.Object) for block in ki_wait_blocks(nt, thread))
     return all(ki_is_signaled(nt, header, thread) for header in headers)
-
-
-def ki_unwait(nt: Kernel, thread: Thread, status: int, boost: int = 0) -> None:
-    """End a thread's wait: unlink its blocks, cancel its timeout, make it ready."""
-    for block in _blocks(nt, thread):
-        if lists.read_pointer(nt.mmu, int(block)):
-            lists.remove(nt.mmu, int(block))
-            lists.write_pointer(nt.mmu, int(block), 0)
-    thread.v.WaitStatus = status
-    nt.ke.timers.cancel(thread.k.Timer)
-    ki_ready_thread(nt, thread, boost)
 
 
 def ki_wait(
@@ -190,7 +178,7 @@ def ki_wait(
     nt.ki.deliver_apcs(thread)
     for address in objects:
         ki_lock_object(nt, address)
-    due = _due_time(nt, timeout)
+    due = ki_due_time(nt, timeout)
     while True:
         status = _try_without_waiting(nt, objects, wait_type, thread)
         if status is not None:
@@ -199,17 +187,14 @@ def ki_wait(
             return early
         if due is not None and due <= nt.il.now:
             return ntstatus.STATUS_TIMEOUT
-        _link(nt, thread, objects, wait_type, blocks)
-        v = thread.v
-        v.WaitMode, v.WaitReason = mode, reason
-        v.MiscFlags = v.MiscFlags & ~THREAD_ALERTABLE | (THREAD_ALERTABLE if alertable else 0)
-        status = _block(nt, thread, due, objects)
+        ki_link_wait(nt, thread, objects, wait_type, blocks)
+        status = ki_block(nt, thread, due, objects, mode, reason, alertable) & 0xFFFF_FFFF
         if status != STATUS_KERNEL_APC:
             nt.emit(WaitEnded, ntstatus.status_name(status))
             return status
 
 
-def _due_time(nt: Kernel, timeout: Any) -> int | None:
+def ki_due_time(nt: Kernel, timeout: Any) -> int | None:
     """Interrupt time at which a timeout is over; negative is relative, positive absolute."""
     if not timeout:
         return None
@@ -236,7 +221,10 @@ def _try_without_waiting(
     return status
 
 
-def _link(nt: Kernel, thread: Thread, objects: list[int], wait_type: int, blocks: int) -> None:
+def ki_link_wait(
+    nt: Kernel, thread: Thread, objects: list[int], wait_type: int, blocks: int
+) -> None:
+    """Fill the wait blocks and link them into the objects' lists."""
     array = blocks or thread.va + _WAIT_BLOCKS
     thread.v.WaitBlockList = array
     thread.v.WaitBlockCount = len(objects)
@@ -247,15 +235,28 @@ def _link(nt: Kernel, thread: Thread, objects: list[int], wait_type: int, blocks
         lists.insert_tail(nt.mmu, int(header_of(nt, address).WaitListHead), int(first[index]))
 
 
-def _block(nt: Kernel, thread: Thread, due: int | None, objects: list[int]) -> int:
+def ki_block(
+    nt: Kernel,
+    thread: Thread,
+    due: int | None,
+    objects: list[int],
+    mode: int,
+    reason: int,
+    alertable: bool,
+) -> int:
+    """Stop running until somebody ends the wait; KTHREAD.WaitStatus as an unsigned number."""
     processor = nt.il.current
     v = thread.v
+    v.WaitMode, v.WaitReason = mode, reason
+    v.MiscFlags = v.MiscFlags & ~THREAD_ALERTABLE | (THREAD_ALERTABLE if alertable else 0)
     if nt.prcb[processor.number]._v.DpcRoutineActive:
         idle = nt.ke.idle_threads[processor.number].va
         nt.bugcheck(ATTEMPTED_SWITCH_FROM_DPC, thread.va, idle, v.InitialStack)
     nt.emit_at(WaitStarted, ki_describe_objects(nt, objects) or "a timeout")
     v.WaitIrql = processor.cr8
     v.State = WAITING
+    if v.Queue:
+        ki_activate_waiter(nt, KQUEUE.at(nt.mmu, v.Queue))
     if due is not None:
         nt.ke.timers.insert_wait(thread.k.Timer, due, processor.number)
     processor.cr8 = max(processor.cr8, DISPATCH_LEVEL)
@@ -266,7 +267,7 @@ def _block(nt: Kernel, thread: Thread, due: int | None, objects: list[int]) -> i
     nt.ki.deliver_apcs(thread)
     if thread.images and thread.images[-1].unloaded:
         ki_return_to_unloaded_code(nt)
-    status: int = v.WaitStatus & 0xFFFFFFFF
+    status: int = v.WaitStatus & 0xFFFF_FFFF_FFFF_FFFF
     return status
 
 

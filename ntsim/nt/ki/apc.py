@@ -23,7 +23,8 @@ from ntsim.nt.events import ApcsDisabled, ApcsEnabled
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL
 from ntsim.nt.ke.thread import RUNNING, WAITING, Thread
-from ntsim.nt.ke.wait import THREAD_ALERTABLE, ki_unwait
+from ntsim.nt.ke.unwait import ki_unwait
+from ntsim.nt.ke.wait import THREAD_ALERTABLE
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:

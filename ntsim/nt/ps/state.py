@@ -10,6 +10,7 @@ from ntsim.nt.events import ProcessCreated, ProcessExited, ThreadCreated, Thread
 from ntsim.nt.ke.objects import ke_abandon_mutants
 from ntsim.nt.ke.scheduler import ki_ready_thread
 from ntsim.nt.ke.thread import Thread, ki_initialize_thread
+from ntsim.nt.ke.unwait import ki_leave_queue
 from ntsim.nt.ke.wait import header_of, ki_signal
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import ObjectType
@@ -119,6 +120,7 @@ class Ps:
         thread.ethread._v.ExitStatus = status
         nt.io.cancel_thread_io(thread)
         ke_abandon_mutants(nt, thread, int(thread.k.MutantListHead))
+        ki_leave_queue(nt, thread)
         lists.remove(nt.mmu, thread.va + _THREAD_ENTRY)
         lists.remove(nt.mmu, thread.va + _KTHREAD_ENTRY)
         process = thread.process

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.nt.ke.thread import INITIALIZED, WAITING
-from ntsim.nt.ke.wait import ki_unwait
+from ntsim.nt.ke.unwait import ki_unwait
 from ntsim.nt.ki.apc import STATUS_USER_APC
 from ntsim.nt.ps.system_thread import psp_exit_thread
 
