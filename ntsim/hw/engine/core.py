@@ -118,15 +118,12 @@ class Engine:
             self._flush_code = False
             native.flush_code()
         event = native.event
-        event[n.CODE] = 0
+        if not native.by_block:
+            event[n.CODE] = 0
         native.running = registers, slot
-        if native.by_block:
-            native.count_blocks_of(world.blocks, steps)
-            error = registers.run(native, slot, 0, flush)
-            if event[n.CODE] >= h.UNKNOWN_BLOCK:
-                error = self._go_on(world, registers)
-        else:
-            error = registers.run(native, slot, steps, flush)
+        error = registers.run(native, slot, steps, flush)
+        if event[n.CODE] >= h.UNKNOWN_BLOCK:
+            error = self._go_on(world, registers)
         code = native.halfway if native.running is None else event[n.CODE]
         native.running = None
         exit_: Exit | None = registers.exit
@@ -134,12 +131,13 @@ class Engine:
             exit_ = _new_exit(registers)
         exit_.world = world
         exit_.rip = words[RIP]
-        exit_.retired = native.count() - 1
         exit_._instruction = None
         if native.by_block:
-            self._look_into_block(exit_, code)
-        elif code:
-            self._repair_flags(world, words, code)
+            exit_.retired = self._counted(exit_, event, code)
+        else:
+            exit_.retired = native.count() - 1
+            if code:
+                self._repair_flags(world, words, code)
         kind = KIND_OF_CODE.get(code - n.SVM_EXIT)
         if kind is not None:
             exit_.kind = kind
@@ -216,19 +214,17 @@ class Engine:
             flags: int = world.native.processor(world.slot).fields.condition[1]
             words[RFLAGS] = words[RFLAGS] & ~_ARITHMETIC_FLAGS | flags & _ARITHMETIC_FLAGS
 
-    def _look_into_block(self, exit_: Exit, code: int) -> None:
-        """Of the block that the exit is in the middle of, less has run than was counted."""
-        native = self._native
-        assert native is not None
-        event = native.event
+    @staticmethod
+    def _counted(exit_: Exit, event: memoryview, code: int) -> int:
+        """How many instructions were executed, not all of them of the block that the exit is in."""
+        counted = event[h.COUNTED]
         if code == h.LIMIT_REACHED:
-            exit_.retired += 1
-            return
-        size, block = event[h.BLOCK_SIZE], event[h.BLOCK]
-        place = exit_.world.view.code_address(exit_.rip, exit_.words[CS]) - block
+            return counted
+        world, block, size = exit_.world, event[h.BLOCK], event[h.BLOCK_SIZE]
+        place = world.view.code_address(exit_.rip, exit_.words[CS]) - block
         if 0 <= place < size:
-            number = exit_.world.blocks.number(block, size, place)
-            exit_.retired += 1 + number - event[h.BLOCK_COUNT]
+            return counted + world.blocks.number(block, size, place) - event[h.BLOCK_COUNT]
+        return counted - 1
 
     def _classify(self, exit_: Exit, code: int) -> None:
         """An exit that needs a closer look."""

@@ -15,8 +15,9 @@ from typing import Any
 
 _STORE_AND_STOP = bytes.fromhex("8932 ff6208")
 
-ROUND_TRIP_WORDS = 10
-HANDLE, CONTEXT, RESTORE, START, SAVE, CONTROL, HALFWAY, FIELDS, CS, SS = range(ROUND_TRIP_WORDS)
+TRIP_WORDS = 13
+HANDLE, CONTEXT, RESTORE, START, SAVE, CONTROL, HALFWAY, FIELDS, CS, SS = range(10)
+BLOCKS, WRITE_BATCH, READ_BATCH = range(10, TRIP_WORDS)
 _ROUND_TRIP = bytes.fromhex(
     "53 55 4154"  # push rbx; push rbp; push r12
     "4889fb 4889f5 4989d4"  # mov rbx, rdi; mov rbp, rsi; mov r12, rdx
@@ -26,7 +27,7 @@ _ROUND_TRIP = bytes.fromhex(
     "488b8580000000 4883c802 48894708"  # mov rax, [rbp + 128]; or rax, 2; mov [rdi + 8], rax
     "488b3b 488b7308 ff5310"  # RESTORE(HANDLE, CONTEXT)
     "4883633000"  # and qword [rbx + 8 * HALFWAY], 0
-    "488b3b 488bb588000000 31d2 31c9 4d89e0 ff5318"  # START(HANDLE, [rbp + 136], 0, 0, r12)
+    "488b3b 488bb588000000 488b5350 31c9 4d89e0 ff5318"  # START(HANDLE, [rbp+136], BLOCKS, 0, r12)
     "4189c4"  # mov r12d, eax
     "48837b3000 753b"  # cmp qword [rbx + 8 * HALFWAY], 0; jne done
     "488b3b 488b7308 ff5320"  # SAVE(HANDLE, CONTEXT)
@@ -35,6 +36,21 @@ _ROUND_TRIP = bytes.fromhex(
     "488b4608 488907"  # mov rax, [rsi + 8]; mov [rdi], rax: RFLAGS
     "488b4340 8b00 48894710"  # mov rax, [rbx + 8 * CS]; mov eax, [rax]; mov [rdi + 16], rax
     "488b4348 8b00 48894718"  # mov rax, [rbx + 8 * SS]; mov eax, [rax]; mov [rdi + 24], rax
+    "4489e0 415c 5d 5b c3"  # done: mov eax, r12d; pop r12; pop rbp; pop rbx; ret
+)
+BATCH_WORDS = 5
+IDS, PLACES, WRITTEN, READ, RIP = range(BATCH_WORDS)
+_BATCH_TRIP = bytes.fromhex(
+    "53 55 4154"  # push rbx; push rbp; push r12
+    "4889fb 4889f5 4989d4"  # mov rbx, rdi; mov rbp, rsi; mov r12, rdx
+    "4885c9 740b"  # test rcx, rcx; jz write
+    "488b3b 4889ce 31c0 ff5328"  # CONTROL(HANDLE, rcx)
+    "488b3b 488b7500 488b5508 8b4d10 ff5358"  # write: WRITE_BATCH(HANDLE, IDS, PLACES, WRITTEN)
+    "4883633000"  # and qword [rbx + 8 * HALFWAY], 0
+    "488b3b 488b7520 488b36 488b5350 31c9 4d89e0 ff5318"  # START(HANDLE, [RIP], BLOCKS, 0, r12)
+    "4189c4"  # mov r12d, eax
+    "48837b3000 7511"  # cmp qword [rbx + 8 * HALFWAY], 0; jne done
+    "488b3b 488b7500 488b5508 8b4d18 ff5360"  # READ_BATCH(HANDLE, IDS, PLACES, READ)
     "4489e0 415c 5d 5b c3"  # done: mov eax, r12d; pop r12; pop rbp; pop rbx; ret
 )
 CODE, STOP, PLACE, SIZE, WRITE, COUNT = range(6)
@@ -70,11 +86,14 @@ _TRANSLATED = bytes.fromhex(
     "4469c2e5090000 4101c0 4181e0ff3f0000 41c1e005 4c034140"  # r8 = its entry
     "498900 41895008 4d89480c c3"
 )
-# In place of uc_emu_start, with its arguments. Where the run ends before the limit, at a block
-# that goes beyond it, the instructions up to the limit are single-stepped.
+# In place of uc_emu_start: (handle, begin, table, 0, limit). A limit of 0 goes on with the count,
+# the limit and the table of the run before. Where the run ends before the limit, at a block that
+# goes beyond it, the instructions up to the limit are single-stepped.
 _START = (
     "53 55 4883ec18 4889fb 48bd{event}"  # push rbx; push rbp; rbx = handle; rbp = event
-    "4531c0 48b8{start} ffd0"  # START(handle, begin, 0, 0, 0)
+    "31c0 48894500 4d85c0 7410"  # CODE = 0; test r8, r8; jz go
+    "48894530 4c894538 48895540 48894550"  # COUNTED = 0, LIMIT = r8, TABLE = rdx, BLOCK_SIZE = 0
+    "31d2 4531c0 48b8{start} ffd0"  # go: START(handle, begin, 0, 0, 0)
     "85c0 0f852f010000 817d0005000100 0f8522010000"  # an error or CODE is not the limit's: done
     "488b4d30 483b4d38 0f8414010000"  # COUNTED is LIMIT: done
     "488b4d60 83791000 0f8506010000"  # each instruction has to be looked at: done
@@ -124,8 +143,9 @@ def translated() -> int | None:
 def start(event: int, emu_start: int, read: int, write: int) -> tuple[int, Any]:
     """A function that runs up to the limit of instructions: its host address, how to call it.
 
-    It has the arguments of uc_emu_start, `emu_start`; `read` and `write` are the addresses of the
-    library's functions for one register, `event` that of the words above.
+    It stands for uc_emu_start, `emu_start`, with the host address of a table of blocks as the
+    second address, and without a limit goes on with the run before. `read` and `write` are the
+    addresses of the library's functions for one register, `event` that of the words above.
     """
     names = {"event": event, "start": emu_start, "read": read, "write": write}
     words = {name: value.to_bytes(8, "little").hex() for name, value in names.items()}
@@ -138,14 +158,25 @@ def start(event: int, emu_start: int, read: int, write: int) -> tuple[int, Any]:
 def round_trip() -> Callable[[int, int, int, int], int] | None:
     """The run of a world whose registers are resident as one call (in Python: 1 us more).
 
-    Arguments: the addresses of ROUND_TRIP_WORDS words and of RESIDENT_WORDS registers, steps, and
-    what to hand to CONTROL before (0: nothing). The words are the library's handle and functions,
-    the world's context, which goes into the processor before and comes back after the run, and
-    where in it the general registers (RIP and RFLAGS behind them) and two selectors are. A hook
-    that has saved the context in the middle of the run sets HALFWAY, and the registers are its own
-    affair. The result is that of START.
+    Arguments: the addresses of TRIP_WORDS words and of RESIDENT_WORDS registers, steps, and what to
+    hand to CONTROL before (0: nothing). The words are the library's handle and functions, the
+    world's context, which goes into the processor before and comes back after the run, where in it
+    the general registers (RIP and RFLAGS behind them) and two selectors are, and what START takes
+    for the table of blocks. A hook that has saved the context in the middle of the run sets
+    HALFWAY, and the registers are its own affair. The result is that of START.
     """
     address = _place(_ROUND_TRIP)
+    return None if address is None else _PROTOTYPE(address)
+
+
+@cache
+def batch_trip() -> Callable[[int, int, int, int], int] | None:
+    """The run of a thread with a register file as one call, as `round_trip` (in Python: 1 us more).
+
+    The second argument is the address of BATCH_WORDS words: for the library's batch calls the
+    numbers of the registers, their places, how many are written and how many read; where RIP is.
+    """
+    address = _place(_BATCH_TRIP)
     return None if address is None else _PROTOTYPE(address)
 
 

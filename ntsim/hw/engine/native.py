@@ -55,7 +55,7 @@ class Slot:
     """Where one world lives: a control block, its MSR map, the library's copy of the processor.
 
     `general` is RAX to R15 in that copy. `trip`, at host address `round_trip`, is what
-    `hostcode.round_trip` needs to run it.
+    `hostcode.round_trip` and `hostcode.batch_trip` need to run it.
     """
 
     __slots__ = (
@@ -103,7 +103,7 @@ class Native:
         self.handle = handle
         self.emu_start = lib.uc_emu_start
         self.read_batch, self.write_batch = lib.uc_reg_read_batch, lib.uc_reg_write_batch
-        self.round_trip = hostcode.round_trip()
+        self.round_trip, self.batch_trip = hostcode.round_trip(), hostcode.batch_trip()
         self._context_save, self._context_restore = lib.uc_context_save, lib.uc_context_restore
         c.check(lib.uc_ctl(handle, c.CTL_CPU_MODEL, ctypes.c_int(c.CPU_OPTERON_G5)), "CPU model")
         c.check(lib.uc_ctl(handle, c.CTL_USE_EXITS, ctypes.c_int(1)), "no exit addresses")
@@ -221,12 +221,6 @@ class Native:
         """Instructions that this run has begun; of a block, all."""
         return self.event[hostcode.COUNTED] if self.by_block else self.layout.counter.value
 
-    def count_blocks_of(self, table: BlockTable, limit: int) -> None:
-        """Begin to count the blocks of `table`; no more than `limit` instructions run."""
-        event = self.event
-        event[hostcode.COUNTED] = event[hostcode.BLOCK_SIZE] = 0
-        event[hostcode.LIMIT], event[hostcode.TABLE] = limit, table.address
-
     def translated(self, place: int) -> tuple[int, int]:
         """Bytes and instructions of the block at `place`, as the processor is now."""
         block = c.Block()
@@ -281,19 +275,15 @@ class Native:
         self.flush_tlb()
         self.write_register(c.REG_RAX, block)
         self.event[CODE] = 0
-        if self.by_block:
-            self.count_blocks_of(self._own_blocks, self.VMRUN_LIMIT)
-        self._run_stub()
+        self._run_stub(self._own_blocks.address if self.by_block else 0, self.VMRUN_LIMIT)
         while self.event[CODE] in (hostcode.UNKNOWN_BLOCK, hostcode.NEW_BLOCK):
             self._own_blocks.put(self.event[PLACE], self.event[SIZE], 1)
-            self.event[CODE] = 0
-            self._run_stub()
+            self._run_stub(0, 0)
         if self.event[CODE] != _NMI:
             raise c.EngineError(f"VMRUN ended with {self.event[CODE]:#x}, not with its NMI")
 
-    def _run_stub(self) -> None:
-        limit = 0 if self.by_block else self.VMRUN_LIMIT
-        c.check(self.emu_start(self.handle, ARENA_BASE, 0, 0, limit), "VMRUN")
+    def _run_stub(self, table: int, limit: int) -> None:
+        c.check(self.emu_start(self.handle, ARENA_BASE, table, 0, limit), "VMRUN")
 
     def leave(self) -> None:
         """Save the world that is in the processor, which then holds none."""
@@ -317,7 +307,7 @@ class Native:
     def new_trip(
         self, context: ctypes.c_void_p, saved: SavedProcessor
     ) -> ctypes.Array[ctypes.c_uint64]:
-        """The array that `hostcode.round_trip` takes."""
+        """The array that `hostcode.round_trip` and `batch_trip` take."""
         lib = self.lib
         functions = lib.uc_context_restore, lib.uc_emu_start, lib.uc_context_save, lib.uc_ctl
         addresses = (ctypes.cast(function, ctypes.c_void_p) for function in functions)
@@ -325,7 +315,9 @@ class Native:
         if self.by_block:
             words[hostcode.START] = self._start_address
         places = map(ctypes.addressof, (saved.fields, saved.cs, saved.ss))
-        return (ctypes.c_uint64 * hostcode.ROUND_TRIP_WORDS)(*words, 0, *places)
+        batch = (ctypes.cast(each, ctypes.c_void_p) for each in (self.write_batch, self.read_batch))
+        trip = (*words, 0, *places, 0, *(pointer.value or 0 for pointer in batch))
+        return (ctypes.c_uint64 * hostcode.TRIP_WORDS)(*trip)
 
     def processor(self, slot: Slot) -> SavedProcessor:
         """The processor of a world as it is now, for reading."""

@@ -13,7 +13,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 from ntsim.hw.cpu import DescriptorTable, Segment
-from ntsim.hw.engine import svm
+from ntsim.hw.engine import hostcode, svm
 from ntsim.hw.engine.layout import INHIBIT_INTERRUPTS, SEGMENTS, SavedProcessor
 from ntsim.hw.engine.registers import FloatingState
 from ntsim.hw.engine.state import WorldState
@@ -168,6 +168,7 @@ class World:
         self.view.translation_changed(self.translation)
         if self.native.by_block:
             self.blocks = self._engine.blocks.of(self.translation)
+            self.slot.trip[hostcode.BLOCKS] = self.blocks.address
 
     def set_control(
         self, *, cr0: int | None = None, cr4: int | None = None, efer: int | None = None
