@@ -157,6 +157,39 @@ for _number in (0, 2, 3, 4, 8):
 
 
 @intrinsic
+def __readdr(number: int) -> int:
+    """MOV r64, DRn."""
+    nt, processor = _privileged("__readdr")
+    return int(nt.ki.processor_operation(processor.mov_from_dr, index(number)))
+
+
+@intrinsic
+def __writedr(number: int, value: int) -> None:
+    """MOV DRn, r64."""
+    nt, processor = _privileged("__writedr")
+    nt.ki.processor_operation(processor.mov_to_dr, index(number), index(value) & memory.MASK64)
+
+
+@intrinsic
+def __readpmc(counter: int) -> int:
+    """RDPMC: #GP, because no processor model has performance counters; a hypervisor may answer."""
+    nt, processor = _privileged("__readpmc")
+    return int(nt.ki.processor_operation(processor.rdpmc, index(counter)))
+
+
+@intrinsic
+def _mm_monitor(p: Any, extensions: int, hints: int) -> None:
+    """MONITOR: nobody watches the range."""
+    _privileged("_mm_monitor")[1].monitor(int(p))
+
+
+@intrinsic
+def _mm_mwait(extensions: int, hints: int) -> None:
+    """MWAIT: it does not wait, as it need not."""
+    _privileged("_mm_mwait")[1].mwait()
+
+
+@intrinsic
 def __readeflags() -> int:
     """PUSHFQ."""
     return _kernel("__readeflags").il.current.rflags
@@ -400,9 +433,7 @@ def __vmx_vmwrite(field: int, value: Any) -> int:
     nt, processor = _privileged("__vmx_vmwrite")
     if processor.vmx.vmwrite_in_root(field, number):
         return 0
-    return intrinsic_status(
-        _operate(nt, processor, "vmwrite", int(field), number & memory.MASK64)
-    )
+    return intrinsic_status(_operate(nt, processor, "vmwrite", int(field), number & memory.MASK64))
 
 
 def _address(value: Any) -> int:

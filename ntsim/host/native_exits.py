@@ -190,11 +190,14 @@ class Exits:
         return int(activation.words[instruction.rm] & 0xFFFF)
 
     def _dr_read(self, activation: Activation, exit_: Exit) -> None:
-        activation.words[exit_.gpr] = self.nt.il.current.dr[exit_.number]
+        nt = self.nt
+        value = nt.ki.processor_operation(nt.il.current.mov_from_dr, exit_.number)
+        activation.words[exit_.gpr] = value
         self._skip(activation, exit_)
 
     def _dr_write(self, activation: Activation, exit_: Exit) -> None:
-        self.nt.il.current.dr[exit_.number] = activation.words[exit_.gpr]
+        nt, value = self.nt, activation.words[exit_.gpr]
+        nt.ki.processor_operation(nt.il.current.mov_to_dr, exit_.number, value)
         self._skip(activation, exit_)
 
     def _descriptor_table(self, activation: Activation, exit_: Exit) -> None:

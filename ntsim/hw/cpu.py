@@ -12,10 +12,11 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from ntsim.abi.x86_constants import VECTOR_DB
 from ntsim.hw.apic import Apic
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu_model import CpuModel
-from ntsim.hw.exceptions import ProcessorException, general_protection
+from ntsim.hw.exceptions import ProcessorException, general_protection, invalid_opcode
 from ntsim.hw.paging import is_canonical
 from ntsim.hw.ports import PortBus
 from ntsim.hw.ram import Ram
@@ -44,6 +45,8 @@ _CANONICAL_MSRS = frozenset(
     | {IA32_SYSENTER_ESP, IA32_SYSENTER_EIP}
 )
 _VMX_CAPABILITIES = range(0x480, 0x492)
+_DR_RESERVED_ONES = {6: 0xFFFF_0FF0, 7: 0x400}
+_DR7_GENERAL_DETECT, _DR6_BD = 1 << 13, 1 << 13
 _EFER_ALLOWED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
 
 
@@ -325,6 +328,26 @@ class Processor:
                 f"MOV to {name}: VMX operation fixes bits {zeros | ones:#x} of it"
             )
 
+    def mov_from_dr(self, number: int) -> int:
+        """MOV r64, DRn at CPL 0."""
+        return self.dr[self._debug_register(number)]
+
+    def mov_to_dr(self, number: int, value: int) -> None:
+        """MOV DRn, r64 at CPL 0; #GP(0) for bits 63:32 of DR6 and DR7."""
+        number = self._debug_register(number)
+        if number in _DR_RESERVED_ONES and value >> 32:
+            raise general_protection(f"MOV to DR{number}: bits 63:32 are reserved")
+        self.dr[number] = value | _DR_RESERVED_ONES.get(number, 0)
+
+    def _debug_register(self, number: int) -> int:
+        """The register that the number means: #UD for 4 and 5 with CR4.DE and above 7; DR7.GD makes
+        every access a debug exception (SDM 3, "Debug Control Register (DR7)")."""
+        if number > 7 or (number in (4, 5) and self.cr4 & CR4_DE):
+            raise invalid_opcode(f"there is no DR{number}")
+        if self.dr[7] & _DR7_GENERAL_DETECT:
+            raise ProcessorException(VECTOR_DB, None, _DR6_BD, "DR7.GD")
+        return number + 2 if number in (4, 5) else number
+
     def port_in(self, port: int, size: int) -> int:
         """IN of `size` bytes."""
         return self.ports.read(port & 0xFFFF, size)
@@ -342,6 +365,16 @@ class Processor:
     def rdtscp(self, counter: int) -> tuple[int, int]:
         """RDTSCP: (the counter, IA32_TSC_AUX)."""
         return self.rdtsc(counter), self.msrs[IA32_TSC_AUX]
+
+    def rdpmc(self, counter: int) -> int:
+        """RDPMC: #GP(0), because there are no performance counters."""
+        raise general_protection(f"RDPMC: there is no performance counter {counter:#x}")
+
+    def monitor(self, address: int) -> None:
+        """MONITOR: nobody watches the range."""
+
+    def mwait(self) -> None:
+        """MWAIT: it does not wait, as it need not (SDM 2, MWAIT: implementation-dependent)."""
 
     def hlt(self) -> bool:
         """HLT: whether the processor is to wait for an interrupt."""

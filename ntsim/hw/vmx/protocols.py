@@ -170,6 +170,14 @@ class VmxProcessor(Protocol):
         """MOV to CR0, CR3, CR4 or CR8 with its checks; ProcessorException (#GP)."""
         ...
 
+    def mov_from_dr(self, number: int, /) -> int:
+        """MOV from a debug register with its checks; ProcessorException (#UD, #DB)."""
+        ...
+
+    def mov_to_dr(self, number: int, value: int, /) -> None:
+        """MOV to a debug register with its checks; ProcessorException (#UD, #DB, #GP)."""
+        ...
+
     def port_in(self, port: int, size: int, /) -> int:
         """IN of `size` bytes."""
         ...

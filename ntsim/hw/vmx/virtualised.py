@@ -211,6 +211,43 @@ class VirtualisedProcessor(Processor):
     cr8 = property(lambda self: _cr8.__get__(self), _load_cr8)
     """The kernel loads CR8 at every change of IRQL."""
 
+    # Debug registers, counters, MONITOR
+
+    def _dr_exit(self, number: int, direction: int) -> bool:
+        return self._exit(abi.EXIT_REASON_MOV_DR, number & 7 | direction | RAX << 8, 3)
+
+    def mov_from_dr(self, number: int) -> int:
+        """MOV-DR exiting."""
+        while virtualised(self) and self.controls.primary & abi.CPU_BASED_MOV_DR_EXITING:
+            if self._dr_exit(number, _MOV_FROM):
+                return int(self.vmx.gpr[RAX])
+        return Processor.mov_from_dr(self, number)
+
+    def mov_to_dr(self, number: int, value: int) -> None:
+        """MOV-DR exiting."""
+        while virtualised(self) and self.controls.primary & abi.CPU_BASED_MOV_DR_EXITING:
+            self.vmx.gpr[RAX] = value
+            if self._dr_exit(number, 0):
+                return
+        Processor.mov_to_dr(self, number, value)
+
+    def rdpmc(self, counter: int) -> int:
+        """RDPMC exiting."""
+        while virtualised(self) and self.controls.primary & abi.CPU_BASED_RDPMC_EXITING:
+            self.vmx.gpr[RCX] = counter & _LOW_32
+            if self._exit(abi.EXIT_REASON_RDPMC, 0, 2):
+                return self._pair()
+        return Processor.rdpmc(self, counter)
+
+    def monitor(self, address: int) -> None:
+        """MONITOR exiting."""
+        self.vmx.gpr[RAX] = address
+        self._unless(abi.CPU_BASED_MONITOR_EXITING, abi.EXIT_REASON_MONITOR, 0, 3)
+
+    def mwait(self) -> None:
+        """MWAIT exiting."""
+        self._unless(abi.CPU_BASED_MWAIT_EXITING, abi.EXIT_REASON_MWAIT, 0, 3)
+
     # Ports
 
     def _io_exits(self, port: int, size: int) -> bool:
@@ -304,7 +341,8 @@ class VirtualisedProcessor(Processor):
         if not chosen:
             return False
         length = 1 if event.is_software else 0
-        qualification = error.address if error.vector == abi.VECTOR_PF else 0
+        has_address = error.vector in (abi.VECTOR_PF, abi.VECTOR_DB)
+        qualification = error.address if has_address else 0
         cause = ExitInformation(
             abi.EXIT_REASON_EXCEPTION_OR_NMI, qualification, length, event=event
         )

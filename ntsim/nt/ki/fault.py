@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.abi import bugcodes, ntstatus
+from ntsim.abi.x86_constants import VECTOR_DB
 from ntsim.hw.exceptions import INVALID_OPCODE, ProcessorException
 from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, WRITE
 from ntsim.hw.paging import is_canonical
@@ -87,13 +88,17 @@ def _rip(nt: Kernel) -> int:
 
 
 def ki_processor_exception(nt: Kernel, error: ProcessorException) -> NoReturn:
-    """#UD and #GP of privileged instructions as exceptions of the running code.
+    """#UD, #GP and #DB (DR7.GD) of privileged instructions as exceptions of the running code.
 
     The general-protection handler decodes the instruction: a privileged one gives
     STATUS_PRIVILEGED_INSTRUCTION (dumps of RDMSR and MOV CR0 faults show c0000096).
     """
     if error.vector == INVALID_OPCODE:
         ki_raise(nt, ntstatus.STATUS_ILLEGAL_INSTRUCTION, (), str(error))
+    if error.vector == VECTOR_DB:
+        dr = nt.il.current.dr
+        dr[6], dr[7] = dr[6] | error.address, dr[7] & ~error.address
+        ki_raise(nt, ntstatus.STATUS_SINGLE_STEP, (), str(error))
     ki_raise(nt, ntstatus.STATUS_PRIVILEGED_INSTRUCTION, (), str(error))
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _MOV_FROM, _CLTS, _LMSW = 1 << 4, 2 << 4, 3 << 4
 _LMSW_MEMORY = 1 << 6
 _LMSW_BITS = abi.CR0_PE | abi.CR0_MP | abi.CR0_EM | abi.CR0_TS
-_DR7_RESERVED_ONE, _DR6_RESERVED_ONE = 0x400, 0xFFFF_0FF0
-_DR7_GENERAL_DETECT, _DR6_BD = 1 << 13, 1 << 13
 _FROM_DR = 1 << 4
 
 
@@ -231,25 +229,9 @@ def dr_access(guest: Guest, exit_: Exit) -> ExitInformation | None:
     if guest.primary & abi.CPU_BASED_MOV_DR_EXITING:
         qualification = number & 7 | (0 if write else _FROM_DR) | exit_.gpr << 8
         return instruction_exit(abi.EXIT_REASON_MOV_DR, exit_, qualification)
-    number = _debug_register(guest, number)
-    dr = guest.processor.dr
     if write:
-        value = guest.words[exit_.gpr] & guest.operand_mask
-        if number in (6, 7) and value >> 32:
-            raise general_protection(f"MOV to DR{number}: bits 63:32 are reserved")
-        dr[number] = value | {6: _DR6_RESERVED_ONE, 7: _DR7_RESERVED_ONE}.get(number, 0)
+        guest.processor.mov_to_dr(number, guest.words[exit_.gpr] & guest.operand_mask)
     else:
-        guest.words[exit_.gpr] = dr[number] & guest.operand_mask
+        guest.words[exit_.gpr] = guest.processor.mov_from_dr(number) & guest.operand_mask
     guest.skip(exit_)
     return None
-
-
-def _debug_register(guest: Guest, number: int) -> int:
-    """The register that the number means; #UD for 4 and 5 with CR4.DE, and above 7."""
-    if number > 7:
-        raise invalid_opcode(f"there is no DR{number}")
-    if number in (4, 5):
-        if guest.processor.cr4 & abi.CR4_DE:
-            raise invalid_opcode(f"MOV DR{number} with CR4.DE")
-        number += 2
-    return number

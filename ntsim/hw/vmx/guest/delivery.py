@@ -55,9 +55,8 @@ def _return_rip(guest: Guest, event: Event) -> int:
     return guest.processor.rip + (event.instruction_length if event.is_software else 0)
 
 
-def _pushed_flags(guest: Guest, event: Event) -> int:
+def pushed_flags(flags: int, event: Event) -> int:
     """Faults set RF in the image, so that the instruction is not caught by a breakpoint again."""
-    flags = guest.processor.rflags
     fault = event.kind == abi.INTR_TYPE_HARDWARE_EXCEPTION and event.vector != abi.VECTOR_DB
     return flags | abi.RFLAGS_RF if fault else flags
 
@@ -130,7 +129,7 @@ def _deliver_long(guest: Guest, event: Event) -> None:
     gate = _read_gate(guest, event, 16)
     base, limit, rights, cpl = _code_segment(guest, gate, event)
     stack = _long_stack(guest, gate, cpl) & ~0xF
-    frame = [p.ss.selector, p.rsp, _pushed_flags(guest, event), p.cs.selector]
+    frame = [p.ss.selector, p.rsp, pushed_flags(p.rflags, event), p.cs.selector]
     frame.append(_return_rip(guest, event))
     if event.error_code is not None:
         frame.append(event.error_code)
@@ -183,7 +182,7 @@ def _deliver_protected(guest: Guest, event: Event) -> None:
     gate = _read_gate(guest, event, 8)
     base, limit, rights, cpl = _code_segment(guest, gate, event)
     size = 4 if gate.kind & 8 else 2
-    frame = [_pushed_flags(guest, event), p.cs.selector, _return_rip(guest, event)]
+    frame = [pushed_flags(p.rflags, event), p.cs.selector, _return_rip(guest, event)]
     ss_base, stack = p.ss.base, p.rsp & 0xFFFF_FFFF
     new_ss = None
     if cpl != p.cpl or p.rflags & abi.RFLAGS_VM:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
-from ntsim.hw.vmx.guest.delivery import deliver
+from ntsim.hw.vmx.guest.delivery import deliver, pushed_flags
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.interruption import Event
@@ -24,6 +24,7 @@ _EXCEPTION_KINDS = (
     abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION,
 )
 DR6_BS = 1 << 14
+_DR7_GENERAL_DETECT = 1 << 13
 
 
 def event_of(fault: ProcessorException) -> Event:
@@ -70,14 +71,22 @@ def inject(guest: Guest, event: Event) -> ExitInformation | None:
 
 
 def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> ExitInformation:
-    """EPT violation or misconfiguration."""
+    """EPT violation or misconfiguration.
+
+    RF is saved as 1, or as the frame would have it whose delivery was interrupted (SDM 3, "Saving
+    RIP, RSP, RFLAGS, and SSP").
+    """
+    registers = guest.registers
+    if during is None:
+        registers.rflags |= abi.RFLAGS_RF
+    else:
+        registers.rflags = pushed_flags(registers.rflags, during)
     if fault.qualification is None:
         return ExitInformation(
             abi.EXIT_REASON_EPT_MISCONFIGURATION,
             vectoring=during,
             guest_physical_address=fault.address,
         )
-    guest.registers.rflags |= 0 if during else abi.RFLAGS_RF
     return ExitInformation(
         abi.EXIT_REASON_EPT_VIOLATION,
         fault.qualification,
@@ -136,10 +145,12 @@ def _combine(first: Event, second: Event) -> Event | None:
 
 
 def _record_cause(guest: Guest, event: Event, address: int) -> None:
-    """What the handler will look at: CR2, DR6."""
+    """What the handler will look at: CR2, DR6; and it may access debug registers."""
     if event.kind != abi.INTR_TYPE_HARDWARE_EXCEPTION:
         return
     if event.vector == abi.VECTOR_PF:
         guest.processor.cr2 = address
     elif event.vector == abi.VECTOR_DB:
-        guest.processor.dr[6] |= address
+        dr = guest.processor.dr
+        dr[6] |= address
+        dr[7] &= ~_DR7_GENERAL_DETECT

@@ -95,7 +95,6 @@ def _boundary(guest: Guest) -> ExitInformation | None:
     vmx = guest.vmx
     open_window = guest.registers.rflags & abi.RFLAGS_IF and not vmx.interruptibility & _SHADOW
     if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and open_window:
-        vmx.activity = abi.ACTIVITY_STATE_ACTIVE
         return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
     return _external_interrupt(guest, bool(open_window))
 

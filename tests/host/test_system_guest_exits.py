@@ -1,0 +1,176 @@
+"""Every instruction of a Python driver in the running system as guest that can exit, with what the
+exit says: SDM 3, "Information for VM Exits Due to Instruction Execution"."""
+
+from __future__ import annotations
+
+import pytest
+
+from driver.vmcs import *
+from driver.vmx_guest import vmread
+from ntsim.abi import vmx_constants as abi
+from ntsim.intrin import *
+from ntsim.wdm import *
+from tests.host.test_system_guest import Hypervisor, run
+
+FIELDS = {
+    "qualification": abi.EXIT_QUALIFICATION,
+    "length": abi.VM_EXIT_INSTRUCTION_LEN,
+    "instruction": abi.VM_EXIT_INSTRUCTION_INFO,
+    "event": abi.VM_EXIT_INTR_INFO,
+    "vectoring": abi.IDT_VECTORING_INFO,
+    "linear": abi.GUEST_LINEAR_ADDRESS,
+}
+TABLE = abi.SECONDARY_DESCRIPTOR_TABLE_EXITING
+TABLE_OPERAND = 2 << 7
+
+
+def monitored():
+    _mm_monitor(0xFFFF_8000_0000_1000, 0, 0)
+
+
+def waited():
+    _mm_mwait(0, 0)
+
+
+def stored(store):
+    def operation():
+        place = ExAllocatePoolWithTag(NonPagedPool, 16, 1)
+        store(place)
+
+    return operation
+
+
+CASES = {
+    "cpuid": (lambda: __cpuid(7), 10, 0, 0, {"length": 2}),
+    "rdtsc": (__rdtsc, 16, abi.CPU_BASED_RDTSC_EXITING, 0, {"length": 2}),
+    "rdpmc": (lambda: __readpmc(1), 15, abi.CPU_BASED_RDPMC_EXITING, 0, {"length": 2}),
+    "rdtscp": (
+        __rdtscp,
+        51,
+        abi.CPU_BASED_RDTSC_EXITING,
+        abi.SECONDARY_ENABLE_RDTSCP,
+        {"length": 3},
+    ),
+    "invlpg": (
+        lambda: __invlpg(0x1234_5000),
+        14,
+        abi.CPU_BASED_INVLPG_EXITING,
+        0,
+        {"length": 3, "qualification": 0x1234_5000},
+    ),
+    "mov from dr6": (
+        lambda: __readdr(6),
+        29,
+        abi.CPU_BASED_MOV_DR_EXITING,
+        0,
+        {"length": 3, "qualification": 6 | 1 << 4},
+    ),
+    "mov to dr7": (
+        lambda: __writedr(7, 0x401),
+        29,
+        abi.CPU_BASED_MOV_DR_EXITING,
+        0,
+        {"length": 3, "qualification": 7},
+    ),
+    "monitor": (monitored, 39, abi.CPU_BASED_MONITOR_EXITING, 0, {"length": 3}),
+    "mwait": (waited, 36, abi.CPU_BASED_MWAIT_EXITING, 0, {"length": 3}),
+    "pause": (_mm_pause, 40, abi.CPU_BASED_PAUSE_EXITING, 0, {"length": 2}),
+    "wbinvd": (__wbinvd, 54, 0, abi.SECONDARY_WBINVD_EXITING, {"length": 2}),
+    "vmcall": (lambda: __vmx_vmcall(1), 18, 0, 0, {"length": 3}),
+    "sidt": (stored(__sidt), 46, 0, TABLE, {"length": 3, "instruction": 1 << 28 | TABLE_OPERAND}),
+    "sgdt": (stored(_sgdt), 46, 0, TABLE, {"length": 3, "instruction": TABLE_OPERAND}),
+    "out": (
+        lambda: __outdword(0x71, 5),
+        30,
+        abi.CPU_BASED_UNCONDITIONAL_IO_EXITING,
+        0,
+        {"length": 1, "qualification": 0x71 << 16 | 3},
+    ),
+    "in": (
+        lambda: __inword(0x71),
+        30,
+        abi.CPU_BASED_UNCONDITIONAL_IO_EXITING,
+        0,
+        {"length": 2, "qualification": 0x71 << 16 | 1 | 8},
+    ),
+    "mov from cr8": (
+        lambda: __readcr8(),
+        28,
+        abi.CPU_BASED_CR8_STORE_EXITING,
+        0,
+        {"length": 3, "qualification": 8 | 1 << 4},
+    ),
+    "#GP of RDPMC": (
+        lambda: excepted(lambda: __readpmc(0)),
+        0,
+        0,
+        0,
+        {"event": 0x8000_0B0D},
+    ),
+}
+
+
+def excepted(operation):
+    try:
+        operation()
+    except StructuredException as error:
+        return error.ExceptionCode
+    return None
+
+
+def exits_of(case):
+    """(reasons seen while the operation ran, everything the first of them says)."""
+    operation, reason, primary, secondary, _ = CASES[case]
+    said = []
+
+    def look(regs):
+        said.append({name: vmread(field) for name, field in FIELDS.items()})
+        regs.Rax = regs.Rdx = 0
+        return vmread(VM_EXIT_REASON) != 0
+
+    def fields():
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) | primary
+        bitmap = [(EXCEPTION_BITMAP, 1 << 13)] if reason == 0 else []
+        words = [
+            (CPU_BASED_VM_EXEC_CONTROL, bits | abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS),
+            (SECONDARY_VM_EXEC_CONTROL, secondary),
+        ]
+        return words + bitmap
+
+    def once(regs):
+        """The exception goes back to the guest."""
+        look(regs)
+        __vmx_vmwrite(EXCEPTION_BITMAP, 0)
+        return False
+
+    hypervisor = Hypervisor(operation, {reason: once if reason == 0 else look}, fields)
+    with run(hypervisor):
+        return hypervisor.reasons, said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_exit_says_what_the_instruction_was(case):
+    _, reason, _, _, expected = CASES[case]
+    reasons, said = exits_of(case)
+    assert reason in reasons
+    assert {name: value for name, value in said[0].items() if value} == expected
+
+
+def test_debug_registers_without_a_control_are_the_processors():
+    def guest():
+        __writedr(0, 0x1234)
+        return __readdr(0), __readdr(7), excepted(lambda: __readdr(4))
+
+    hypervisor = Hypervisor(guest)
+    with run(hypervisor):
+        assert hypervisor.result == (0x1234, 0x400, STATUS_ILLEGAL_INSTRUCTION)
+
+
+def test_general_detect_is_a_single_step_exception_of_the_driver():
+    def guest():
+        __writedr(7, 0x2400)
+        return excepted(lambda: __readdr(0)), __readdr(7)
+
+    hypervisor = Hypervisor(guest)
+    with run(hypervisor):
+        assert hypervisor.result == (0x8000_0004, 0x400)
