@@ -120,3 +120,21 @@ def PAGE_ALIGN(va: int) -> int:
 def ROUND_TO_PAGES(size: int) -> int:
     """The next multiple of a page."""
     return (int(size) + PAGE_MASK) & ~PAGE_MASK
+
+
+# Pseudo-handles
+
+
+@macro
+def ZwCurrentProcess() -> int:
+    """The handle -1, which names the current process wherever a process handle is taken."""
+    return (1 << 64) - 1
+
+
+@macro
+def ZwCurrentThread() -> int:
+    """The handle -2, which names the current thread."""
+    return (1 << 64) - 2
+
+
+MACROS["NtCurrentProcess"], MACROS["NtCurrentThread"] = ZwCurrentProcess, ZwCurrentThread

@@ -262,6 +262,11 @@ class Kernel:
         """Address of one of the kernel's own routines, callable through `call`."""
         return self.host.internal(self, function)
 
+    def vf_load_checks(self, driver: Any) -> None:
+        """Before DriverEntry."""
+        if self.verifier is not None:
+            self.verifier.loading(driver)
+
     def vf_unload_checks(self, driver: Any) -> None:
         """What a driver left behind: the verifier's business."""
         if self.verifier is not None:

@@ -72,3 +72,13 @@ def test_object_types_are_variables_of_the_kernel(value_of: Any) -> None:
         return statuses[0], statuses[1]
 
     assert value_of(work) == (STATUS_SUCCESS, STATUS_OBJECT_TYPE_MISMATCH)
+
+
+def test_pseudo_handles_name_the_current_process_and_thread(value_of: Any) -> None:
+    def work() -> bool:
+        process = ObReferenceObjectByHandle(NtCurrentProcess(), 0, NULL, KernelMode, None)
+        thread = ObReferenceObjectByHandle(ZwCurrentThread(), 0, NULL, KernelMode, None)
+        same = int(process[1]) == int(PsGetCurrentProcess())
+        return same and int(thread[1]) == int(KeGetCurrentThread())
+
+    assert value_of(work)

@@ -112,6 +112,7 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     image = driver.image
     full = f"\\SystemRoot\\system32\\drivers\\{image.file_name}"
     psp_announce_image(nt, full, image.base, image.size, 0, SYSTEM_MODE_IMAGE)
+    nt.vf_load_checks(driver)
     status = nt.call(driver.image.entry_point, driver.object, registry_path) & 0xFFFF_FFFF
     nt.free_pool(text)
     nt.free_pool(int(registry_path))

@@ -84,7 +84,10 @@ def pnp_add_device(nt: Kernel, driver: Driver, node: Any) -> int:
     if not routine:
         return ntstatus.STATUS_INVALID_DEVICE_REQUEST
     pdo = node.PhysicalDeviceObject
+    below = iop_top_of(nt, pdo)
     status = nt.call(routine, driver.object, pdo) & 0xFFFF_FFFF
+    if nt.verifier is not None and ntstatus.NT_SUCCESS(status):
+        nt.verifier.io.added(driver, routine, below, pdo)
     top = iop_top_of(nt, pdo)
     if ntstatus.NT_SUCCESS(status) and top._v.Flags & c.DO_DEVICE_INITIALIZING:
         text = (

@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
-from ntsim.abi.io import DEVOBJ_EXTENSION
 from ntsim.abi.irql import level_name
 from ntsim.abi.ke import KEVENT
-from ntsim.nt.io.device import DELETE_PENDING, iop_is_being_deleted
+from ntsim.nt.io.device import iop_is_being_deleted
 from ntsim.nt.io.irp import (
     IO_TYPE_IRP,
     LOCATION,
     MAJOR_NAMES,
     io_current_location,
-    io_next_location,
 )
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
 from ntsim.nt.vf.notes import Moment, Note
+from ntsim.nt.vf.pnp import vi_added, vi_check_gone, vi_extension, vi_goes
 from ntsim.nt.vf.rules import vi_rule
 
 if TYPE_CHECKING:
@@ -41,22 +40,19 @@ STATUS_PENDING, MORE = ntstatus.STATUS_PENDING, ntstatus.STATUS_MORE_PROCESSING_
 UNINITIALIZED = 0xFFFF_FFFF
 METHOD_BUFFERED = 0
 BOTH_METHODS = c.DO_BUFFERED_IO | c.DO_DIRECT_IO
-INITIAL = {
-    c.IRP_MJ_PNP: (0x20E, 0x215),
-    c.IRP_MJ_POWER: (0x20F, 0x219),
-    c.IRP_MJ_SYSTEM_CONTROL: (0x210, 0),
-}
-"""Major function: sub-codes for a wrong first status, and for a failed IRP that is passed on."""
-
 IRPS_PER_DEVICE = 20
 IOMANAGER_VIOLATION = 0xC9
 
 
 @dataclass(slots=True)
 class Flight:
-    """An IRP in a dispatch routine that has not returned: what the routine has done with it."""
+    """An IRP in a dispatch routine that has not returned: what the routine has done with it.
+
+    `started` is the status it came with.
+    """
 
     location: int
+    started: int
     completed: Moment | None = None
     status: int = 0
     marked: bool = False
@@ -96,8 +92,9 @@ class IoVerifier:
             above[-1].forwarded = True
         if not vf.verifies(nt.images.at(routine)):
             return nt.host.call(routine, (device, irp)) & 0xFFFF_FFFF
-        removed = self._removes(device, irp, major)
-        flight = Flight(irp._v.CurrentLocation)
+        going = vi_goes(nt, device, irp, major) if self.enabled else 0
+        v = irp._v
+        flight = Flight(v.CurrentLocation, v.IoStatus_Status)
         self.flights.setdefault(address, []).append(flight)
         processor = nt.il.current
         level, counts = processor.cr8, _counts(nt)
@@ -110,29 +107,9 @@ class IoVerifier:
         self._check_return(routine, name, level, counts)
         if self.enabled:
             self._check_status(routine, name, device, irp, flight, status)
-            if removed and status != STATUS_PENDING:
-                self._check_removed(routine, name, device, int(irp))
+            if going and status != STATUS_PENDING:
+                vi_check_gone(vf, going, routine, name, int(device), int(irp))
         return status
-
-    def _removes(self, device: Any, irp: Any, major: int) -> bool:
-        """Whether a device that is attached to another is told to go."""
-        if major != c.IRP_MJ_PNP or not self.enabled:
-            return False
-        minor = io_current_location(self.nt, irp)._v.MinorFunction
-        return minor == c.IRP_MN_REMOVE_DEVICE and bool(_extension(self.nt, device).AttachedTo)
-
-    def _check_removed(self, routine: int, name: str, device: Any, irp: int) -> None:
-        """0x21D, 0x21E: after IRP_MN_REMOVE_DEVICE a function or filter device is gone."""
-        where = int(device)
-        if not self.nt.ob.is_object(where):
-            return
-        extension = _extension(self.nt, device)
-        if extension.AttachedTo:
-            why = f"{name} handled IRP_MN_REMOVE_DEVICE and left its device {where:#x} attached."
-            self.violation(0x21D, routine, irp, where, why=why, device=where)
-        if not extension.ExtensionFlags & DELETE_PENDING:
-            why = f"{name} handled IRP_MN_REMOVE_DEVICE and did not delete its device {where:#x}."
-            self.violation(0x21E, routine, irp, where, why=why, device=where)
 
     def _check_return(self, routine: int, name: str, level: int, counts: tuple[int, int]) -> None:
         nt, vf = self.nt, self.vf
@@ -192,6 +169,31 @@ class IoVerifier:
             return True
         return bool(io_current_location(self.nt, irp)._v.Control & PENDING)
 
+    def added(self, driver: Any, routine: int, below: Any, pdo: Any) -> None:
+        """A driver's AddDevice has succeeded; `below` was the top of the device's stack before."""
+        if self.enabled and self.vf.verifies(driver.image):
+            vi_added(self.vf, driver, routine, below, pdo)
+
+    def fast_io(self, routine: int, arguments: tuple[Any, ...]) -> int:
+        """Call a fast I/O routine: the level, the APC counts and the interrupts must stay."""
+        nt, vf = self.nt, self.vf
+        if not vf.verifies(nt.images.at(routine)):
+            return nt.call(routine, *arguments)
+        level, counts, name = nt.il.current.cr8, _counts(nt), nt.describe_address(routine)
+        result = nt.call(routine, *arguments)
+        now = nt.il.current.cr8
+        if now != level:
+            why = f"Fast I/O routine {name} was called at {level_name(level)} and returned at "
+            self.violation(0x11, routine, level, now, why=f"{why}{level_name(now)}.")
+        if not nt.il.current.interrupts_enabled:
+            why = f"Fast I/O routine {name} returned with interrupts disabled."
+            vf.violation(0xC3, routine, why=why)
+        if (after_call := _counts(nt)) != counts:
+            why = f"Fast I/O routine {name} changed the thread's APC disable counts from "
+            why += f"{counts} to {after_call}."
+            vf.violation(0xC6, routine, _packed(after_call), _packed(counts), why=why)
+        return result
+
     def _log(self, device: Any, irp: Any, major: int) -> None:
         name = MAJOR_NAMES.get(major, str(major))
         seconds = self.nt.il.now / 10_000_000
@@ -240,10 +242,6 @@ def vi_irql_return(vf: Verifier, level: int, why: str) -> None:
         vi_rule(vf, "IrqlReturn", text, level, why=why)
 
 
-def _extension(nt: Kernel, device: Any) -> Any:
-    return DEVOBJ_EXTENSION.at(nt.mmu, device._v.DeviceObjectExtension)._v
-
-
 def _counts(nt: Kernel) -> tuple[int, int]:
     v = nt.thread.v
     return int(v.KernelApcDisable), int(v.SpecialApcDisable)
@@ -254,7 +252,7 @@ def _packed(counts: tuple[int, int]) -> int:
     return (counts[1] & 0xFFFF) << 16 | counts[0] & 0xFFFF
 
 
-@before(AUTOMATIC, "IofCallDriver")
+@before(AUTOMATIC, "IofCallDriver PoCallDriver")
 def vi_call_driver(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> None:
     """0xC4/0xC0: interrupts are disabled; 0xC9/0x10: above DISPATCH_LEVEL."""
     if not nt.il.current.interrupts_enabled:
@@ -264,7 +262,7 @@ def vi_call_driver(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> Non
         vf.io.violation(0x10, vf.irql, why=why)
 
 
-@before("io", "IofCallDriver")
+@before("io", "IofCallDriver PoCallDriver")
 def vi_call_driver_irp(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) -> None:
     """No IRP, no device, a cancel routine left in it, no stack location."""
     io, v = vf.io, Irp._v
@@ -283,32 +281,10 @@ def vi_call_driver_irp(vf: Verifier, nt: Kernel, DeviceObject: Any, Irp: Any) ->
     if DeviceObject._v.Flags & BOTH_METHODS == BOTH_METHODS:
         why = f"The device {int(DeviceObject):#x} has DO_BUFFERED_IO and DO_DIRECT_IO both set."
         io.violation(0x245, why=why)
-    vi_initial_status(vf, Irp)
     if v.CurrentLocation <= 1:
         why = f"An IRP of {v.StackCount} stack locations was sent to a driver for which none is "
         why += "left: allocate it with DeviceObject->StackSize."
         io.violation(0x208, vf.driver_address(), int(Irp), why=why)
-
-
-def vi_initial_status(vf: Verifier, irp: Any) -> None:
-    """0x20E to 0x210: PnP, power and WMI IRPs start as STATUS_NOT_SUPPORTED; 0x215, 0x219: one
-    that has failed is completed, not passed down."""
-    v = irp._v
-    if v.CurrentLocation <= 1:
-        return
-    major = io_next_location(vf.nt, irp)._v.MajorFunction
-    if major not in INITIAL:
-        return
-    name, (started, passed_on) = MAJOR_NAMES[major], INITIAL[major]
-    status = v.IoStatus_Status
-    if int(irp) not in vf.io.flights:
-        if status != ntstatus.STATUS_NOT_SUPPORTED:
-            why = f"{name} was sent with {ntstatus.status_name(status)} in IoStatus.Status: it "
-            why += "starts as STATUS_NOT_SUPPORTED."
-            vf.io.violation(started, vf.driver_address(), int(irp), why=why)
-    elif passed_on and status >> 30 == 3 and status != ntstatus.STATUS_NOT_SUPPORTED:
-        why = f"{name} was passed down although it has failed, {ntstatus.status_name(status)}."
-        vf.io.violation(passed_on, vf.driver_address(), int(irp), why=why)
 
 
 @before("io", "IofCallDriver")
@@ -460,8 +436,7 @@ def vi_delete_device(vf: Verifier, nt: Kernel, DeviceObject: Any) -> None:
     if iop_is_being_deleted(nt, DeviceObject):
         why = f"IoDeleteDevice was called twice for the device {int(DeviceObject):#x}."
         vf.io.violation(0x240, why=why)
-    extension = DEVOBJ_EXTENSION.at(nt.mmu, DeviceObject._v.DeviceObjectExtension)
-    if extension._v.AttachedTo:
+    if vi_extension(nt, int(DeviceObject)).AttachedTo:
         why = f"The device {int(DeviceObject):#x} was deleted while it is attached to another: "
         vf.io.violation(0x201, vf.driver_address(), why=why + "IoDetachDevice first.")
 

@@ -1,6 +1,7 @@
 """Automatic checks of MDLs and mappings.
 
-Source: WDK Bug Check 0xC4, parameter 1 = 0x70 to 0x7F, 0x81, 0x82, 0xB0, 0xB2 to 0xB6, 0xB8.
+Source: WDK Bug Check 0xC4, parameter 1 = 0x70 to 0x7F, 0x81, 0x82, 0xB0, 0xB2 to 0xB6, 0xB8,
+0xB9.
 """
 
 from __future__ import annotations
@@ -118,6 +119,18 @@ def vi_unmap_locked_pages(vf: Verifier, nt: Kernel, BaseAddress: int, Mdl: Any) 
     if not user and not flags & MAPPED:
         why = "MmUnmapLockedPages was given an MDL that is not mapped to a system address."
         vf.violation(0xB6, int(Mdl), flags, MAPPED, why=why)
+    if user and nt.thread.process.user.find(int(BaseAddress)) is None:
+        why = f"MmUnmapLockedPages was given {int(BaseAddress):#x}, at which nothing is mapped."
+        vf.violation(0xB9, int(BaseAddress), int(Mdl), why=why)
+
+
+@before(AUTOMATIC, "IoFreeMdl")
+def vi_free_mdl(vf: Verifier, nt: Kernel, Mdl: Any) -> None:
+    """0xB8: the pages are still mapped; a partial MDL's mapping goes with it."""
+    flags = Mdl._v.MdlFlags
+    if flags & MAPPED and not flags & (NONPAGED | PARTIAL):
+        why = "IoFreeMdl was given an MDL that is mapped to a system address: unmap it first."
+        vf.violation(0xB8, int(Mdl), flags, why=why)
 
 
 @before(AUTOMATIC, "MmMapIoSpace")

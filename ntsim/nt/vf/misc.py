@@ -169,6 +169,16 @@ def vi_overlap(vf: Verifier, nt: Kernel, Destination: Any, Source: Any, Length: 
         vf.violation(0xF0, to, source, Length, why=why)
 
 
+@before("misc", "ExQueueWorkItem")
+def vi_work_item(vf: Verifier, nt: Kernel, WorkItem: Any, QueueType: int) -> None:
+    """0x131: the kernel touches a work item at DISPATCH_LEVEL."""
+    address = int(WorkItem)
+    special = vf.special.block_at(address) if vf.special is not None else None
+    if address in nt.mm.paged or (special is not None and special.paged):
+        why = f"ExQueueWorkItem was given a work item at {address:#x}, in paged pool."
+        vf.violation(0x131, address, why=why)
+
+
 @before("misc", "ObfReferenceObject ObReferenceObject ObfDereferenceObject ObDereferenceObject")
 def vi_reference(vf: Verifier, nt: Kernel, Object: Any) -> None:
     """0x3F: the object's last reference is gone."""

@@ -1,7 +1,6 @@
 """Automatic checks of pool allocations and frees.
 
-Source: WDK Bug Check 0xC4, parameter 1 = 0x0 to 0x2, 0x10 to 0x12, 0x105; 0x2000 for executable
-pool, which `code-integrity` asks for.
+Source: WDK Bug Check 0xC4, parameter 1 = 0x0 to 0x2, 0x10 to 0x12, 0x105.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BY_TYPE = (
 )
 BY_FLAGS = "ExAllocatePool2"
 FREE = "ExFreePoolWithTag ExFreePool"
-FLAG_PAGED, FLAG_NON_PAGED_EXECUTE = 0x100, 0x80
+FLAG_PAGED = 0x100
 
 
 @before(AUTOMATIC, BY_TYPE)
@@ -47,25 +46,6 @@ def vi_check_allocation(vf: Verifier, paged: bool, pool_type: int, size: int) ->
         vf.violation(0x1, level, pool_type, size, why=f"{at} for paged pool: APC_LEVEL at most.")
     if level > DISPATCH_LEVEL:
         vf.violation(0x2, level, pool_type, size, why=f"{at}: DISPATCH_LEVEL at most.")
-
-
-@before("code-integrity", BY_TYPE)
-def vi_executable_by_type(
-    vf: Verifier, nt: Kernel, PoolType: int, Size: int, Tag: int = 0, *rest: int
-) -> None:
-    """0x2000: NonPagedPool, which is executable."""
-    if not PoolType & (PAGED_POOL | NX):
-        why = f"{vf.routine} was asked for executable pool: use NonPagedPoolNx."
-        vf.violation(0x2000, vf.driver_address(), PoolType, Tag, why=why)
-
-
-@before("code-integrity", BY_FLAGS)
-def vi_executable_by_flags(
-    vf: Verifier, nt: Kernel, Flags: int, Size: int, Tag: int, *rest: int
-) -> None:
-    if Flags & FLAG_NON_PAGED_EXECUTE:
-        why = "ExAllocatePool2 was asked for executable pool: use POOL_FLAG_NON_PAGED."
-        vf.violation(0x2000, vf.driver_address(), 0, Tag, why=why)
 
 
 @before(AUTOMATIC, FREE)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ntsim.nt.mm.images import Image
 
 CHECKS = (
-    "irql spin_lock region resource pool mdl io deadlock misc tracking security rules "
-    "low_resources delay forced_pending"
+    "irql spin_lock region resource push_lock pool mdl io pnp remove_lock deadlock misc tracing "
+    "tracking security code_integrity rules low_resources delay forced_pending"
 ).split()
 """Files of this room whose checks register themselves, in the order in which they look."""
 
@@ -189,6 +189,15 @@ class Verifier:
                 why=f"{why}interrupted, from {counts} to {left}.", code=TIMER_OR_DPC_INVALID,
             )  # fmt: skip
         return result
+
+    # The kernel is about to call DriverEntry
+
+    def loading(self, driver: Any) -> None:
+        """The driver is mapped and has not run yet."""
+        if self.verifies(driver.image):
+            self.routine = "DriverEntry"
+            for check in hooks.chosen(hooks.BEFORE, "DriverEntry", self.options):
+                check(self, self.nt, driver)
 
     # The kernel takes a driver out of memory
 

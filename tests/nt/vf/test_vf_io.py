@@ -405,28 +405,8 @@ def test_a_failed_pnp_or_power_irp_is_not_passed_down(bugcheck_of, major, kind) 
         DriverObject.MajorFunction[major] = pass_on
         irp = IoAllocateIrp(2, FALSE)
         irp.IoStatus.Status = STATUS_NOT_SUPPORTED
-        IoGetNextIrpStackLocation(irp).MajorFunction = major
-        IoCallDriver(upper, irp)
-
-    assert bugcheck_of(body, **IO).parameters[0] == kind
-
-
-@pytest.mark.parametrize(("detach", "kind"), [(False, 0x21D), (True, 0x21E)])
-def test_a_device_that_stays_after_its_removal(bugcheck_of, detach, kind) -> None:
-    def body(DriverObject) -> None:
-        lower, upper = device_of(DriverObject), device_of(DriverObject)
-        IoAttachDeviceToDeviceStack(upper, lower)
-
-        def remove(DeviceObject, Irp) -> int:
-            if detach:
-                IoDetachDevice(lower)
-            return done(Irp)
-
-        DriverObject.MajorFunction[IRP_MJ_PNP] = remove
-        irp = IoAllocateIrp(2, FALSE)
-        irp.IoStatus.Status = STATUS_NOT_SUPPORTED
         location = IoGetNextIrpStackLocation(irp)
-        location.MajorFunction, location.MinorFunction = IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE
+        location.MajorFunction, location.MinorFunction = major, IRP_MN_QUERY_INTERFACE
         IoCallDriver(upper, irp)
 
     assert bugcheck_of(body, **IO).parameters[0] == kind
