@@ -246,6 +246,25 @@ def test_the_kernels_own_loads_of_cr3_exit_when_it_changes_the_address_space():
         assert (abi.EXIT_REASON_CR_ACCESS, 3) in hypervisor.seen
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thread_is_not_run_elsewhere_while_the_exit_of_its_switch_is_handled(seed):
+    def slowly(regs):
+        KeStallExecutionProcessor(50)
+        return pass_through(regs)
+
+    def guest():
+        KeSetSystemAffinityThread(2)
+        return KeGetCurrentProcessorNumber()
+
+    hypervisor = Hypervisor(
+        guest, {abi.EXIT_REASON_CR_ACCESS: slowly}, primary(abi.CPU_BASED_CR3_LOAD_EXITING)
+    )
+    with run(hypervisor, processors=2, seed=seed) as machine:
+        assert hypervisor.result == 1
+        modes = [processor.vmx.mode_name for processor in machine.nt.processors]
+        assert modes == ["non-root", "off"]
+
+
 def test_the_kernels_own_loads_of_cr8_exit():
     def cr8(regs):
         levels.append(regs.Rax)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ntsim.abi.scalars import KAFFINITY, KPRIORITY, NTSTATUS, ULONG, USHORT
 from ntsim.nt.events import AffinityChanged
 from ntsim.nt.exports import OutOpt, export
-from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_set_priority
+from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_move_away, ki_set_priority
 from ntsim.nt.ke.thread import SYSTEM_AFFINITY_ACTIVE
 
 if TYPE_CHECKING:
@@ -34,9 +35,25 @@ def ki_set_affinity(nt: Kernel, mask: int) -> int:
     thread.v.Affinity_Mask = allowed
     nt.emit_at(AffinityChanged, allowed)
     if not allowed >> nt.il.current.number & 1:
-        nt.il.current.apic.request(DISPATCH_VECTOR)
-        nt.il.take_interrupts()
+        _leave_processor(nt)
     return old
+
+
+def _leave_processor(nt: Kernel) -> None:
+    """Move to an allowed processor, at once below DISPATCH_LEVEL.
+
+    That needs no interrupt: a driver that has turned them off (a hypervisor that left VMX operation
+    with the RFLAGS of a VM exit) is moved as well, and finds them on where it goes on.
+    """
+    processor = nt.il.current
+    processor.apic.request(DISPATCH_VECTOR)
+    if processor.interrupts_enabled:
+        nt.il.take_interrupts()
+    elif processor.cr8 < DISPATCH_LEVEL:
+        irql, processor.cr8 = processor.cr8, DISPATCH_LEVEL
+        ki_move_away(nt, nt.thread)
+        nt.il.current.cr8 = irql
+        nt.il.take_interrupts()
 
 
 @export(irql="<= DISPATCH")

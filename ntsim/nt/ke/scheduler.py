@@ -133,13 +133,22 @@ def _switch(nt: Kernel, processor: Processor, new: Thread) -> None:
     old.greenlet = here
     old.interrupts = True
     _make_current(nt, processor, new)
+    old.v.Running = 0
     assert new.greenlet is not None
     nt.il.enter(new.greenlet)
     nt.il.current.rflags |= RFLAGS_IF
 
 
 def _make_current(nt: Kernel, processor: Processor, new: Thread) -> None:
-    """Everything a context switch changes, short of the stack."""
+    """Everything a context switch changes, short of the stack.
+
+    A thread that another processor is leaving is still Running: below a hypervisor the load of CR3
+    exits, and the handler may take long enough for that thread to be wanted elsewhere.
+    """
+    while new.v.Running:
+        new.v.State = STANDBY
+        nt.il.spin()
+    new.v.Running = 1
     prcb = nt.prcb[processor.number]._v
     prcb.CurrentThread = new.va
     processor.context = new
@@ -184,6 +193,7 @@ def ki_terminate_current(nt: Kernel) -> None:
     old.v.State = TERMINATED
     new = ki_select_next(nt, processor)
     _make_current(nt, processor, new)
+    old.v.Running = 0
     here = getcurrent()
     nt.greenlets.pop(here, None)
     nt.ke.threads.pop(old.va, None)

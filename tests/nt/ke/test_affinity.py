@@ -56,6 +56,20 @@ def test_reverting_gives_back_the_users_affinity(value_of) -> None:
     assert value_of(revert, processors=8) == 0xFF
 
 
+def test_interrupts_that_are_off_do_not_keep_the_thread_here_and_are_on_where_it_goes(
+    value_of,
+) -> None:
+    def work():
+        from ntsim.intrin import __readeflags, _disable
+
+        KeSetSystemAffinityThread(1)
+        _disable()
+        KeSetSystemAffinityThread(2)
+        return KeGetCurrentProcessorNumber(), bool(__readeflags() & 0x200), KeGetCurrentIrql()
+
+    assert value_of(work) == (1, True, PASSIVE_LEVEL)
+
+
 def test_at_dispatch_level_the_thread_moves_only_when_the_level_is_lowered(value_of) -> None:
     def move() -> list[int]:
         KeSetSystemAffinityThread(1)
