@@ -1,7 +1,8 @@
 """Builds the compiled drivers beside this file: `python driver/c/build.py [NAME ...]`.
 
 Needs `ziglang` from PyPI (clang, lld and the DDK headers in one package), which ntsim itself does
-not. The same version gives the same bytes; `ziglang` 0.17.0 made the ones that are committed.
+not. The same version gives the same bytes; `ZIGLANG` made the ones that are committed, and
+tests/host/test_reproducible_build.py makes them again where it is installed.
 """
 
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ZIGLANG = "0.17.0"
 FLAGS = (
     *("-target", "x86_64-windows-gnu", "-O2", "-fms-extensions", "-fno-stack-protector"),
     *("-fno-sanitize=all", "-Xclang", "-fasync-exceptions", "-fasynchronous-unwind-tables"),
@@ -24,16 +26,16 @@ def headers() -> Path:
     return Path(ziglang.__file__).parent / "lib/libc/include/any-windows-any"
 
 
-def build(source: Path) -> Path:
+def build(source: Path, into: Path = HERE) -> Path:
     """Compile and link one driver; CalledProcessError if that fails."""
-    folder, target = headers(), source.with_suffix(".sys")
+    folder, target = headers(), into / f"{source.stem}.sys"
     command = (
         *(sys.executable, "-m", "ziglang", "cc", *FLAGS),
         *("-isystem", str(folder), "-isystem", str(folder / "ddk")),
         *("-o", str(target), str(source), "-lntoskrnl", "-lhal"),
     )
     subprocess.run(command, check=True)
-    source.with_suffix(".lib").unlink(missing_ok=True)
+    target.with_suffix(".lib").unlink(missing_ok=True)
     return target
 
 
