@@ -132,7 +132,10 @@ def ki_retire_dpc_list(nt: Kernel, processor: Processor) -> None:
 
 
 def ki_execute_dpc(nt: Kernel, processor: Processor, dpc: Any, data: Any) -> None:
-    """Call one DPC routine; it must come back at DISPATCH_LEVEL."""
+    """Call one DPC routine; it must come back at DISPATCH_LEVEL.
+
+    Interrupts that it leaves off are on again before the next one, and after the last.
+    """
     v = dpc._v
     routine, context = v.DeferredRoutine, v.DeferredContext
     argument1, argument2 = v.SystemArgument1, v.SystemArgument2
@@ -146,6 +149,8 @@ def ki_execute_dpc(nt: Kernel, processor: Processor, dpc: Any, data: Any) -> Non
     if processor.cr8 != DISPATCH_LEVEL:
         values = processor.cr8 << 16 | DISPATCH_LEVEL << 8 | 1
         nt.bugcheck(IRQL_UNEXPECTED_VALUE, values, 0, routine, 0)
+    if not processor.interrupts_enabled:
+        nt.interrupts_back_on(processor, "KiRetireDpcList, after the routine")
 
 
 @export(irql="any")

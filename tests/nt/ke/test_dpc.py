@@ -245,3 +245,25 @@ def test_a_dpc_that_returns_at_another_irql_bugchecks_0xc8(bugcheck_of, level: i
     stop = bugcheck_of(body, processors=1)
     assert stop.code == 0xC8
     assert stop.parameters[0] >> 8 == level << 8 | DISPATCH_LEVEL
+
+
+def test_interrupts_that_a_dpc_routine_leaves_off_are_on_after_it(value_of) -> None:
+    """KiRetireDpcList turns them off and on around each routine itself."""
+
+    def work():
+        from ntsim.intrin import __readeflags, _disable
+
+        Dpc = cast(ExAllocatePoolWithTag(NonPagedPool, sizeof(KDPC), 1), PKDPC)
+        ran = []
+
+        def routine(Dpc, Context, Argument1, Argument2):
+            ran.append(bool(__readeflags() & 0x200))
+            _disable()
+
+        KeInitializeDpc(Dpc, routine, NULL)
+        for _ in range(2):
+            KeInsertQueueDpc(Dpc, NULL, NULL)
+        KeInsertQueueDpc(Dpc, NULL, NULL)
+        return ran, bool(__readeflags() & 0x200)
+
+    assert value_of(work) == ([True, True, True], True)
