@@ -28,10 +28,10 @@ from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest import run
 from ntsim.hw.vmx.guest.controls import controls_of
-from ntsim.hw.vmx.guest.ept import FETCH, READ, EptFault
+from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import ept_exit, event_of, intercepted
 from ntsim.hw.vmx.guest.hidden import HiddenState
-from ntsim.hw.vmx.guest.nested_faults import nested_fault, operands_within, violation
+from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
@@ -39,11 +39,9 @@ from ntsim.nt.ki.fault import ki_processor_exception
 
 if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
-    from ntsim.hw.engine import Engine, RegisterFile
-    from ntsim.hw.vmx.unit import VmxUnit
+    from ntsim.hw.engine import RegisterFile
 
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
-_FAULT_FETCH = 1 << 4
 _CONTROL_OF = {
     K.HLT: abi.CPU_BASED_HLT_EXITING,
     K.PAUSE: abi.CPU_BASED_PAUSE_EXITING,
@@ -63,10 +61,6 @@ class CodeInGuest(Guest):
     The registers are those of the activation that runs; the rest of the guest's state is in the
     processor, because the kernel's Python code runs in the same guest.
     """
-
-    def __init__(self, unit: VmxUnit, engine: Engine) -> None:
-        super().__init__(unit, engine)
-        self.execute_only: int | None = None
 
     def hold(self, registers: RegisterFile) -> None:
         """The routines of `hw/vmx/guest` look at these."""
@@ -191,18 +185,13 @@ class GuestRuns:
         return found
 
     def _engine_run(self, guest: CodeInGuest, activation: Activation, steps: int) -> Exit:
-        """The engine has no pages that can be executed and not read: they are there for one
-        instruction, which has been looked at."""
-        page, guest.execute_only = guest.execute_only, None
-        engine, world = guest.engine, guest.world
-        exit_ = engine.run(world, activation.registers, steps if page is None else 1)
-        if page is not None:
-            assert guest.nested is not None
-            guest.nested.unmap(page)
-            engine.flush_tlb()
-            if exit_.kind is K.QUANTUM_END and steps > 1:
-                return self._engine_run(guest, activation, steps - 1)
-        return exit_
+        """One instruction where it lies in a page for execution only, and then the rest."""
+        while guest.execute_only:
+            exit_ = run_execute_only(guest)
+            if exit_.kind is not K.QUANTUM_END or steps <= 1:
+                return exit_
+            steps -= 1
+        return guest.engine.run(guest.world, activation.registers, steps)
 
     # What stopped it
 
@@ -230,7 +219,7 @@ class GuestRuns:
             information = intercepted(guest, self._event(exit_), self._address(exit_))
             return information is not None, information
         if kind is K.NESTED_FAULT:
-            return True, self._nested_fault(guest, exit_)
+            return True, nested_fault(guest, exit_)
         if not self._may_exit(guest, exit_):
             return False, None
         return True, run.HANDLER_OF_KIND[kind](guest, exit_)
@@ -262,21 +251,6 @@ class GuestRuns:
                 assert isinstance(processor, VirtualisedProcessor)
                 return processor.cr3_exits(guest.words[exit_.gpr])
         return kind is not K.NO_MEMORY
-
-    def _nested_fault(self, guest: CodeInGuest, exit_: Exit) -> ExitInformation | None:
-        """EPT: map the page or exit. One that is for execution only is mapped for a moment."""
-        if not (exit_.error_code or 0) & _FAULT_FETCH:
-            return nested_fault(guest, exit_)
-        assert guest.ept is not None and guest.nested is not None
-        page = guest.ept.walk(exit_.address)
-        if page.rights & (FETCH | READ) != FETCH:
-            return nested_fault(guest, exit_)
-        for linear in operands_within(guest, exit_.address):
-            raise violation(guest, exit_.address, READ, page.rights, linear)
-        guest.nested.map(exit_.address, page)
-        guest.execute_only = exit_.address
-        guest.engine.flush_tlb()
-        return None
 
     def _leave(
         self, guest: CodeInGuest, activation: Activation, information: ExitInformation

@@ -149,7 +149,6 @@ LIMITS: dict[str | int, tuple[Limit, ...]] = {
         Limit({16: "FSGSBASE", 17: "PCIDE", 20: "SMEP", 21: "SMAP"}, "masked in CPUID"),
     ),
     0x48C: (
-        Limit({0: "execute-only translations"}, "the engine's nested tables cannot express them"),
         Limit({21: "accessed and dirty flags of EPT"}, "are not modelled"),
         Limit({22: "advanced information of EPT violations"}, "is not modelled"),
     ),

@@ -61,6 +61,29 @@ class TestViolations:
         assert found.qualification == FETCH | (READ | WRITE) << 3 | LINEAR | FINAL
         assert guest.read(f.GUEST_LINEAR_ADDRESS) == CODE_VA
 
+    def test_a_page_for_execution_only_runs_and_cannot_be_read(self, guest):
+        """SDM 3, "EPT Translation Mechanism": IA32_VMX_EPT_VPID_CAP[0]."""
+        guest.enable_ept()
+        guest.set_ept(CODE_PA, CODE_PA | 0x34)
+        code = "inc rcx; mov rbx, [rdx]; inc rcx; mov rbx, [rax]; hlt"
+        found = guest.launch(code, rax=CODE_VA, rdx=DATA_VA, rcx=0)
+        assert found.reason == f.EXIT_REASON_EPT_VIOLATION
+        assert found.qualification == READ | FETCH << 3 | LINEAR | FINAL
+        assert (guest.read(f.GUEST_LINEAR_ADDRESS), found.rip) == (CODE_VA, CODE_VA + 9)
+        assert guest.gpr("rcx") == 2
+
+    def test_an_instruction_may_lie_in_two_pages_for_execution_only(self, guest):
+        guest.enable_ept()
+        for page in (CODE_PA, DATA_PA):
+            guest.set_ept(page, page | 0x34)
+        guest.tables.write(guest.root, CODE_VA + 0x1000, DATA_PA | 7)
+        both = bytes.fromhex("b9 67452301 f4")  # mov ecx, 0x1234567; hlt
+        guest.engine.write_code(CODE_PA + 0xFFE, both[:2])
+        guest.engine.write_code(DATA_PA, both[2:])
+        guest.write_fields({f.GUEST_RIP: CODE_VA + 0xFFE})
+        found = guest.launch()
+        assert (found.reason, guest.gpr("rcx")) == (f.EXIT_REASON_HLT, 0x1234567)
+
     def test_a_push_is_a_write_at_the_stack(self, guest):
         guest.enable_ept()
         guest.set_ept(STACK_PA, 0)
@@ -107,7 +130,6 @@ class TestMisconfigurations:
         [
             DATA_PA | 0x32,  # write without read
             DATA_PA | 0x36,  # write and execute without read
-            DATA_PA | 0x34,  # execute only, which this model lacks
             DATA_PA | 0x17,  # memory type 2
             1 << 39 | 0x37,  # beyond the physical-address width
         ],

@@ -23,7 +23,7 @@ from ntsim.hw.vmx.guest import (
 )
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_event
-from ntsim.hw.vmx.guest.nested_faults import nested_fault
+from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.state import VmxMode
@@ -128,7 +128,10 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     vmx, stepping = guest.vmx, guest.primary & _STEPPING
     if stepping or (vmx.interruptibility & _SHADOW and _watched(guest)):
         steps = 1  # what waits is let through behind the next instruction
-    exit_ = guest.engine.run(guest.world, guest.registers, steps)
+    if guest.execute_only:
+        exit_ = run_execute_only(guest)
+    else:
+        exit_ = guest.engine.run(guest.world, guest.registers, steps)
     retired = exit_.retired
     vmx.retired += retired
     guest.unseen_processor.budget -= retired

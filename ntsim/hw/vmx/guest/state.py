@@ -41,7 +41,8 @@ class Guest:
 
     The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
     host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
-    `host_found` are what the last exit left for the next entry: see `unseen.py`.
+    `host_found` are what the last exit left for the next entry: see `unseen.py`. `execute_only`
+    are guest-physical pages that are mapped for the next instruction alone: see `nested_faults.py`.
     """
 
     world: World
@@ -67,6 +68,7 @@ class Guest:
         self._memory = GuestMemory(vmx.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
         self.nested: NestedTables | None = None
+        self.execute_only: tuple[int, ...] = ()
 
     @property
     def processor(self) -> VmxProcessor:
