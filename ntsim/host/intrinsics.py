@@ -13,6 +13,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from ntsim.abi import memory, types
+from ntsim.abi.ntstatus import STATUS_ASSERTION_FAILURE
 from ntsim.host import stacks, system_guest
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.hw.cpu import RFLAGS_IF, Processor
@@ -21,6 +22,7 @@ from ntsim.hw.vmx.results import VmSucceed, WouldExit, intrinsic_status, result_
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kd.breakpoint import DbgBreakPoint
 from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.fault import ki_raise
 
 INTRINSICS: dict[str, Callable[..., Any]] = {}
 
@@ -233,6 +235,12 @@ def _enable() -> None:
 def __debugbreak() -> None:
     """INT 3: STATUS_BREAKPOINT where no debugger takes it."""
     DbgBreakPoint(_kernel("__debugbreak"))
+
+
+@intrinsic
+def __int2c() -> None:
+    """INT 2Ch: STATUS_ASSERTION_FAILURE, which is what DbgRaiseAssertionFailure is."""
+    ki_raise(_kernel("__int2c"), STATUS_ASSERTION_FAILURE, (), "INT 2Ch: an assertion failed")
 
 
 # Descriptor tables and segments

@@ -113,6 +113,10 @@ def test_debugbreak_is_a_breakpoint_exception_without_a_debugger(value_of) -> No
     assert value_of(lambda: outcome(__debugbreak)) == hex(STATUS_BREAKPOINT)
 
 
+def test_int_2ch_is_a_failed_assertion(value_of) -> None:
+    assert value_of(lambda: outcome(__int2c)) == hex(STATUS_ASSERTION_FAILURE)
+
+
 def test_control_registers_hold_what_is_written(value_of) -> None:
     def body() -> list:
         old = __readcr4()
