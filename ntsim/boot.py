@@ -19,6 +19,7 @@ from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.events import VmExited
 from ntsim.hw.vmx.unit import VmxUnit
 from ntsim.hw.vmx.vmcs import VmcsDirectory
+from ntsim.nt.cc.state import Cc
 from ntsim.nt.cm.registry import Registry
 from ntsim.nt.events import VmxOccurred
 from ntsim.nt.ex.object_types import ex_create_object_types
@@ -100,6 +101,7 @@ def start_processors(nt: Kernel) -> None:
     """Control structures of every processor, pool first because they link lists."""
     nt.mm.map_shared_user_data()
     nt.ex = Ex(nt)
+    nt.cc = Cc(nt)
     model = nt.processors[0].model
     directory = VmcsDirectory(VmxCapabilities.of_model(model))
     for processor in nt.processors:

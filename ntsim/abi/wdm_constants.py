@@ -1233,3 +1233,13 @@ TableEmptyTree = 0
 TableFoundNode = 1
 TableInsertAsLeft = 2
 TableInsertAsRight = 3
+
+# The cache manager (ntifs.h): flags of CcMapData, CcPinRead and CcPurgeCacheSection
+VACB_MAPPING_GRANULARITY = 0x40000
+MAP_WAIT = 1
+MAP_NO_READ = 16
+PIN_WAIT = 1
+PIN_EXCLUSIVE = 2
+PIN_NO_READ = 4
+PIN_IF_BCB = 8
+UNINITIALIZE_CACHE_MAPS = 1

@@ -23,6 +23,16 @@ def macro(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+# The cache manager
+
+
+@macro
+def CcIsFileCached(FileObject: Any) -> bool:
+    """Whether the file has a shared cache map."""
+    pointers = FileObject.SectionObjectPointer
+    return bool(pointers) and bool(pointers.SharedCacheMap)
+
+
 # Exceptions
 
 

@@ -414,3 +414,9 @@ class WmiRegistered(Event):
 class WmiEventWritten(Event):
     guid: str
     size: int
+
+
+@event("delayed write failed: {pages} pages are lost, {status}")
+class DelayedWriteFailed(Event):
+    pages: int
+    status: str

@@ -33,6 +33,7 @@ from ntsim.nt.rtl.lists import rtl_fail_fast
 from ntsim.nt.vf.finding import vf_report
 
 if TYPE_CHECKING:
+    from ntsim.nt.cc.state import Cc
     from ntsim.nt.cm.registry import Registry
     from ntsim.nt.ex.state import Ex
     from ntsim.nt.io.state import Io
@@ -100,6 +101,7 @@ class Kernel:
     ps: Ps
     se: Se
     kd: Kd
+    cc: Cc
     cm: Registry
     host: Host
     um: Any

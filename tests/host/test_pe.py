@@ -114,7 +114,7 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
     [
         ("IofCompleteRequest", Standing.MODELLED),
         ("IoCallDriver", Standing.MODELLED),
-        ("CcMapData", Standing.UNMODELLED),
+        ("CcMdlRead", Standing.UNMODELLED),
         ("PsThreadType", Standing.VARIABLE),
         ("PsJobType", Standing.UNMODELLED_VARIABLE),
         ("KeGetCurrentIrql", Standing.UNKNOWN),  # inline: mov rax, cr8

@@ -21,6 +21,7 @@ from ntsim.nt.ke.scheduler import ki_set_priority
 from ntsim.nt.ke.wait import WAIT_ANY, header_of, ki_signal, ki_wait
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 from ntsim.nt.rtl import lists
+from ntsim.nt.se.subject import IMPERSONATING
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -145,6 +146,8 @@ def exp_run_item(nt: Kernel, item: int, routine: int, parameter: int) -> None:
     if irql:
         code = bugcodes.WORKER_THREAD_RETURNED_AT_BAD_IRQL
         nt.bugcheck(code, routine, irql, parameter, item)
+    if nt.thread.ethread._v.CrossThreadFlags & IMPERSONATING:
+        nt.bugcheck(bugcodes.IMPERSONATING_WORKER_THREAD, routine, parameter, item)
     v = nt.thread.v
     if v.CombinedApcDisable or v.ApcStateIndex:
         code = bugcodes.APC_INDEX_MISMATCH

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 APC_OFFSET = IRP.offset_of("Tail.Apc")
 _ASSOCIATED, _BUFFERED = c.IRP_ASSOCIATED_IRP, c.IRP_BUFFERED_IO
+_SPECIAL = _ASSOCIATED | c.IRP_PAGING_IO
 _DEALLOCATE, _INPUT = c.IRP_DEALLOCATE_BUFFER, c.IRP_INPUT_OPERATION
 
 
 def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
     """After the last completion routine."""
     v = irp._v
-    if v.Flags & _ASSOCIATED:
-        iop_finish_associated(nt, irp, boost)
+    if v.Flags & _SPECIAL:
+        if v.Flags & _ASSOCIATED:
+            iop_finish_associated(nt, irp, boost)
+        else:
+            iop_finish_paging(nt, irp, boost)
         return
     if v.MdlAddress:
         iop_release_mdls(nt, v.MdlAddress)
@@ -47,6 +51,18 @@ def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
         KeInitializeApc(nt, apc, thread.k, 0, nt.io.completion_apc, 0, 0, 0, 0)
         # The APC overlays the tail: its second argument lies where OriginalFileObject does.
         ki_insert_apc(nt, apc, file, file, boost)
+
+
+def iop_finish_paging(nt: Kernel, irp: Any, boost: int) -> None:
+    """Paging I/O ends without an APC, which the requester at APC_LEVEL could not take.
+
+    The MDL, and the reference to the file, are the requester's.
+    """
+    v = irp._v
+    block, event = v.UserIosb, v.UserEvent
+    iop_write_status_block(nt, block, v.IoStatus_Status, v.IoStatus_Information)
+    io_free_irp(nt, irp)
+    KeSetEvent(nt, KEVENT.at(nt.mmu, event), boost, False)
 
 
 def iop_release_mdls(nt: Kernel, first: int) -> None:

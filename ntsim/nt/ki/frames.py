@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NT_PREFIXES = (
     "ki_ ke_ kx_ kd_ kdp_ ex_ exp_ mi_ mm_ ob_ obp_ io_ iop_ ps_ psp_ cm_ cmp_ rtl_ rtlp_ se_ "
-    "sep_ vf_ vi_ hal_ halp_ po_ pop_ pnp_ pip_ etw_ wmi_ dbg_"
+    "sep_ cc_ vf_ vi_ hal_ halp_ po_ pop_ pnp_ pip_ etw_ wmi_ dbg_"
 ).split()
 _CAMEL = {
     "io": "Io", "ki": "Ki", "apc": "Apc", "dpc": "Dpc", "irp": "Irp", "ipi": "Ipi", "irql": "Irql",

@@ -29,6 +29,7 @@ class Mm:
         self.paged = Region(layout.PAGED_POOL, layout.PAGED_POOL_SIZE)
         self.system_ptes = Region(layout.SYSTEM_PTES, layout.SYSTEM_PTES_SIZE)
         self.images = Region(layout.DRIVER_IMAGES, layout.DRIVER_IMAGES_SIZE)
+        self.cache = Region(layout.SYSTEM_CACHE, layout.SYSTEM_CACHE_SIZE)
         self.paging_file: dict[int, bytes] = {}
         self._slots = 0
         self.contiguous: dict[int, int] = {}

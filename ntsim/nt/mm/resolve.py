@@ -14,6 +14,9 @@ from ntsim.nt.mm.user_space import MM_NOACCESS, entry_for
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+PTE_PROTOTYPE = 1 << 10
+"""Of an entry that is not present: the page's state is kept elsewhere."""
+
 _WRITABLE = (4, 5, 6, 7)
 _EXECUTABLE = (2, 3, 6, 7)
 
@@ -22,7 +25,8 @@ def mm_access_fault(nt: Kernel, va: int, error: int) -> bool:
     """True if the page at `va` is present now and the access may be retried.
 
     A software entry carries the protection in bits 9:5 and the paging-file slot in bits 63:32 (0: a
-    page of zeros). Anything else is not ours to resolve.
+    page of zeros). A prototype entry is a page of a cached file. Anything else is not ours to
+    resolve.
     """
     if error & FAULT_PRESENT or not is_canonical(va):
         return False
@@ -30,6 +34,8 @@ def mm_access_fault(nt: Kernel, va: int, error: int) -> bool:
     root = nt.mmu.root()
     entry = nt.mm.tables.read(root, page)
     code = (entry >> 5) & 0x1F
+    if entry & PTE_PROTOTYPE and not entry & PTE_PRESENT:
+        return nt.cc.resolve(page, error)
     if not entry or entry & PTE_PRESENT or not _allowed(code, error):
         return False
     try:

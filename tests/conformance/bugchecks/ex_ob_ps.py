@@ -107,6 +107,25 @@ def a_block_freed_with_another_tag(bench) -> None:
     bench.run(body)
 
 
+@mistake(0xDF)
+def a_work_item_that_goes_on_impersonating(bench) -> None:
+    """A work item's routine impersonates a client and does not revert."""
+
+    def body(DriverObject) -> None:
+        item = IoAllocateWorkItem(device(DriverObject))
+        bench.expect(kernel_address, int(item), int(item), 0)
+
+        def work(DeviceObject, Context) -> None:
+            token = PsReferencePrimaryToken(PsGetCurrentProcess())
+            PsImpersonateClient(PsGetCurrentThread(), token, FALSE, FALSE, SecurityImpersonation)
+            PsDereferencePrimaryToken(token)
+
+        IoQueueWorkItem(item, work, DelayedWorkQueue, NULL)
+        pause()
+
+    bench.run(body)
+
+
 @mistake(0xE1)
 def a_work_item_that_returns_at_raised_irql(bench) -> None:
     """A work item's routine raises the level and returns."""
