@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.abi.scalars import LONG, LONGLONG, PCHAR, PVOID, PWCH, UCHAR, ULONG, ULONGLONG, USHORT
+from ntsim.abi.scalars import (
+    CHAR,
+    LONG,
+    LONGLONG,
+    PCHAR,
+    PVOID,
+    PWCH,
+    UCHAR,
+    ULONG,
+    ULONGLONG,
+    USHORT,
+)
 from ntsim.abi.structure import Structure, array, at
 
 
@@ -109,6 +120,27 @@ class RTL_GENERIC_TABLE(Structure, size=0x48):
     AllocateRoutine: PVOID = at(0x30)
     FreeRoutine: PVOID = at(0x38)
     TableContext: PVOID = at(0x40)
+
+
+class RTL_BALANCED_LINKS(Structure, size=0x20):
+    Parent: PRTL_BALANCED_LINKS = at(0x00)
+    LeftChild: PRTL_BALANCED_LINKS = at(0x08)
+    RightChild: PRTL_BALANCED_LINKS = at(0x10)
+    Balance: CHAR = at(0x18)
+
+
+class RTL_AVL_TABLE(Structure, size=0x68):
+    BalancedRoot: RTL_BALANCED_LINKS = at(0x00)
+    OrderedPointer: PVOID = at(0x20)
+    WhichOrderedElement: ULONG = at(0x28)
+    NumberGenericTableElements: ULONG = at(0x2C)
+    DepthOfTree: ULONG = at(0x30)
+    RestartKey: PRTL_BALANCED_LINKS = at(0x38)
+    DeleteCount: ULONG = at(0x40)
+    CompareRoutine: PVOID = at(0x48)
+    AllocateRoutine: PVOID = at(0x50)
+    FreeRoutine: PVOID = at(0x58)
+    TableContext: PVOID = at(0x60)
 
 
 class M128A(Structure, size=0x10):
@@ -269,3 +301,5 @@ if TYPE_CHECKING:
     PNT_TIB = NT_TIB
     PRTL_SPLAY_LINKS = RTL_SPLAY_LINKS
     PRTL_GENERIC_TABLE = RTL_GENERIC_TABLE
+    PRTL_BALANCED_LINKS = RTL_BALANCED_LINKS
+    PRTL_AVL_TABLE = RTL_AVL_TABLE
