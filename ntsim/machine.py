@@ -48,7 +48,7 @@ from ntsim.nt.ke.thread import WAITING
 from ntsim.nt.ke.wait import ki_describe_objects
 from ntsim.nt.pnp.guids import guid_bytes, guid_text
 from ntsim.nt.po.settings import po_set_setting
-from ntsim.nt.po.system import po_sleep, po_wake
+from ntsim.nt.po.system import po_shut_down, po_sleep, po_wake
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Machine:
         settings = None if verifier is None else verifier_settings(verifier)
         self.processors, self.seed = plan.processors, plan.seed
         self._plan = plan
-        self._closed = False
+        self._closed = self._off = False
         self._crash: BugCheck | None = None
         self._failure: BaseException | None = None
         model = cpu_model(cpu)
@@ -189,6 +189,15 @@ class Machine:
         """Bring the system back to S0."""
         self._check_usable()
         self._settled(partial(po_wake, self.nt))
+
+    def shut_down(self) -> None:
+        """Shut the system down: IRP_MJ_SHUTDOWN to whoever registered for it, then S5.
+
+        Nothing runs on the machine afterwards.
+        """
+        self._check_usable()
+        self._settled(partial(po_shut_down, self.nt))
+        self._off = True
 
     def set_power_setting(self, guid: str, value: int) -> None:
         """Change a power setting, a ULONG: callbacks registered for it are called."""
@@ -349,6 +358,8 @@ class Machine:
     def _check_usable(self) -> None:
         if self._closed:
             raise ConfigurationError("the machine is closed: build a new one")
+        if self._off:
+            raise ConfigurationError("the machine is shut down: build a new one")
         self._raise_outcome()
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ntsim.abi import (
+    callbacks,
+    cc,
     cm,
     ex,
     io,
@@ -17,6 +19,7 @@ from ntsim.abi import (
     rtl,
     scalars,
     se,
+    share_access,
     time_fields,
 )
 from ntsim.abi.memory import Unplaced
@@ -28,7 +31,10 @@ from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
 
-MODULES = (cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, se, time_fields)
+MODULES = (
+    callbacks, cc, cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, se, share_access,
+    time_fields,
+)  # fmt: skip
 NULL, TRUE, FALSE = 0, 1, 0
 MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1
 MAXLONG, MAXUSHORT, MAXUCHAR = 0x7FFF_FFFF, 0xFFFF, 0xFF

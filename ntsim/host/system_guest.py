@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
-from ntsim.abi import bugcodes, ntstatus
+from ntsim.abi import ntstatus
 from ntsim.abi import vmx_constants as abi
 from ntsim.abi.ke import KPCR
 from ntsim.errors import Hang, UnmodelledCode
@@ -33,6 +33,7 @@ from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor, virtualised
+from ntsim.nt.ke.nmi import ki_handle_nmi
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_processor_exception, ki_raise
 from ntsim.nt.ki.interrupt import ki_interrupt
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 LONGEST_INSTRUCTION = 15
 REPETITIONS = 10_000
-NMI_ODT = 0x4F4454
 _VECTOR_NMI, _VECTOR_BP = 2, 3
 
 
@@ -314,7 +314,7 @@ def _deliver(nt: Kernel, processor: Processor, event: Event) -> None:
     if event.kind == abi.INTR_TYPE_EXTERNAL_INTERRUPT:
         ki_interrupt(nt, processor, event.vector)
     elif event.vector == _VECTOR_NMI:
-        nt.bugcheck(bugcodes.NMI_HARDWARE_FAILURE, NMI_ODT)
+        ki_handle_nmi(nt)
     elif event.vector == abi.VECTOR_PF:
         nt.mmu.fault(processor.cr2, event.error_code or 0)
     elif event.vector == _VECTOR_BP:

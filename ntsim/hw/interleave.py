@@ -61,7 +61,8 @@ class Interleaver:
     `interrupt(processor, vector)` is the kernel's interrupt entry, `next_timer` finds the earliest
     timer, `timers_due(now)` the processors with expired ones, `clock_vector` is what a tick
     requests, `timer_vector` the interrupt at whose level timers expire. `begin` is a host stack
-    that the hub shall begin before anything else. `progress` counts what happened; the kernel
+    that the hub shall begin before anything else, `alone` the one processor that runs while the
+    others stand still. `progress` counts what happened; the kernel
     increments it.
     """
 
@@ -78,6 +79,7 @@ class Interleaver:
         self.clock_vector, self.timer_vector = 0xD1, 0x2F
         self.progress = 0
         self.closed = False
+        self.alone: int | None = None
         self.begin: greenlet | None = None
         self._told: dict[greenlet, int] = {}
         self._quantum = 0
@@ -232,6 +234,8 @@ class Interleaver:
         return True
 
     def _runnable(self) -> list[int]:
+        if self.alone is not None:
+            return [self.alone]
         return [
             p.number
             for p in self.processors

@@ -420,3 +420,9 @@ class WmiEventWritten(Event):
 class DelayedWriteFailed(Event):
     pages: int
     status: str
+
+
+@event("bug-check callback of {component}: {routine}")
+class BugCheckCallbackCalled(Event):
+    component: str
+    routine: str

@@ -362,6 +362,40 @@ def test_an_injected_gp_is_the_guests_exception():
         assert hypervisor.result == STATUS_PRIVILEGED_INSTRUCTION
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+def test_an_injected_nmi_calls_the_nmi_callbacks_and_is_0x80_if_none_claims_it(claimed):
+    """WDK KeRegisterNmiCallback; the last registered is called first and its answer passed on."""
+    seen = []
+
+    def rdmsr(regs):
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, abi.INTR_INFO_VALID | 2 << 8 | 2)
+        return True
+
+    def guest():
+        def first(Context, Handled):
+            seen.append((int(Context), Handled, KeGetCurrentIrql()))
+            return FALSE
+
+        def last(Context, Handled):
+            seen.append((int(Context), Handled, KeGetCurrentIrql()))
+            return claimed
+
+        KeRegisterNmiCallback(first, 1)
+        KeRegisterNmiCallback(last, 2)
+        __readmsr(0x174)
+        return KeGetCurrentIrql()
+
+    hypervisor = Hypervisor(guest, {RDMSR: rdmsr})
+    if claimed:
+        with run(hypervisor):
+            assert hypervisor.result == 0
+    else:
+        with pytest.raises(ntsim.BugCheck) as caught:
+            run(hypervisor)
+        assert caught.value.code == 0x80
+    assert seen == [(2, 0, HIGH_LEVEL), (1, int(claimed), HIGH_LEVEL)]
+
+
 def test_the_exception_bitmap_takes_a_gp_before_the_kernel_sees_it():
     def exception(regs):
         __vmx_vmwrite(GUEST_RIP, vmread(GUEST_RIP) + 2)

@@ -99,6 +99,8 @@ def IoDeleteDevice(nt: Kernel, DeviceObject: PDEVICE_OBJECT) -> None:
     """Delete a device: at once if nobody has it open, else with the last close. Source: WDK."""
     if nt.po is not None:
         nt.io.check_power_of_deleted(DeviceObject)
+    if DeviceObject._v.Flags & c.DO_SHUTDOWN_REGISTERED:
+        nt.io.forget_shutdown(DeviceObject)
     nt.ob.remove_name(int(DeviceObject))
     extension = DEVOBJ_EXTENSION.at(nt.mmu, DeviceObject._v.DeviceObjectExtension)
     extension._v.ExtensionFlags |= DELETE_PENDING

@@ -14,6 +14,7 @@ from ntsim.abi import bugcodes
 from ntsim.abi.scalars import ULONG, ULONG_PTR
 from ntsim.nt.events import BugChecked
 from ntsim.nt.exports import export
+from ntsim.nt.ke.bugcheck_callback import SecondaryData, ki_scan_callbacks
 from ntsim.nt.ke.irql import HIGH_LEVEL
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.frames import StackFrame
@@ -46,7 +47,8 @@ class BugCheckState:
     """The bug check of a machine: code, parameters, and the state of every processor.
 
     `irql` is what the failing code ran at (0xFF: interrupts were off when it faulted); `fault` is
-    the exception behind 0x3B, 0x7E and 0x1E; `stack` is the stack the report shows.
+    the exception behind 0x3B, 0x7E and 0x1E; `stack` is the stack the report shows. `secondary` is
+    what bug-check callbacks gave for the dump.
     """
 
     code: int
@@ -59,6 +61,7 @@ class BugCheckState:
     stack: list[StackFrame]
     processors: list[ProcessorState]
     fault: StructuredException | None = None
+    secondary: list[SecondaryData] = field(default_factory=list)
 
 
 def ke_stop(
@@ -68,7 +71,12 @@ def ke_stop(
     irql: int | None = None,
     fault: StructuredException | None = None,
 ) -> NoReturn:
-    """Stop the machine; does not return."""
+    """Stop the machine; does not return.
+
+    Inside a callback of a bug check the first one counts and no further callback is called.
+    """
+    if nt.ke.stopping is not None:
+        nt.stop(nt.ke.stopping)
     processor = nt.il.current
     level = processor.cr8 if irql is None else irql
     text = ", ".join(f"{value:#x}" for value in parameters)
@@ -80,12 +88,13 @@ def ke_stop(
     states = [_processor_state(nt, p.number) for p in nt.processors]
     states[processor.number].stack = here
     processor.cr8 = HIGH_LEVEL
-    nt.stop(
-        BugCheckState(
-            code, parameters, processor.number, level, nt.il.now, thread.process.name,
-            thread.text, stack, states, fault,
-        )
+    state = BugCheckState(
+        code, parameters, processor.number, level, nt.il.now, thread.process.name,
+        thread.text, stack, states, fault,
     )  # fmt: skip
+    nt.ke.stopping, nt.il.alone = state, processor.number
+    state.secondary = ki_scan_callbacks(nt)
+    nt.stop(state)
 
 
 def _processor_state(nt: Kernel, number: int) -> ProcessorState:

@@ -16,6 +16,7 @@ from ntsim.nt.ke.wait import ki_wait
 from ntsim.nt.mm import layout
 
 if TYPE_CHECKING:
+    from ntsim.nt.ke.bugcheck import BugCheckState
     from ntsim.nt.kernel import Kernel
 
 _READY_HEADS = KPRCB.offset_of("DispatcherReadyListHead")
@@ -40,6 +41,9 @@ class Ke:
         self.pending_watchdog: tuple[int, int] | None = None
         self.shared_data = KUSER_SHARED_DATA.at(nt.mmu, layout.KUSER_SHARED_DATA_VA)
         self._next_ideal = 0
+        self.stopping: BugCheckState | None = None
+        self.secondary_buffer = 0
+        self.nmi_callbacks: list[int] = []
 
     @property
     def system_time(self) -> int:

@@ -16,6 +16,7 @@ from ntsim.abi.pnp import POP_IRP_DATA
 from ntsim.abi.scalars import BOOLEAN, PVOID, ULONG
 from ntsim.nt.ex.callback import ExNotifyCallback, exp_callback_type
 from ntsim.nt.exports import export
+from ntsim.nt.io.shutdown import io_shutdown_system
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.pnp.node import STARTED, pip_subtree
 from ntsim.nt.pnp.state import pnp
@@ -67,6 +68,15 @@ def po_sleep(nt: Kernel, state: int) -> int:
         pop_set_all(nt, agreed, state, action)
         manager.system_state = state
     return ntstatus.STATUS_SUCCESS
+
+
+def po_shut_down(nt: Kernel) -> None:
+    """IRP_MJ_SHUTDOWN to the devices registered for it, then S5, which nobody can refuse."""
+    io_shutdown_system(nt)
+    with pnp(nt).locked():
+        pop_notify(nt, True)
+        pop_set_all(nt, pop_started(nt), c.PowerSystemShutdown, c.PowerActionShutdownOff)
+        po(nt).system_state = c.PowerSystemShutdown
 
 
 def po_wake(nt: Kernel) -> int:
