@@ -2,10 +2,17 @@
 
 import pytest
 
+from ntsim.errors import BugCheck
 from ntsim.wdm import *
 
 PAGE = 0x1000
 TAG = 0x74736554
+
+
+def complete(Irp) -> int:
+    Irp.IoStatus.Status = STATUS_SUCCESS
+    IoCompleteRequest(Irp, IO_NO_INCREMENT)
+    return STATUS_SUCCESS
 
 
 def wait(object_) -> int:
@@ -60,6 +67,39 @@ def test_blocks_of_a_page_are_page_aligned(value_of) -> None:
     assert value_of(body) == [0, 0, 0]
 
 
+@pytest.mark.parametrize("size", [24, PAGE, 2 * PAGE])
+def test_quota_blocks_reference_their_process_until_they_are_freed(run_app, size: int) -> None:
+    """ReactOS rostests/kmtests/ntos_ex/ExPools.c: the process object's pointer count."""
+    counts = []
+
+    def references(process) -> int:
+        ObReferenceObject(process)
+        return ObDereferenceObject(process)
+
+    def control(DeviceObject, Irp) -> int:
+        process = PsGetCurrentProcess()
+        before = references(process)
+        block = ExAllocatePoolWithQuotaTag(PagedPool, size, TAG)
+        counts.append(references(process) - before)
+        ExFreePoolWithTag(block, TAG)
+        counts.append(references(process) - before)
+        return complete(Irp)
+
+    run_app(device_control=control)
+    assert counts == [1, 0]
+
+
+def test_a_quota_block_of_the_system_process_references_nothing(value_of) -> None:
+    """Windows Internals 7, chapter 5: the System process has no quota."""
+
+    def body() -> int:
+        before = ObReferenceObject(PsGetCurrentProcess())
+        ExAllocatePoolWithQuotaTag(PagedPool, 24, TAG)
+        return ObReferenceObject(PsGetCurrentProcess()) - before
+
+    assert value_of(body) == 1
+
+
 # MDLs
 
 
@@ -74,6 +114,28 @@ def test_an_mdl_for_an_irp_becomes_its_mdl_address(value_of) -> None:
         return [irp.MdlAddress == mdl, int(mdl.Next), mdl.ByteCount, int(huge)]
 
     assert value_of(body) == [True, 0, 1234, 0]
+
+
+# The verifier
+
+
+def test_a_zw_call_with_a_fast_mutex_held_is_0xc4_0x2001f(ntsim_machine) -> None:
+    """0vercl0k/sic#4: a fast mutex is held at APC_LEVEL, where Zw routines may not be called."""
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        mutex = FAST_MUTEX()
+        ExInitializeFastMutex(mutex)
+        ExAcquireFastMutex(mutex)
+        ZwClose(0)
+        return 0
+
+    machine = ntsim_machine(verifier="IrqlZwPassive")
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(DriverEntry, name="drv.sys")
+    code, found = caught.value.code, caught.value.parameters
+    assert (code, found[0], *found[2:]) == (0xC4, 0x2001F, 0, 0)
+    text = machine.nt.mmu.read(found[1], 64).split(b"\0")[0]
+    assert text == b"ZwClose should only be called at IRQL = PASSIVE_LEVEL."
 
 
 # Objects

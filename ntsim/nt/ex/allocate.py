@@ -13,7 +13,7 @@ from ntsim.nt.rtl.exception import StructuredException
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
-RAISE_ON_FAILURE = 0x10
+RAISE_ON_FAILURE, QUOTA_FAIL_INSTEAD_OF_RAISE = 0x10, 8
 FLAG_UNINITIALIZED, FLAG_NON_PAGED = 0x2, 0x40
 FLAG_NON_PAGED_EXECUTE, FLAG_PAGED, FLAG_RAISE = 0x80, 0x100, 0x20
 
@@ -28,6 +28,22 @@ def ex_allocate(
             raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="pool")
         return 0
     nt.ex.pool.record_allocation(address, size, tag)
+    return address
+
+
+def exp_allocate_with_quota(nt: Kernel, kind: int, size: int, tag: int, zero: bool) -> int:
+    """Charge the current process, which the block references until it is freed.
+
+    The System process is not charged. Source: kmtests ExPools.c; Windows Internals 7, chapter 5.
+    """
+    paged = bool(kind & PAGED_POOL)
+    raises = not kind & QUOTA_FAIL_INSTEAD_OF_RAISE
+    executable = not paged and not kind & NX
+    address = ex_allocate(nt, size, tag_text(tag), paged, executable, zero, raises)
+    process = nt.thread.process
+    if address and process is not nt.ps.system:
+        nt.ob.reference(process.va)
+        nt.ex.pool.billed[address] = process.va
     return address
 
 
@@ -80,12 +96,11 @@ def ExAllocatePool2(nt: Kernel, Flags: POOL_FLAGS, NumberOfBytes: SIZE_T, Tag: U
 def ExAllocatePoolWithQuotaTag(
     nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG
 ) -> PVOID:
-    """As ExAllocatePoolWithTag; raises unless POOL_QUOTA_FAIL_INSTEAD_OF_RAISE (8). Source: WDK."""
-    paged = bool(PoolType & PAGED_POOL)
-    return ex_allocate(
-        nt, NumberOfBytes, tag_text(Tag), paged, not paged and not PoolType & NX, False,
-        not PoolType & 8,
-    )  # fmt: skip
+    """As ExAllocatePoolWithTag; raises unless POOL_QUOTA_FAIL_INSTEAD_OF_RAISE (8).
+
+    The block keeps the process it is charged to referenced. Source: WDK; kmtests ExPools.c.
+    """
+    return exp_allocate_with_quota(nt, PoolType, NumberOfBytes, Tag, zero=False)
 
 
 @export(irql="<= DISPATCH, or <= APC for paged pool")

@@ -217,9 +217,12 @@ def ZwPulseEvent(nt: Kernel, EventHandle: HANDLE, PreviousState: OutOpt[LONG]) -
 
 
 def exp_shared_event(nt: Kernel, name: Any, handle: Out[HANDLE], kind: int) -> Any:
-    """Open or create a named event that starts signalled; NULL if neither works."""
+    """Open or create an event that starts signalled, unnamed without a name; NULL if neither works.
+
+    Source for the name: Wine dlls/ntoskrnl.exe/tests/driver.c test_sync.
+    """
     flags = OBJ_OPENIF | OBJ_KERNEL_HANDLE
-    attributes = Attributes(0, read_unicode(nt.mmu, name), flags)
+    attributes = Attributes(0, read_unicode(nt.mmu, name) if name else "", flags)
     status, made = exp_create_event(nt, EVENT_ALL_ACCESS, attributes, kind, True)
     handle[0] = made
     if not ntstatus.NT_SUCCESS(status):

@@ -76,6 +76,7 @@ class Pool:
         self.usage: dict[tuple[str, bool], list[int]] = {}
         self.special: Any = None  # the verifier's special pool
         self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
+        self.billed: dict[int, int] = {}  # blocks charged to a quota: the process object
 
     def allocate(
         self,
@@ -161,6 +162,8 @@ class Pool:
         """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""
         if self.on_free is not None:
             self.on_free(address)
+        if self.billed and (process := self.billed.pop(address, 0)):
+            self.nt.ob.dereference(process)
         if self.special is not None and address in self.special:
             found: tuple[int, str, bool] = self.special.free(address, tag)
             return found

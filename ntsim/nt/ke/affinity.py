@@ -67,8 +67,11 @@ def KeSetSystemAffinityThread(nt: Kernel, Affinity: KAFFINITY) -> None:
 def KeSetSystemAffinityThreadEx(nt: Kernel, Affinity: KAFFINITY) -> KAFFINITY:
     """As KeSetSystemAffinityThread; returns the system affinity before, 0 if there was none.
 
-    Source: WDK KeSetSystemAffinityThreadEx.
+    A mask without active processors changes nothing and returns 0. Source: WDK
+    KeSetSystemAffinityThreadEx; Wine ntoskrnl tests test_affinity.
     """
+    if not Affinity & nt.ke.active_mask:
+        return 0
     active = nt.thread.v.MiscFlags & SYSTEM_AFFINITY_ACTIVE
     old = ki_set_affinity(nt, Affinity)
     nt.thread.v.MiscFlags |= SYSTEM_AFFINITY_ACTIVE
@@ -85,9 +88,12 @@ def KeRevertToUserAffinityThread(nt: Kernel) -> None:
 
 @export(irql="<= DISPATCH")
 def KeRevertToUserAffinityThreadEx(nt: Kernel, Affinity: KAFFINITY) -> None:
-    """Back to Affinity, or, if it is 0, to the thread's own affinity. Source: WDK."""
+    """Back to the system affinity Affinity, or, if it is 0, to the thread's own affinity.
+
+    Source: WDK; Wine ntoskrnl tests test_affinity, where one that was never set is set by this.
+    """
     if Affinity:
-        ki_set_affinity(nt, Affinity)
+        KeSetSystemAffinityThread(nt, Affinity)
     else:
         KeRevertToUserAffinityThread(nt)
 

@@ -215,64 +215,66 @@ def KeFlushQueuedDpcs(nt: Kernel) -> None:
         nt.il.spin()
 
 
-class Rendezvous:
-    """The state of one KeGenericCallDpc in progress."""
+# The block of a KeGenericCallDpc: how many DPCs are not done, a DEFERRED_REVERSE_BARRIER (Barrier:
+# how many have not arrived, and in bit 31 which meeting it is; TotalProcessors), the DPCs
+BARRIER, DPCS = 8, 0x20
+MEETING = 1 << 31
 
-    def __init__(self, processors: int) -> None:
-        self.missing = self.done = processors
-        self.selected = False
-        self.arrived = 0
-        self.generation = 0
+
+def read_long(nt: Kernel, address: int) -> int:
+    return int.from_bytes(nt.mmu.read(address, 4), "little")
+
+
+def write_long(nt: Kernel, address: int, value: int) -> None:
+    nt.mmu.write(address, value.to_bytes(4, "little"))
 
 
 @export(irql="<= APC")
 def KeGenericCallDpc(nt: Kernel, Routine: PKDEFERRED_ROUTINE, Context: PVOID) -> None:
     """Run Routine as a DPC on every active processor; returns when all have called Done.
 
-    The routine gets SystemArgument1 and 2 for KeSignalCallDpcDone and KeSignalCallDpcSynchronize.
-    Source: Wine ntoskrnl tests test_dpc_func; Windows Internals 7, part 2, chapter 8.
+    The routine gets SystemArgument1 for KeSignalCallDpcDone, a LONG that counts down from the
+    number of processors, and SystemArgument2 for KeSignalCallDpcSynchronize, a
+    DEFERRED_REVERSE_BARRIER. Source: Wine ntoskrnl tests test_dpc_func; Windows Internals 7, part
+    2, chapter 8.
     """
-    meeting = Rendezvous(len(nt.processors))
-    block = nt.allocate_pool(0x20 + KDPC.size * len(nt.processors), "Dpcs")
-    nt.ke.rendezvous[block] = meeting
+    count = len(nt.processors)
+    block = nt.allocate_pool(DPCS + KDPC.size * count, "Dpcs")
+    for address in (block, block + BARRIER, block + BARRIER + 4):
+        write_long(nt, address, count)
     old = set_irql(nt, DISPATCH_LEVEL, "KeGenericCallDpc")
     for processor in nt.processors:
-        dpc = KDPC.at(nt.mmu, block + 0x20 + KDPC.size * processor.number)
+        dpc = KDPC.at(nt.mmu, block + DPCS + KDPC.size * processor.number)
         KeInitializeDpc(nt, dpc, Routine, Context)
         KeSetTargetProcessorDpc(nt, dpc, processor.number)
-        ki_insert_dpc(nt, dpc, block, block)
+        ki_insert_dpc(nt, dpc, block, block + BARRIER)
     set_irql(nt, old, "KeGenericCallDpc")
-    while meeting.done:
+    while read_long(nt, block):
         nt.il.spin()
-    del nt.ke.rendezvous[block]
     nt.free_pool(block)
-
-
-def ke_rendezvous_at(nt: Kernel, address: int) -> Rendezvous:
-    """What a DPC of KeGenericCallDpc was given; any other memory is a call of one processor."""
-    found = nt.ke.rendezvous.get(address)
-    if found is None:
-        nt.mmu.read(address, 8)
-        found = Rendezvous(1)
-    return found
 
 
 @export(irql="== DISPATCH")
 def KeSignalCallDpcDone(nt: Kernel, SystemArgument1: PVOID) -> None:
     """This processor's part of KeGenericCallDpc is over. Source: ntifs.h."""
-    ke_rendezvous_at(nt, int(SystemArgument1)).done -= 1
+    count = int(SystemArgument1)
+    write_long(nt, count, (read_long(nt, count) - 1) & 0xFFFFFFFF)
 
 
 @export(irql="== DISPATCH")
 def KeSignalCallDpcSynchronize(nt: Kernel, SystemArgument2: PVOID) -> LOGICAL:
-    """Wait for all processors of KeGenericCallDpc; TRUE on exactly one of them. Source: ntifs.h."""
-    meeting = ke_rendezvous_at(nt, int(SystemArgument2))
-    generation = meeting.generation
-    meeting.arrived += 1
-    if meeting.arrived == meeting.missing:
-        meeting.arrived = 0
-        meeting.generation += 1
+    """Wait for all processors of KeGenericCallDpc; TRUE on exactly one of them.
+
+    The last one fills the barrier again and turns its bit 31. Source: ntifs.h; Wine ntoskrnl tests
+    test_dpc_func.
+    """
+    barrier = int(SystemArgument2)
+    left = (read_long(nt, barrier) - 1) & 0xFFFFFFFF
+    meeting = left & MEETING
+    if left & ~MEETING == 0:
+        write_long(nt, barrier, meeting ^ MEETING | read_long(nt, barrier + 4))
         return True
-    while meeting.generation == generation:
+    write_long(nt, barrier, left)
+    while read_long(nt, barrier) & MEETING == meeting:
         nt.il.spin()
     return False

@@ -8,7 +8,14 @@ from ntsim.abi.ke import KEVENT, KMUTANT
 from ntsim.abi.scalars import BOOLEAN, EVENT_TYPE, KPRIORITY, LONG, ULONG
 from ntsim.nt.events import LockReleased
 from ntsim.nt.exports import export
-from ntsim.nt.ke.wait import MUTANT, MUTANT_ABANDONED, SEMAPHORE, ki_lock_object, ki_signal
+from ntsim.nt.ke.wait import (
+    MUTANT,
+    MUTANT_ABANDONED,
+    SEMAPHORE,
+    ki_lock_object,
+    ki_prepare_wait,
+    ki_signal,
+)
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 STATUS_MUTANT_NOT_OWNED = 0xC000_0046
 STATUS_ABANDONED = 0x80
 STATUS_SEMAPHORE_LIMIT_EXCEEDED = 0xC000_0047
+MUTANT_INCREMENT = 1
 _WAIT_LIST = KEVENT.offset_of("Header.WaitListHead")
 _MUTANT_ENTRY = KMUTANT.offset_of("MutantListEntry")
 
@@ -38,9 +46,11 @@ def KeInitializeEvent(nt: Kernel, Event: PKEVENT, Type: EVENT_TYPE, State: BOOLE
 def KeSetEvent(nt: Kernel, Event: PKEVENT, Increment: KPRIORITY, Wait: BOOLEAN) -> LONG:
     """Signal the event, waking one or all waiters with priority boost Increment; the old state.
 
-    With Wait TRUE the caller promises an immediate wait and the IRQL stays raised; here the
-    dispatcher is never left half-way, so it is the same. Source: WDK KeSetEvent.
+    With Wait TRUE the caller promises an immediate wait: the routine returns at DISPATCH_LEVEL and
+    the wait lowers. Source: WDK KeSetEvent; kmtests KeEvent.c.
     """
+    if Wait:
+        ki_prepare_wait(nt, "KeSetEvent")
     ki_lock_object(nt, Event)
     v = Event._v
     old: int = v.Header_SignalState
@@ -107,6 +117,8 @@ def KeReleaseSemaphore(
     old: int = v.Header_SignalState
     if not old < old + Adjustment <= v.Limit:
         raise StructuredException(STATUS_SEMAPHORE_LIMIT_EXCEEDED, reason="KeReleaseSemaphore")
+    if Wait:
+        ki_prepare_wait(nt, "KeReleaseSemaphore")
     v.Header_SignalState = old + Adjustment
     nt.il.progress += 1
     ki_signal(nt, Semaphore.Header, Increment)
@@ -143,6 +155,35 @@ def ke_initialize_mutant(nt: Kernel, mutant: PKMUTANT, owned: bool, apc_disable:
         lists.insert_tail(nt.mmu, int(nt.thread.k.MutantListHead), int(mutant) + _MUTANT_ENTRY)
 
 
+@export(irql="any")
+def KeInitializeMutant(nt: Kernel, Mutant: PKMUTANT, InitialOwner: BOOLEAN) -> None:
+    """What user mode calls a mutex, owned by the current thread if asked for.
+
+    Exported, in no header. Source: kmtests KeMutex.c.
+    """
+    ke_initialize_mutant(nt, Mutant, owned=bool(InitialOwner), apc_disable=0)
+
+
+@export(irql="<= DISPATCH")
+def KeReleaseMutant(
+    nt: Kernel, Mutant: PKMUTANT, Increment: KPRIORITY, Abandoned: BOOLEAN, Wait: BOOLEAN
+) -> LONG:
+    """KeReleaseMutex with a priority boost of one's own; Abandoned frees it whoever owns it.
+
+    Exported, in no header. Source: kmtests KeMutex.c; Windows Internals 7, part 2, chapter 8.
+    """
+    if not Abandoned:
+        return ke_release_mutant(nt, Mutant, Increment, Wait, "KeReleaseMutant")
+    ki_lock_object(nt, Mutant)
+    v = Mutant._v
+    old: int = v.Header_SignalState
+    owner = nt.ke.threads.get(v.OwnerThread)
+    v.Header_SignalState, v.MutantFlags = 1, v.MutantFlags | MUTANT_ABANDONED
+    if owner is not None:
+        ke_free_mutant(nt, Mutant, owner, Increment)
+    return old
+
+
 @export(irql="<= DISPATCH")
 def KeReleaseMutex(nt: Kernel, Mutex: PKMUTANT, Wait: BOOLEAN) -> LONG:
     """Release one acquisition; returns the old state, 0 when this freed it.
@@ -150,27 +191,33 @@ def KeReleaseMutex(nt: Kernel, Mutex: PKMUTANT, Wait: BOOLEAN) -> LONG:
     A thread that does not own it gets STATUS_MUTANT_NOT_OWNED (or STATUS_ABANDONED) raised.
     Source: WDK KeReleaseMutex.
     """
-    ki_lock_object(nt, Mutex)
-    v = Mutex._v
+    return ke_release_mutant(nt, Mutex, MUTANT_INCREMENT, Wait, "KeReleaseMutex")
+
+
+def ke_release_mutant(nt: Kernel, mutant: PKMUTANT, boost: int, wait: int, routine: str) -> int:
+    ki_lock_object(nt, mutant)
+    v = mutant._v
     thread = nt.thread
     if v.OwnerThread != thread.va:
         code = STATUS_ABANDONED if v.MutantFlags & MUTANT_ABANDONED else STATUS_MUTANT_NOT_OWNED
-        raise StructuredException(code, reason="KeReleaseMutex by a thread that does not own it")
+        raise StructuredException(code, reason=f"{routine} by a thread that does not own it")
+    if wait:
+        ki_prepare_wait(nt, routine)
     old: int = v.Header_SignalState
     v.Header_SignalState = old + 1
     if old + 1 == 1:
-        ke_free_mutant(nt, Mutex, thread)
+        ke_free_mutant(nt, mutant, thread, boost)
     return old
 
 
-def ke_free_mutant(nt: Kernel, mutant: PKMUTANT, thread: object) -> None:
+def ke_free_mutant(nt: Kernel, mutant: PKMUTANT, thread: object, boost: int) -> None:
     """The last acquisition was released: hand it on, and let the owner's APCs come again."""
     v = mutant._v
     lists.remove(nt.mmu, int(mutant) + _MUTANT_ENTRY)
     v.OwnerThread = 0
     nt.emit_at(LockReleased, "mutex", int(mutant))
     apc_disable = v.ApcDisable
-    ki_signal(nt, mutant.Header, 1)
+    ki_signal(nt, mutant.Header, boost)
     nt.ki.enable_apcs(thread, apc_disable)
 
 
@@ -182,7 +229,7 @@ def ke_abandon_mutants(nt: Kernel, thread: object, head: int) -> None:
         v = mutant._v
         v.MutantFlags |= MUTANT_ABANDONED
         v.OwnerThread, v.Header_SignalState = 0, 1
-        ki_signal(nt, mutant.Header, 1)
+        ki_signal(nt, mutant.Header, MUTANT_INCREMENT)
 
 
 @export(irql="<= DISPATCH")

@@ -83,8 +83,10 @@ def KeTryToAcquireSpinLockAtDpcLevel(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLE
 
 @export(irql="any")
 def KeTestSpinLock(nt: Kernel, SpinLock: PKSPIN_LOCK) -> BOOLEAN:
-    """TRUE if the lock is free. Source: WDK KeTestSpinLock."""
-    return not SpinLock[0] & 1
+    """TRUE if the lock word is 0, which no queued one that is held is either. Source: WDK; kmtests
+    KeSpinLock.c.
+    """
+    return not SpinLock[0]
 
 
 def kx_acquire_queued_spin_lock(nt: Kernel, lock: Any, handle: PKLOCK_QUEUE_HANDLE) -> None:
@@ -171,3 +173,31 @@ def KeAcquireSpinLockRaiseToSynch(nt: Kernel, SpinLock: PKSPIN_LOCK) -> KIRQL:
     old = set_irql(nt, SYNCH_LEVEL, "KeAcquireSpinLockRaiseToSynch")
     kx_acquire_spin_lock(nt, SpinLock)
     return old
+
+
+@export(irql="any")
+def KeAcquireInStackQueuedSpinLockRaiseToSynch(
+    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
+) -> None:
+    """Raise to SYNCH_LEVEL and acquire; the handle keeps the old IRQL. Source: ntifs.h."""
+    routine = "KeAcquireInStackQueuedSpinLockRaiseToSynch"
+    LockHandle.OldIrql = set_irql(nt, SYNCH_LEVEL, routine)
+    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
+
+
+@export(irql="<= DISPATCH")
+def KeAcquireInStackQueuedSpinLockForDpc(
+    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
+) -> None:
+    """For a routine that may be a threaded DPC's: raises only below DISPATCH_LEVEL. Source: WDK."""
+    LockHandle.OldIrql = old = nt.il.current.cr8
+    if old < DISPATCH_LEVEL:
+        set_irql(nt, DISPATCH_LEVEL, "KeAcquireInStackQueuedSpinLockForDpc")
+    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
+
+
+@export(irql="== DISPATCH")
+def KeReleaseInStackQueuedSpinLockForDpc(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
+    """Release, and lower if the acquisition raised. Source: WDK."""
+    kx_release_queued_spin_lock(nt, LockHandle)
+    set_irql(nt, LockHandle.OldIrql, "KeReleaseInStackQueuedSpinLockForDpc")

@@ -8,7 +8,7 @@ from ntsim.abi.ke import KPRCB, KTSS64, KUSER_SHARED_DATA, KWAIT_BLOCK
 from ntsim.abi.rtl import LARGE_INTEGER
 from ntsim.hw.clock import BOOT_TIME_100NS, TICK_100NS
 from ntsim.hw.cpu import Processor
-from ntsim.nt.ke.dpc import Rendezvous, ki_retire_dpc_list
+from ntsim.nt.ke.dpc import ki_retire_dpc_list
 from ntsim.nt.ke.ipi import Broadcast
 from ntsim.nt.ke.thread import Thread, ki_release_stack
 from ntsim.nt.ke.timer import Timers
@@ -31,7 +31,6 @@ class Ke:
         self.idle_threads: list[Thread] = []
         self.ready_heads = [int(prcb) + _READY_HEADS for prcb in nt.prcb]
         self.timers = Timers(nt)
-        self.rendezvous: dict[int, Rendezvous] = {}
         self.broadcast: Broadcast | None = None
         self.reap: list[Thread] = []
         self.boot_time = BOOT_TIME_100NS

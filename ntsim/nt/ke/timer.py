@@ -163,13 +163,17 @@ def KeInitializeTimer(nt: Kernel, Timer: PKTIMER) -> None:
 
 @export(irql="<= DISPATCH")
 def KeInitializeTimerEx(nt: Kernel, Timer: PKTIMER, Type: TIMER_TYPE) -> None:
-    """A notification (0) or synchronization (1) timer, not set. Source: WDK KeInitializeTimerEx."""
+    """A notification (0) or synchronization (1) timer, not set.
+
+    One that is set stays so, with its DPC: only the header and the times are written. Source: WDK
+    KeInitializeTimerEx; Wine ntoskrnl tests test_sync.
+    """
     v = Timer._v
     v.Header_Lock = 0
     v.Header_Type = NOTIFICATION_TIMER + Type
     v.Header_SignalState = 0
     lists.initialize(nt.mmu, int(Timer.Header.WaitListHead))
-    v.DueTime_QuadPart = v.Dpc = v.Period = 0
+    v.DueTime_QuadPart = v.Period = 0
 
 
 @export(irql="<= DISPATCH")

@@ -23,12 +23,13 @@ from ntsim.abi.scalars import (
 )
 from ntsim.nt.events import ApcsDisabled, LockAcquired, WaitEnded, WaitStarted
 from ntsim.nt.exports import export
-from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
+from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL, set_irql
 from ntsim.nt.ke.scheduler import ki_swap_thread
 from ntsim.nt.ke.thread import WAITING, Thread
 from ntsim.nt.ke.unwait import ki_activate_waiter, ki_unwait, ki_wait_blocks
 from ntsim.nt.ki import frames
 from ntsim.nt.rtl import lists
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKWAIT_BLOCK
@@ -47,9 +48,13 @@ DELAY_EXECUTION = 4
 MUTANT_ABANDONED = 1
 """KMUTANT.MutantFlags: the owner ended without releasing it."""
 
+THREAD_WAIT_NEXT = 1 << 2
+"""KTHREAD.MiscFlags: an event was set with Wait TRUE, a wait follows; WaitIrql is its level."""
+
 THREAD_ALERTABLE = 1 << 4
 """KTHREAD.MiscFlags: the current wait is alertable."""
 
+MINLONG = -(1 << 31)
 THREAD_WAIT_OBJECTS, MAXIMUM_WAIT_OBJECTS = 3, 64
 ATTEMPTED_SWITCH_FROM_DPC = 0xB8
 MAXIMUM_WAIT_OBJECTS_EXCEEDED = 0xC
@@ -74,7 +79,11 @@ def ki_is_signaled(nt: Kernel, header: Any, thread: Thread) -> bool:
 
 
 def ki_satisfy(nt: Kernel, header: Any, thread: Thread) -> int:
-    """What a satisfied wait does to the object; STATUS_ABANDONED for an abandoned mutex, else 0."""
+    """What a satisfied wait does to the object; STATUS_ABANDONED for an abandoned mutex, else 0.
+
+    A mutex that its owner holds 2**31 times raises STATUS_MUTANT_LIMIT_EXCEEDED. Source: kmtests
+    KeMutex.c.
+    """
     v = header._v
     kind = v.Type
     if kind in (SYNCHRONIZATION_EVENT, SYNCHRONIZATION_TIMER):
@@ -89,6 +98,9 @@ def ki_satisfy(nt: Kernel, header: Any, thread: Thread) -> int:
 def _acquire_mutant(nt: Kernel, header: Any, thread: Thread) -> int:
     mutant = KMUTANT.at(nt.mmu, int(header))
     v = mutant._v
+    if v.Header_SignalState == MINLONG:
+        reason = f"acquiring mutex {int(mutant):#x} once more than 2**31 times"
+        raise StructuredException(ntstatus.STATUS_MUTANT_LIMIT_EXCEEDED, reason=reason)
     v.Header_SignalState -= 1
     if v.Header_SignalState != 0:
         return 0
@@ -159,6 +171,23 @@ def _all_signaled(nt: Kernel, thread: Thread) -> bool:
     return all(ki_is_signaled(nt, header, thread) for header in headers)
 
 
+def ki_prepare_wait(nt: Kernel, routine: str) -> None:
+    """Stay at DISPATCH_LEVEL until the wait that the caller promises. Source: kmtests KeEvent.c."""
+    v = nt.thread.v
+    v.WaitIrql = set_irql(nt, DISPATCH_LEVEL, routine)
+    v.MiscFlags |= THREAD_WAIT_NEXT
+
+
+def ki_take_up_wait(nt: Kernel) -> bool:
+    """The wait that was promised: at the level of before, but nothing comes in between."""
+    v = nt.thread.v
+    if not v.MiscFlags & THREAD_WAIT_NEXT:
+        return False
+    v.MiscFlags &= ~THREAD_WAIT_NEXT
+    nt.il.current.cr8 = v.WaitIrql
+    return True
+
+
 def ki_wait(
     nt: Kernel,
     objects: list[int],
@@ -174,6 +203,10 @@ def ki_wait(
     `timeout` is a PLARGE_INTEGER in 100 ns units, NULL for ever; `blocks` is the caller's
     wait-block array, 0 for the thread's own.
     """
+    if nt.il.current.cr8 >= DISPATCH_LEVEL and ki_take_up_wait(nt):
+        ended = ki_wait(nt, objects, wait_type, reason, mode, alertable, timeout, blocks)
+        nt.il.take_interrupts()
+        return ended
     thread = nt.thread
     nt.ki.deliver_apcs(thread)
     for address in objects:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.irql import level_name
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL, HIGH_LEVEL
+from ntsim.nt.ke.wait import THREAD_WAIT_NEXT
 from ntsim.nt.vf.hooks import AUTOMATIC, before
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def vi_wait_for_multiple_objects(
 
 def vi_check_wait(vf: Verifier, nt: Kernel, address: int, timeout: Any) -> None:
     level = vf.irql
-    if level < DISPATCH_LEVEL:
+    if level < DISPATCH_LEVEL or nt.thread.v.MiscFlags & THREAD_WAIT_NEXT:
         return
     where = f"{vf.routine} was called at {level_name(level)}"
     if level > DISPATCH_LEVEL:

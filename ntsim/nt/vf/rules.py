@@ -82,7 +82,7 @@ def _check_of(name: str, rule: str, lowest: int, highest: int) -> Callable[..., 
             return
         why = f"{name} was called at {level_name(level)}, its contract is {_range(lowest, highest)}"
         if rule:
-            vi_rule(vf, rule, should, level, why=f"{why} (rule {rule}).")
+            vi_rule(vf, rule, should, None, why=f"{why} (rule {rule}).")
         vf.violation(WRONG_IRQL, level, why=f"{why}.")
 
     return check
@@ -92,11 +92,14 @@ def _range(lowest: int, highest: int) -> str:
     return routines.span(lowest, highest).removeprefix("IRQL ")
 
 
-def vi_rule(vf: Verifier, rule: str, text: str, state: int, why: str) -> None:
-    """Stop for a rule: parameter 2 is the text that Windows prints, 3 the rule's state."""
+def vi_rule(vf: Verifier, rule: str, text: str, state: int | None, why: str) -> None:
+    """Stop for a rule: parameter 2 is the text that Windows prints, 3 points to the rule's state.
+
+    The rules that only look at the IRQL have none: 0 in the dump of 0vercl0k/sic#4.
+    """
     code = routines.verifier_rules()[rule]
     assert code is not None, rule
-    vf.violation(code, vf.text(text), vf.value(state), 0, why=why)
+    vf.violation(code, vf.text(text), 0 if state is None else vf.value(state), 0, why=why)
 
 
 @before("IrqlKeSetEvent", "KeSetEvent")
@@ -107,7 +110,7 @@ def vi_set_event_and_wait(vf: Verifier, nt: Kernel, Event: Any, Increment: int, 
         text = "KeSetEvent should only be called at IRQL <= DISPATCH_LEVEL, or <= APC_LEVEL if "
         text += "Wait is TRUE."
         why = f"KeSetEvent was called at {level_name(vf.irql)} with Wait {bool(Wait)} (rule "
-        vi_rule(vf, "IrqlKeSetEvent", text, vf.irql, why=why + "IrqlKeSetEvent).")
+        vi_rule(vf, "IrqlKeSetEvent", text, None, why=why + "IrqlKeSetEvent).")
 
 
 class Held:
