@@ -32,6 +32,10 @@ class SINGLE_LIST_ENTRY(Structure, size=0x8):
     Next: PSINGLE_LIST_ENTRY = at(0x00)
 
 
+class SLIST_ENTRY(Structure, size=0x10):
+    Next: PSLIST_ENTRY = at(0x00)
+
+
 class SLIST_HEADER(Structure, size=0x10):
     Alignment: ULONGLONG = at(0x00)
     Region: ULONGLONG = at(0x08)
@@ -280,6 +284,7 @@ class NT_TIB(Structure, size=0x38):
 if TYPE_CHECKING:
     PLIST_ENTRY = LIST_ENTRY
     PSINGLE_LIST_ENTRY = SINGLE_LIST_ENTRY
+    PSLIST_ENTRY = SLIST_ENTRY
     PSLIST_HEADER = SLIST_HEADER
     PUNICODE_STRING = UNICODE_STRING
     PSTRING = STRING

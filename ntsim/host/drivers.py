@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi.known_exports import VARIABLES
 from ntsim.host.python import PythonHost
 from ntsim.host.registers import GuestRegisters
 from ntsim.nt.ki.frames import StackFrame
@@ -62,6 +63,10 @@ class DriverHost(PythonHost):
         if isinstance(function, CompiledEntry):
             return function.native.entry
         return super().register(image, function, name)
+
+    def variable(self, name: str) -> int:
+        """Address of a kernel variable that drivers import; 0 for any other name."""
+        return self.compiled().exports.variable(name) if name in VARIABLES else 0
 
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""

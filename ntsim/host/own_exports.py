@@ -41,8 +41,11 @@ class OwnExports:
         self.raise_status(ntstatus.STATUS_DATATYPE_MISALIGNMENT)
 
     def routine_address(self, name: int) -> int:
-        """Address of a routine's body; 0 for a variable or a name that Windows does not have."""
+        """Address of a routine's body or of a variable; 0 for a name that Windows does not have."""
         self.nt.il.step()
         wanted = read_unicode(self.nt.mmu, UNICODE_STRING.at(self.nt.mmu, name))
-        known = standing(wanted) in (Standing.MODELLED, Standing.UNMODELLED)
+        found = standing(wanted)
+        if found in (Standing.VARIABLE, Standing.UNMODELLED_VARIABLE):
+            return self.exports.variable(wanted)
+        known = found in (Standing.MODELLED, Standing.UNMODELLED)
         return (self.exports.address(wanted) or 0) if known else 0

@@ -66,6 +66,9 @@ class Host(Protocol):
     def routine_at(self, address: int) -> Callable[..., Any] | None:
         """The Python routine that begins at `address`."""
 
+    def variable(self, name: str) -> int:
+        """The address of an exported variable of the kernel, 0 if there is none of that name."""
+
     def text(self, text: str, wide: bool) -> int:
         """The address of a string literal."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
-from ntsim.abi.scalars import POOL_FLAGS, POOL_TYPE, PVOID, SIZE_T, ULONG
+from ntsim.abi.scalars import BOOLEAN, POOL_FLAGS, POOL_TYPE, PVOID, SIZE_T, ULONG
 from ntsim.nt.ex.pool import NX, PAGED_POOL, tag_text
-from ntsim.nt.exports import export
+from ntsim.nt.exports import Out, export
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def ex_allocate(
 
 
 def exp_allocate_with_quota(nt: Kernel, kind: int, size: int, tag: int, zero: bool) -> int:
-    """Charge the current process, which the block references until it is freed.
+    """Charge the current process, which a small block references until it is freed.
 
     The System process is not charged. Source: kmtests ExPools.c; Windows Internals 7, chapter 5.
     """
@@ -42,8 +42,7 @@ def exp_allocate_with_quota(nt: Kernel, kind: int, size: int, tag: int, zero: bo
     address = ex_allocate(nt, size, tag_text(tag), paged, executable, zero, raises)
     process = nt.thread.process
     if address and process is not nt.ps.system:
-        nt.ob.reference(process.va)
-        nt.ex.pool.billed[address] = process.va
+        nt.ex.pool.charge(address, process.va)
     return address
 
 
@@ -101,6 +100,16 @@ def ExAllocatePoolWithQuotaTag(
     The block keeps the process it is charged to referenced. Source: WDK; kmtests ExPools.c.
     """
     return exp_allocate_with_quota(nt, PoolType, NumberOfBytes, Tag, zero=False)
+
+
+@export(irql="<= DISPATCH")
+def ExQueryPoolBlockSize(nt: Kernel, PoolBlock: PVOID, QuotaCharged: Out[BOOLEAN]) -> SIZE_T:
+    """How large a block is, rounded up, and whether it is charged to a quota.
+
+    Source: WDK ExQueryPoolBlockSize; kmtests ExPools.c.
+    """
+    QuotaCharged[0] = int(PoolBlock) in nt.ex.pool.billed
+    return nt.ex.pool.room(int(PoolBlock))
 
 
 @export(irql="<= DISPATCH, or <= APC for paged pool")

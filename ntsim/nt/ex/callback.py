@@ -104,7 +104,7 @@ def ExRegisterCallback(
     head = int(CallbackObject) + _REGISTERED
     if not CallbackObject._v.AllowMultipleCallbacks and not lists.is_empty(nt.mmu, head):
         return 0
-    block = nt.allocate_pool(CALLBACK_REGISTRATION.size + KEVENT.size, "CbRe")
+    block = nt.allocate_pool(CALLBACK_REGISTRATION.size + KEVENT.size, "CBRe")
     if not block:
         return 0
     v = CALLBACK_REGISTRATION.at(nt.mmu, block)._v

@@ -17,6 +17,7 @@ from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, set_irql
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import SYNCHRONIZATION_EVENT, WAIT_ANY, ki_wait
+from ntsim.nt.ki.apc import KeEnterCriticalRegion, KeLeaveCriticalRegion
 
 if TYPE_CHECKING:
     from ntsim.abi.ex import PFAST_MUTEX
@@ -114,3 +115,20 @@ def ExAcquireFastMutexUnsafe(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
 def ExReleaseFastMutexUnsafe(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
     """Release without touching the IRQL. Source: WDK ExReleaseFastMutexUnsafe."""
     ke_release_fast_mutex(nt, FastMutex)
+
+
+@export(irql="<= APC")
+def ExEnterCriticalRegionAndAcquireFastMutexUnsafe(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
+    """Both in one, without touching the IRQL. Exported, in no header.
+
+    Source: kmtests ExFastMutex.c.
+    """
+    KeEnterCriticalRegion(nt)
+    ke_acquire_fast_mutex(nt, FastMutex)
+
+
+@export(irql="<= APC")
+def ExReleaseFastMutexUnsafeAndLeaveCriticalRegion(nt: Kernel, FastMutex: PFAST_MUTEX) -> None:
+    """Undo ExEnterCriticalRegionAndAcquireFastMutexUnsafe. Source: kmtests ExFastMutex.c."""
+    ke_release_fast_mutex(nt, FastMutex)
+    KeLeaveCriticalRegion(nt)

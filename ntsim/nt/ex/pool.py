@@ -34,6 +34,9 @@ NX = 0x200
 TYPE_NONPAGED, TYPE_PAGED = 2, 3
 """POOL_HEADER.PoolType of an allocated block: pool type plus 2 (InUse); 0 when free."""
 
+QUOTA_CHARGED = 8
+"""Bit of POOL_HEADER.PoolType."""
+
 _POISON_BYTE = bytes([POISON])
 _NAMES = {False: "nonpaged", True: "paged"}
 
@@ -76,7 +79,7 @@ class Pool:
         self.usage: dict[tuple[str, bool], list[int]] = {}
         self.special: Any = None  # the verifier's special pool
         self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
-        self.billed: dict[int, int] = {}  # blocks charged to a quota: the process object
+        self.billed: dict[int, int] = {}  # small blocks charged to a quota: the process object
 
     def allocate(
         self,
@@ -157,6 +160,29 @@ class Pool:
         kind = PAGED_POOL if paged else 0 if executable else NX
         self.big_pages.add(address, tag_value(tag), kind, pages, pages * PAGE_SIZE - size)
         return address
+
+    def charge(self, address: int, process: int) -> None:
+        """A small block keeps the process it is charged to referenced; a large one does not.
+
+        Source: kmtests ExPools.c; POOL_HEADER.PoolType of a charged block has bit 3.
+        """
+        if address % PAGE_SIZE == 0 or (self.special is not None and address in self.special):
+            return
+        self.nt.ob.reference(process)
+        self.billed[address] = process
+        at = address - HEADER
+        self.nt.mmu.write_word(at, self.nt.mmu.read_word(at) | QUOTA_CHARGED << 24)
+
+    def room(self, address: int) -> int:
+        """The size of an allocated block: of a small one without its header, of others whole pages.
+
+        0 for what is no block.
+        """
+        if address % PAGE_SIZE == 0:
+            big = self.big.get(address)
+            return big.pages * PAGE_SIZE if big else 0
+        kind = self.kinds.get(address & ~0xFFF)
+        return kind[2] - HEADER if kind else 0
 
     def free(self, address: int, tag: str | None = None) -> tuple[int, str, bool]:
         """Give a block back: its size, tag and whether it was paged. Bad blocks stop the system."""

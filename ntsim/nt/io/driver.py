@@ -18,6 +18,7 @@ from ntsim.abi.ex import KLDR_DATA_TABLE_ENTRY
 from ntsim.abi.io import DRIVER_EXTENSION, DRIVER_OBJECT
 from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
+from ntsim.nt.io.driver_extension import iop_free_extensions
 from ntsim.nt.mm.unloaded import mi_remember_unloaded
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import set_unicode
@@ -198,6 +199,7 @@ def iop_delete_driver(nt: Kernel, body: int) -> None:
     nt.free_pool(v.DriverName_Buffer)
     extension = DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)
     nt.free_pool(extension._v.ServiceKeyName_Buffer)
+    iop_free_extensions(nt, extension)
     nt.emit(DriverUnloaded, driver.image.file_name)
     mi_unload_image(nt, driver.image)
 

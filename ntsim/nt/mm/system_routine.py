@@ -74,10 +74,13 @@ def has_address(found: Export | None, name: str) -> bool:
 
 @export(irql="== PASSIVE")
 def MmGetSystemRoutineAddress(nt: Kernel, SystemRoutineName: PUNICODE_STRING) -> PVOID:
-    """The address of an exported routine of nt or hal, NULL if there is none. Source: WDK."""
+    """The address of an exported routine of nt or hal, or of a variable; NULL if there is none.
+
+    Source: WDK; Wine ntoskrnl tests get_proc_address for variables.
+    """
     load_rooms()
     name = read_unicode(nt.mmu, SystemRoutineName)
     if not has_address(EXPORTS.get(name), name):
-        return 0
+        return nt.host.variable(name)
     made: Callable[..., Any] = SystemRoutine(nt, name)
     return nt.host.register(nt.nt_image, made, name)

@@ -86,3 +86,21 @@ def PsIsThreadTerminating(nt: Kernel, Thread: PETHREAD) -> BOOLEAN:
 def PsIsSystemThread(nt: Kernel, Thread: PETHREAD) -> BOOLEAN:
     """TRUE for a thread without a user-mode side. Source: WDK PsIsSystemThread."""
     return bool(Thread._v.Tcb_MiscFlags & SYSTEM_THREAD)
+
+
+@export(irql="any")
+def PsGetProcessInheritedFromUniqueProcessId(nt: Kernel, Process: PEPROCESS) -> HANDLE:
+    """The ID of the process that created this one. Exported, in no header. Source: Wine ntoskrnl
+    tests test_current_thread.
+    """
+    pid: int = Process._v.InheritedFromUniqueProcessId
+    return pid
+
+
+@export(irql="any")
+def PsGetProcessSectionBaseAddress(nt: Kernel, Process: PEPROCESS) -> PVOID:
+    """Where the process's image begins. Exported, in no header. Source: Wine ntoskrnl tests
+    test_process_memory.
+    """
+    base: int = Process._v.SectionBaseAddress
+    return base
