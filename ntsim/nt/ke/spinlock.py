@@ -183,21 +183,3 @@ def KeAcquireInStackQueuedSpinLockRaiseToSynch(
     routine = "KeAcquireInStackQueuedSpinLockRaiseToSynch"
     LockHandle.OldIrql = set_irql(nt, SYNCH_LEVEL, routine)
     kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
-
-
-@export(irql="<= DISPATCH")
-def KeAcquireInStackQueuedSpinLockForDpc(
-    nt: Kernel, SpinLock: PKSPIN_LOCK, LockHandle: PKLOCK_QUEUE_HANDLE
-) -> None:
-    """For a routine that may be a threaded DPC's: raises only below DISPATCH_LEVEL. Source: WDK."""
-    LockHandle.OldIrql = old = nt.il.current.cr8
-    if old < DISPATCH_LEVEL:
-        set_irql(nt, DISPATCH_LEVEL, "KeAcquireInStackQueuedSpinLockForDpc")
-    kx_acquire_queued_spin_lock(nt, SpinLock, LockHandle)
-
-
-@export(irql="== DISPATCH")
-def KeReleaseInStackQueuedSpinLockForDpc(nt: Kernel, LockHandle: PKLOCK_QUEUE_HANDLE) -> None:
-    """Release, and lower if the acquisition raised. Source: WDK."""
-    kx_release_queued_spin_lock(nt, LockHandle)
-    set_irql(nt, LockHandle.OldIrql, "KeReleaseInStackQueuedSpinLockForDpc")

@@ -84,9 +84,11 @@ def a_queued_lock_holds_its_handle_which_holds_the_old_irql(level: int, routine:
 
 @SPIN_LOCK.fact(
     lambda level, routine: [True, level, 0, level],
-    level=[DISPATCH_LEVEL, HIGH_LEVEL], routine=["AtDpcLevel", "ForDpc"],
+    level=LEVELS, routine=["AtDpcLevel", "ForDpc"],
 )  # fmt: skip
-def at_dispatch_level_a_queued_lock_leaves_the_irql_alone(level: int, routine: str) -> list[Any]:
+def the_routines_for_dpcs_leave_the_irql_alone_with_queued_locks(
+    level: int, routine: str
+) -> list[Any]:
     KeRaiseIrql(level)
     lock, handle = KSPIN_LOCK(), KLOCK_QUEUE_HANDLE()
     if routine == "ForDpc":
