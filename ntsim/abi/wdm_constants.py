@@ -740,6 +740,7 @@ OB_PREOP_SUCCESS = 0
 
 # PROCESSINFOCLASS and THREADINFOCLASS members that drivers ask for
 ProcessBasicInformation = 0
+ObjectBasicInformation, ObjectNameInformation, ObjectTypeInformation = range(3)
 ProcessDebugPort = 7
 ProcessWow64Information = 0x1A
 ProcessImageFileName = 0x1B

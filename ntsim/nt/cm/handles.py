@@ -22,10 +22,13 @@ KEY_SIGNATURE = b"20yk"
 BODY_SIZE = 0x58
 
 
+def cm_create_key_type(nt: Kernel) -> None:
+    """Register the object type Key."""
+    nt.ob.add_type(ObjectType("Key", KEY_GENERIC, 0x1F_003F))
+
+
 def key_type(nt: Kernel) -> ObjectType:
-    """The object type Key, registered when the first key is opened."""
-    found: ObjectType | None = nt.ob.types.get("Key")
-    return found or nt.ob.add_type(ObjectType("Key", KEY_GENERIC, 0x1F_003F))
+    return nt.ob.types["Key"]
 
 
 def open_key(nt: Kernel, key: Key, access: int, attributes: int) -> int:

@@ -35,16 +35,12 @@ _EVENT = CALLBACK_REGISTRATION.size
 """Behind a registration: the event for which ExUnregisterCallback waits."""
 
 
-def exp_callback_type(nt: Kernel) -> ObjectType:
-    """The object type Callback; the first time also the system's callback objects."""
-    found = nt.ob.types.get("Callback")
-    if found is not None:
-        return found
+def exp_create_callback_type(nt: Kernel) -> None:
+    """Register the object type Callback, and make the system's callback objects."""
     kind = nt.ob.add_type(ObjectType("Callback", CALLBACK_GENERIC, 0x1F_0001))
     for name in SYSTEM_CALLBACKS:
         place = ob_lookup(nt, f"\\Callback\\{name}")
         exp_new_callback(nt, kind, place.directory, place.name, True)
-    return kind
 
 
 def exp_new_callback(
@@ -70,7 +66,7 @@ def ExCreateCallback(
     AllowMultipleCallbacks: BOOLEAN,
 ) -> NTSTATUS:
     """Open a callback object, or with Create make it if there is none; referenced. Source: WDK."""
-    kind = exp_callback_type(nt)
+    kind = nt.ob.types["Callback"]
     attributes = read_attributes(nt, int(ObjectAttributes))
     found = exp_find(nt, attributes) if attributes.name else None
     if found is not None and found.status == ntstatus.STATUS_SUCCESS:

@@ -20,6 +20,7 @@ from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
 from ntsim.nt.io.driver_extension import iop_free_extensions
 from ntsim.nt.mm.unloaded import mi_remember_unloaded
+from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.ps.notify import SYSTEM_MODE_IMAGE, psp_announce_image
@@ -51,6 +52,9 @@ class Driver:
         return f"<driver {self.name}, {self.image.file_name} at {self.image.base:#x}{state}>"
 
 
+HARDWARE_DATABASE = "\\REGISTRY\\MACHINE\\HARDWARE\\DESCRIPTION\\SYSTEM"
+
+
 def iop_invalid_device_request(nt: Kernel, DeviceObject: Any, Irp: Any) -> int:
     """The default of every MajorFunction entry: fails the IRP."""
     Irp.IoStatus.Status = ntstatus.STATUS_INVALID_DEVICE_REQUEST
@@ -67,6 +71,15 @@ def make_unicode(nt: Kernel, text: str, paged: bool = False, tag: str = "Io  ") 
     return address
 
 
+def iop_hardware_database(nt: Kernel) -> int:
+    """The UNICODE_STRING that all driver objects point to. Source: kmtests IoDeviceObject_drv.c."""
+    at = mi_variable(nt, "CmRegistryMachineHardwareDescriptionSystemName", UNICODE_STRING.size)
+    string = UNICODE_STRING.at(nt.mmu, at)
+    if not string._v.Buffer:
+        set_unicode(string, make_unicode(nt, HARDWARE_DATABASE), len(HARDWARE_DATABASE) * 2)
+    return at
+
+
 def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     """The driver object \\Driver\\service, every entry set to the default."""
     name = f"\\Driver\\{service}"
@@ -81,6 +94,7 @@ def iop_create_driver(nt: Kernel, service: str, image: Image) -> Driver:
     v.DriverSection = image.owner or 0
     v.DriverExtension = extension = body + DRIVER_OBJECT.size
     DRIVER_EXTENSION.at(nt.mmu, extension)._v.DriverObject = body
+    v.HardwareDatabase = iop_hardware_database(nt)
     for major in range(c.IRP_MJ_MAXIMUM_FUNCTION + 1):
         driver.MajorFunction[major] = nt.io.invalid_request
     set_unicode(driver.DriverName, make_unicode(nt, name, paged=True), len(name) * 2)

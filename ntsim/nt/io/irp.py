@@ -34,6 +34,7 @@ LOCATION = IO_STACK_LOCATION.size
 IRP_SIZE = IRP.size
 TAG = "Irp "
 LOOKASIDE_DEPTH = 256
+IRP_ALLOCATED_FIXED_SIZE = 4
 THREAD_LIST_ENTRY = IRP.offset_of("ThreadListEntry")
 IRP_LIST = ETHREAD.offset_of("IrpList")
 ALL_INVOKE = c.SL_INVOKE_ON_SUCCESS | c.SL_INVOKE_ON_ERROR | c.SL_INVOKE_ON_CANCEL
@@ -108,8 +109,15 @@ def dequeue_from_thread(nt: Kernel, irp: Any) -> None:
 
 @export(irql="<= DISPATCH")
 def IoAllocateIrp(nt: Kernel, StackSize: CCHAR, ChargeQuota: BOOLEAN) -> PIRP:
-    """An IRP with StackSize locations; NULL if memory is short. Source: WDK IoAllocateIrp."""
-    return io_allocate_irp(nt, StackSize)  # type: ignore[no-any-return]
+    """An IRP with StackSize locations; NULL if memory is short.
+
+    AllocationFlags says that it is of a fixed size, as those from look-aside lists are. Source: WDK
+    IoAllocateIrp; kmtests IoIrp.c; Wine ntoskrnl tests test_irp_struct.
+    """
+    irp = io_allocate_irp(nt, StackSize)
+    if irp:
+        irp._v.AllocationFlags = IRP_ALLOCATED_FIXED_SIZE
+    return irp  # type: ignore[no-any-return]
 
 
 @export(irql="<= DISPATCH")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ntsim.nt.ke.thread import Thread
     from ntsim.nt.kernel import Kernel
 
-FILE_GENERIC = (0x12_0089, 0x12_0116, 0x12_00A0, 0x1F_01FF)
+FILE_ALL_ACCESS = 0x1F_01FF
+FILE_GENERIC = (0x12_0089, 0x12_0116, 0x12_00A0, FILE_ALL_ACCESS)
 
 
 class Io:
@@ -51,12 +52,14 @@ class Io:
         nt.mmu.write(self.cancel_lock, bytes(16))
         ob = nt.ob
         self.device_type = ob.add_type(
-            ObjectType("Device", FILE_GENERIC, delete=iop_delete_device_object)
+            ObjectType("Device", FILE_GENERIC, FILE_ALL_ACCESS, delete=iop_delete_device_object)
         )
-        self.driver_type = ob.add_type(ObjectType("Driver", FILE_GENERIC, delete=iop_delete_driver))
+        self.driver_type = ob.add_type(
+            ObjectType("Driver", FILE_GENERIC, FILE_ALL_ACCESS, delete=iop_delete_driver)
+        )
         self.file_type = ob.add_type(
             ObjectType(
-                "File", FILE_GENERIC, close=file_objects.iop_close_handle,
+                "File", FILE_GENERIC, FILE_ALL_ACCESS, close=file_objects.iop_close_handle,
                 delete=file_objects.iop_delete_file,
                 waitable_offset=FILE_OBJECT.offset_of("Event"),
             )

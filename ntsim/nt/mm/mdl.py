@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ntsim.abi.mm import PMDL
     from ntsim.nt.kernel import Kernel
 
-TWO_GIB = 1 << 31
+LONGEST = (1 << 32) - PAGE_SIZE
 PFNS = MDL.size
 TAG = "Mdl "
 MAPPED_UNLOCKED = 0x1233
@@ -84,8 +84,12 @@ def IoAllocateMdl(
     ChargeQuota: BOOLEAN,
     Irp: PIRP,
 ) -> PMDL:
-    """An MDL for a range; with Irp it becomes, or is chained to, Irp->MdlAddress. Source: WDK."""
-    if Length >= TWO_GIB:
+    """An MDL for a range; with Irp it becomes, or is chained to, Irp->MdlAddress.
+
+    Since Windows 7 at most 4 GB less a page; kmtests IoMdl.c asserts the limits of Server 2003.
+    Source: WDK IoAllocateMdl.
+    """
+    if Length > LONGEST:
         return MDL.at(nt.mmu, 0)  # type: ignore[no-any-return]
     mdl = MDL.at(nt.mmu, mm_allocate_mdl(nt, int(VirtualAddress), Length))
     if mdl and Irp:

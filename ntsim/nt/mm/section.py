@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 GENERIC = (0x2_0005, 0x2_0002, 0x2_0008, w.SECTION_ALL_ACCESS)
 SECTION_SIZE = 0x40
 MEM_DOS_LIM = 0x4000_0000
+VALID_ACCESS = w.SECTION_ALL_ACCESS | w.SYNCHRONIZE
 VIEW_SHARE, VIEW_UNMAP = 1, 2
 _READ = (w.PAGE_READONLY, w.PAGE_EXECUTE_READ)
 _WRITE = (w.PAGE_READWRITE, w.PAGE_EXECUTE_READWRITE)
@@ -59,7 +60,7 @@ def mm_create_section_type(nt: Kernel) -> None:
     """Register the object type Section and enter \\Device\\PhysicalMemory."""
     kind = nt.ob.add_type(
         ObjectType(
-            "Section", GENERIC, w.SECTION_ALL_ACCESS, close=ob_drop_name, delete=mi_delete_section
+            "Section", GENERIC, VALID_ACCESS, close=ob_drop_name, delete=mi_delete_section
         )
     )
     size = nt.mm.ram.size

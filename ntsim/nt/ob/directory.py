@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
 from ntsim.abi.ob import OBJECT_DIRECTORY, OBJECT_SYMBOLIC_LINK
-from ntsim.abi.scalars import ACCESS_MASK, HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.abi.scalars import ACCESS_MASK, HANDLE, KPROCESSOR_MODE, NTSTATUS, PVOID, ULONG
 from ntsim.nt.ex.events import driver_attributes
 from ntsim.nt.ex.named import exp_create, exp_find, exp_open, exp_open_found
 from ntsim.nt.exports import Out, OutOpt, export
-from ntsim.nt.ob.handles import ob_reference_by_handle
-from ntsim.nt.ob.namespace import ob_initialize_link, ob_link_target
+from ntsim.nt.ob.exports import ob_type_at
+from ntsim.nt.ob.handles import ob_handle_attributes, ob_reference_by_handle
+from ntsim.nt.ob.namespace import ob_initialize_link
 from ntsim.nt.ob.objects import FLAG_PERMANENT
 from ntsim.nt.ob.query import ob_name_of
 from ntsim.nt.rtl.text import read_unicode
@@ -77,6 +78,33 @@ def ZwMakeTemporaryObject(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
 
 
 @export(irql="== PASSIVE")
+def ObOpenObjectByName(
+    nt: Kernel,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+    ObjectType: PVOID,
+    AccessMode: KPROCESSOR_MODE,
+    AccessState: PVOID,
+    DesiredAccess: ACCESS_MASK,
+    ParseContext: PVOID,
+    Handle: Out[HANDLE],
+) -> NTSTATUS:
+    """A handle to a named object, of a type if one is given. Undocumented.
+
+    Source: ReactOS obhandle.c; kmtests ObTypes.c.
+    """
+    attributes = driver_attributes(nt, ObjectAttributes)
+    found = exp_find(nt, attributes)
+    kind = ob_type_at(nt, int(ObjectType)) if ObjectType else None
+    if kind is None and not found.status:
+        kind = nt.ob.type_of(found.body)
+    Handle[0] = 0
+    if kind is None:
+        return found.status
+    status, Handle[0] = exp_open_found(nt, kind, found, attributes, DesiredAccess)
+    return status
+
+
+@export(irql="== PASSIVE")
 def ZwCreateSymbolicLinkObject(
     nt: Kernel,
     LinkHandle: Out[HANDLE],
@@ -84,7 +112,12 @@ def ZwCreateSymbolicLinkObject(
     ObjectAttributes: POBJECT_ATTRIBUTES,
     LinkTarget: PUNICODE_STRING,
 ) -> NTSTATUS:
-    """A symbolic link with a handle, which keeps it. Undocumented. Source: winsiderss/phnt."""
+    """A symbolic link with a handle, which keeps it; no handle is written if it cannot be made.
+
+    Undocumented. Source: winsiderss/phnt; kmtests ObSymbolicLink.c.
+    """
+    if not LinkTarget._v.Buffer and LinkTarget._v.Length:
+        return ntstatus.STATUS_ACCESS_VIOLATION
     target = read_unicode(nt.mmu, LinkTarget)
     if not target:
         return ntstatus.STATUS_INVALID_PARAMETER
@@ -92,6 +125,8 @@ def ZwCreateSymbolicLinkObject(
 
     def initialize(body: int) -> None:
         ob_initialize_link(nt, body, target)
+        if LinkTarget._v.MaximumLength < len(target) * 2 + 2:
+            OBJECT_SYMBOLIC_LINK.at(nt.mmu, body)._v.LinkTarget_MaximumLength = len(target) * 2
 
     kind = nt.ob.types["SymbolicLink"]
     status, LinkHandle[0] = exp_create(
@@ -119,27 +154,28 @@ def ZwOpenSymbolicLinkObject(
 def ZwQuerySymbolicLinkObject(
     nt: Kernel, LinkHandle: HANDLE, LinkTarget: PUNICODE_STRING, ReturnedLength: OutOpt[ULONG]
 ) -> NTSTATUS:
-    """Where a link leads: LinkTarget's buffer is filled, with a terminator if there is room.
+    """Where a link leads: who asks for the length needs room for the terminator and gets it, if the
+    link was made with one; others get the text alone.
 
-    Too small: STATUS_BUFFER_TOO_SMALL, the bytes with terminator in *ReturnedLength. Source: WDK.
+    Too small: STATUS_BUFFER_TOO_SMALL, the bytes in *ReturnedLength. Source: WDK; kmtests
+    ObSymbolicLink.c.
     """
     kind = nt.ob.types["SymbolicLink"]
     status, body, _ = ob_reference_by_handle(nt, LinkHandle, 0, kind, 0)
     if status:
         return status
-    text = ob_link_target(nt, body).encode("utf-16-le")
-    nt.ob.dereference(body)
-    v = LinkTarget._v
+    target = OBJECT_SYMBOLIC_LINK.at(nt.mmu, body)._v
+    length = needed = target.LinkTarget_Length
     if ReturnedLength:
-        ReturnedLength[0] = len(text) + 2
-        fits = v.MaximumLength >= len(text) + 2
+        ReturnedLength[0] = needed = target.LinkTarget_MaximumLength
+    v = LinkTarget._v
+    if v.MaximumLength < needed:
+        status = ntstatus.STATUS_BUFFER_TOO_SMALL
     else:
-        fits = v.MaximumLength >= len(text)
-    if not fits:
-        return ntstatus.STATUS_BUFFER_TOO_SMALL
-    nt.mmu.write(v.Buffer, (text + b"\0\0")[: v.MaximumLength])
-    v.Length = len(text)
-    return ntstatus.STATUS_SUCCESS
+        nt.mmu.write(v.Buffer, nt.mmu.read(target.LinkTarget_Buffer, needed))
+        v.Length = length
+    nt.ob.dereference(body)
+    return status
 
 
 def with_name(address: int, text: str, size: int) -> bytes:
@@ -152,12 +188,12 @@ def with_name(address: int, text: str, size: int) -> bytes:
 
 
 def obp_information(
-    nt: Kernel, address: int, kind: int, body: int, granted: int
+    nt: Kernel, address: int, kind: int, body: int, granted: int, attributes: int
 ) -> bytes | None:
     """The answer to a class; None for one that is not documented."""
     if kind == BASIC_INFORMATION:
         v = nt.ob.header(body)._v
-        attributes = v.Flags & FLAG_PERMANENT
+        attributes |= v.Flags & FLAG_PERMANENT
         counts = (v.HandleCount, v.PointerCount)
         return struct.pack("<IIII", attributes, granted, *counts).ljust(BASIC_SIZE, b"\0")
     if kind == NAME_INFORMATION:
@@ -184,7 +220,10 @@ def ZwQueryObject(
     status, body, granted = ob_reference_by_handle(nt, Handle, 0, None, 0)
     if status:
         return status
-    data = obp_information(nt, ObjectInformation, ObjectInformationClass, body, granted)
+    attributes = ob_handle_attributes(nt, Handle)
+    data = obp_information(
+        nt, ObjectInformation, ObjectInformationClass, body, granted, attributes
+    )
     nt.ob.dereference(body)
     if data is None:
         return ntstatus.STATUS_INVALID_INFO_CLASS

@@ -66,8 +66,8 @@ def ObReferenceObjectByPointer(
 
 
 def NtClose(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
-    """Close a handle of the current process. Source: WDK NtClose."""
-    return ob_close(nt, Handle)
+    """Close a handle of the current process; a kernel handle from kernel mode. Source: WDK."""
+    return ob_close(nt, Handle, nt.thread.v.PreviousMode)
 
 
 @export(irql="== PASSIVE")
@@ -78,5 +78,8 @@ def ZwClose(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
 
 @export(irql="== PASSIVE")
 def ObCloseHandle(nt: Kernel, Handle: HANDLE, PreviousMode: KPROCESSOR_MODE) -> NTSTATUS:
-    """Close a handle. Source: WDK ObCloseHandle."""
-    return ob_close(nt, Handle)
+    """Close a handle; with UserMode a kernel handle is invalid.
+
+    Source: WDK ObCloseHandle; kmtests ObHandle.c.
+    """
+    return ob_close(nt, Handle, PreviousMode)

@@ -114,6 +114,12 @@ class HandleTable:
             return None
         return (0xFFFF_0000_0000_0000 | low >> 20 << 4) + BODY, words[at + 1]
 
+    def attributes(self, handle: int) -> int:
+        """The attribute bits of a handle's entry."""
+        if self.lookup(handle) is None:
+            return 0
+        return self.nt.mmu.read_word(self._entry(handle // 4)) >> 17 & 7
+
     def close(self, handle: int) -> bool:
         """Close a handle; False if it is not one."""
         found = self.lookup(handle)
@@ -209,10 +215,18 @@ def _pseudo_handle(nt: Kernel, handle: int) -> int | None:
     return None
 
 
-def ob_close(nt: Kernel, handle: int) -> int:
-    """NtClose."""
+def ob_handle_attributes(nt: Kernel, handle: int) -> int:
+    """OBJ_INHERIT or 0, as the handle was made; 0 for what is none."""
+    table, value = ob_table_of(nt, handle)
+    return table.attributes(value)
+
+
+def ob_close(nt: Kernel, handle: int, mode: int = 0) -> int:
+    """Close for a caller of `mode`: user mode cannot close kernel handles."""
     if _pseudo_handle(nt, handle) is not None:
         return ntstatus.STATUS_SUCCESS
+    if mode and handle & KERNEL_HANDLE_BITS == KERNEL_HANDLE_BITS:
+        return ntstatus.STATUS_INVALID_HANDLE
     table, value = ob_table_of(nt, handle)
     return ntstatus.STATUS_SUCCESS if table.close(value) else ntstatus.STATUS_INVALID_HANDLE
 

@@ -41,7 +41,7 @@ class Found:
 def ob_initialize_namespace(nt: Kernel) -> None:
     """The root's well-known directories, and the types registered so far."""
     ob = nt.ob
-    directory = ob.add_type(ObjectType("Directory", GENERIC, close=ob_drop_name))
+    directory = ob.add_type(ObjectType("Directory", GENERIC, 0xF_000F, close=ob_drop_name))
     link = (0x2_0001, 0x2_0000, 0x2_0001, 0xF_0001)
     ob.add_type(ObjectType("SymbolicLink", link, close=ob_drop_name, delete=obp_delete_link))
     ob.root = ob.create(directory, OBJECT_DIRECTORY.size, None, "Dire")

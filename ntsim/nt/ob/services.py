@@ -26,7 +26,13 @@ from ntsim.nt.ke.wait import (
     ki_wait,
 )
 from ntsim.nt.ob.callbacks import ob_after, ob_before_duplicate
-from ntsim.nt.ob.handles import map_generic, ob_close, ob_reference_by_handle
+from ntsim.nt.ob.handles import (
+    OBJ_INHERIT,
+    map_generic,
+    ob_close,
+    ob_handle_attributes,
+    ob_reference_by_handle,
+)
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 
 SYNCHRONIZE = 0x10_0000
 PROCESS_DUP_HANDLE = 0x40
-DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS = 1, 2
+DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DUPLICATE_SAME_ATTRIBUTES = 1, 2, 4
 USER_REQUEST = 6
 """KWAIT_REASON UserRequest."""
 
@@ -140,6 +146,24 @@ def ZwWaitForSingleObject(
     )
 
 
+@export(irql="== PASSIVE")
+def ZwWaitForMultipleObjects(
+    nt: Kernel,
+    Count: ULONG,
+    Handles: PVOID,
+    WaitType: WAIT_TYPE,
+    Alertable: BOOLEAN,
+    Timeout: PLARGE_INTEGER,
+) -> NTSTATUS:
+    """Wait for all or one of up to 64 handles; handles that cannot be read are an access violation.
+
+    Source: ntifs.h; kmtests ObWait.c.
+    """
+    return in_kernel_mode(
+        nt, NtWaitForMultipleObjects, Count, Handles, WaitType, Alertable, int(Timeout)
+    )
+
+
 def obp_process(nt: Kernel, handle: int) -> tuple[int, Process | None]:
     """(status, process) of a handle with PROCESS_DUP_HANDLE; referenced on success."""
     kind, mode = nt.ps.process_type, nt.thread.v.PreviousMode
@@ -159,7 +183,13 @@ def obp_reference_in(nt: Kernel, process: Process, handle: int) -> tuple[int, in
 
 
 def obp_duplicate(
-    nt: Kernel, source: Process, handle: int, target: Process | None, access: int, options: int
+    nt: Kernel,
+    source: Process,
+    handle: int,
+    target: Process | None,
+    access: int,
+    attributes: int,
+    options: int,
 ) -> tuple[int, int]:
     """(status, new handle) in `target`; with no target the source handle is only closed."""
     status, body, granted = obp_reference_in(nt, source, handle)
@@ -173,7 +203,12 @@ def obp_duplicate(
         if nt.ob.callbacks:
             operation = ob_before_duplicate(nt, body, rights, source.va, target.va)
             rights = operation.access
-        made = target.handles.insert(body, rights)
+        if options & DUPLICATE_SAME_ATTRIBUTES:
+            current = source is nt.ps.current_process()
+            attributes = (
+                ob_handle_attributes(nt, handle) if current else source.handles.attributes(handle)
+            )
+        made = target.handles.insert(body, rights, attributes & OBJ_INHERIT)
         if operation is not None:
             ob_after(nt, operation, ntstatus.STATUS_SUCCESS)
     if options & DUPLICATE_CLOSE_SOURCE:
@@ -197,7 +232,13 @@ def NtDuplicateObject(
 ) -> NTSTATUS:
     """A second handle to an object, perhaps in another process. Source: WDK ZwDuplicateObject."""
     status, made = obp_duplicate_between(
-        nt, SourceProcessHandle, SourceHandle, TargetProcessHandle, DesiredAccess, Options
+        nt,
+        SourceProcessHandle,
+        SourceHandle,
+        TargetProcessHandle,
+        DesiredAccess,
+        HandleAttributes,
+        Options,
     )
     try:
         if made:
@@ -208,7 +249,13 @@ def NtDuplicateObject(
 
 
 def obp_duplicate_between(
-    nt: Kernel, source_handle: int, handle: int, target_handle: int, access: int, options: int
+    nt: Kernel,
+    source_handle: int,
+    handle: int,
+    target_handle: int,
+    access: int,
+    attributes: int,
+    options: int,
 ) -> tuple[int, int]:
     """(status, new handle), both processes given by handle."""
     status, source = obp_process(nt, source_handle)
@@ -219,7 +266,7 @@ def obp_duplicate_between(
         status, target = obp_process(nt, target_handle)
     made = 0
     if not status:
-        status, made = obp_duplicate(nt, source, handle, target, access, options)
+        status, made = obp_duplicate(nt, source, handle, target, access, attributes, options)
     for process in (source, target):
         if process is not None:
             nt.ob.dereference(process.va)
@@ -241,7 +288,13 @@ def ZwDuplicateObject(
     v = nt.thread.v
     before, v.PreviousMode = v.PreviousMode, 0
     status, made = obp_duplicate_between(
-        nt, SourceProcessHandle, SourceHandle, TargetProcessHandle, DesiredAccess, Options
+        nt,
+        SourceProcessHandle,
+        SourceHandle,
+        TargetProcessHandle,
+        DesiredAccess,
+        HandleAttributes,
+        Options,
     )
     v.PreviousMode = before
     if TargetHandle:

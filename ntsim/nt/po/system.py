@@ -14,7 +14,7 @@ from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.pnp import POP_IRP_DATA
 from ntsim.abi.scalars import BOOLEAN, PVOID, ULONG
-from ntsim.nt.ex.callback import ExNotifyCallback, exp_callback_type
+from ntsim.nt.ex.callback import ExNotifyCallback
 from ntsim.nt.exports import export
 from ntsim.nt.io.shutdown import io_shutdown_system
 from ntsim.nt.ob.namespace import ob_lookup
@@ -38,7 +38,6 @@ ACTIONS = {
 
 def pop_notify(nt: Kernel, leaving: bool) -> None:
     """The PowerState callback object: about to leave S0 (0), or back in it (1)."""
-    exp_callback_type(nt)
     body = ob_lookup(nt, "\\Callback\\PowerState").body
     if body:
         ExNotifyCallback(nt, body, PO_CB_SYSTEM_STATE_LOCK, 0 if leaving else 1)

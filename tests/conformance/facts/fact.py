@@ -88,11 +88,12 @@ def as_tests(*families: Facts) -> Callable[..., None]:
         if isinstance(fact.expected, Stop):
             with pytest.raises(BugCheck) as caught:
                 run_driver(DriverCode, **fact.options)
-            stop = fact.expected
-            found = caught.value.parameters[: len(stop.parameters)]
-            assert (caught.value.code, found) == (stop.code, stop.parameters)
+            stop, count = caught.value, len(fact.expected.parameters)
+            found: Any = Stop(stop.code, tuple(stop.parameters[:count]))
         else:
-            assert run_driver(DriverCode, **fact.options).value == fact.expected, fact.source
+            found = run_driver(DriverCode, **fact.options).value
+        if found != fact.expected:
+            pytest.fail(f"{fact.source} asserts\n  {fact.expected}\nnot\n  {found}")
 
     return test_fact
 
@@ -126,6 +127,11 @@ def start(routine: Callable[[Any], Any], context: Any = NULL) -> Any:
     _, thread = ObReferenceObjectByHandle(handle, 0, NULL, KernelMode, NULL)
     ZwClose(handle)
     return thread
+
+
+def text_of(string: Any) -> str:
+    """What a UNICODE_STRING says."""
+    return read_bytes(int(string.Buffer), string.Length).decode("utf-16-le")
 
 
 def raised(call: Callable[[], Any]) -> int:

@@ -33,8 +33,8 @@ def test_a_new_mdl_describes_its_range(value_of, offset: int, length: int) -> No
     assert value_of(body) == [0, 0xFFFF_9A00_0000_0000, offset, length, size, 0, 0]
 
 
-def test_two_gigabytes_are_too_many(value_of) -> None:
-    assert value_of(lambda: IoAllocateMdl(0x1000, 1 << 31, FALSE, FALSE, NULL)) == 0
+def test_four_gigabytes_are_too_many(value_of) -> None:
+    assert value_of(lambda: IoAllocateMdl(0x1000, 0xFFFF_FFFF, FALSE, FALSE, NULL)) == 0
 
 
 def test_an_mdl_for_an_irp_is_its_mdl_address_and_a_secondary_one_is_chained(value_of) -> None:
