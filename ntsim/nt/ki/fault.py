@@ -19,6 +19,7 @@ from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
 from ntsim.nt.mm import layout
+from ntsim.nt.mm.resolve import mi_spring_guard
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def ki_page_fault(nt: Kernel, va: int, error: int) -> None:
     if layout.is_user_address(va):
         kind = 8 if error & EXECUTE else 1 if error & WRITE else 0
         what = {0: "read", 1: "write", 8: "execute"}[kind]
-        ki_raise(nt, ntstatus.STATUS_ACCESS_VIOLATION, (kind, va), f"{what} of {va:#x}")
+        status = ntstatus.STATUS_ACCESS_VIOLATION
+        if mi_spring_guard(nt, va):
+            status = ntstatus.STATUS_GUARD_PAGE_VIOLATION
+        ki_raise(nt, status, (kind, va), f"{what} of {va:#x}")
     _fault_in_system_space(nt, va, error)
 
 

@@ -9,7 +9,7 @@ from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WR
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
-from ntsim.nt.mm.user_space import MM_NOACCESS, entry_for
+from ntsim.nt.mm.user_space import MM_GUARD_PAGE, MM_NOACCESS, entry_for, is_guard
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -55,12 +55,22 @@ def mm_access_fault(nt: Kernel, va: int, error: int) -> bool:
     return True
 
 
+def mi_spring_guard(nt: Kernel, va: int) -> bool:
+    """Whether the user page at `va` is a guard page: it is an ordinary one from now on."""
+    page, root = va & ~0xFFF, nt.mmu.root()
+    entry = nt.mm.tables.read(root, page)
+    if not entry or entry & PTE_PRESENT or not is_guard(entry >> 5 & 0x1F):
+        return False
+    nt.mmu.write_entry(root, page, entry & ~(MM_GUARD_PAGE << 5))
+    return True
+
+
 def _allowed(code: int, error: int) -> bool:
-    if code in (0, MM_NOACCESS):
+    if code in (0, MM_NOACCESS) or is_guard(code):
         return False
-    if error & WRITE and code not in _WRITABLE:
+    if error & WRITE and code & 7 not in _WRITABLE:
         return False
-    return not error & EXECUTE or code in _EXECUTABLE
+    return not error & EXECUTE or code & 7 in _EXECUTABLE
 
 
 def mi_page_out(nt: Kernel, va: int) -> bool:

@@ -59,7 +59,12 @@ def NtAllocateVirtualMemory(
     AllocationType: ULONG,
     Protect: ULONG,
 ) -> NTSTATUS:
-    """Reserve and/or commit pages of a process; base and size are read and written back."""
+    """Reserve and/or commit pages of a process; base and size are read and written back.
+
+    ZeroBits above 21 are an error, above 31 a mask, which is not looked at (as are fewer bits).
+    """
+    if 21 < ZeroBits < 32:
+        return ntstatus.STATUS_INVALID_PARAMETER_3
     base, size = read_number(nt, BaseAddress), read_number(nt, RegionSize)
     status, process = mm_process(nt, ProcessHandle, VM_OPERATION)
     if process is None:

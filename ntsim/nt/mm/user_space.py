@@ -38,10 +38,13 @@ COMMIT_CHARGE = 0x7FFF_FFFF
 _USER_HALF = 256
 """Entries of a PML4 below the system's half."""
 
-MM_NOACCESS = 0x18
+MM_NOCACHE, MM_GUARD_PAGE, MM_NOACCESS = 8, 0x10, 0x18
+MODIFIERS = {0: 0, w.PAGE_GUARD: MM_GUARD_PAGE, w.PAGE_NOCACHE: MM_NOCACHE, w.PAGE_WRITECOMBINE: 0x18}
+"""Win32 modifiers, of which a page has one at most, to what they add to a software protection."""
 
-_TO_SOFTWARE = {
-    w.PAGE_NOACCESS: MM_NOACCESS,
+PTE_WRITE_THROUGH, PTE_CACHE_DISABLE = 8, 0x10
+
+_BASIC = {
     w.PAGE_READONLY: 1,
     w.PAGE_EXECUTE: 2,
     w.PAGE_EXECUTE_READ: 3,
@@ -50,6 +53,12 @@ _TO_SOFTWARE = {
     w.PAGE_EXECUTE_READWRITE: 6,
     w.PAGE_EXECUTE_WRITECOPY: 7,
 }
+_TO_SOFTWARE = {
+    basic | modifier: code | more
+    for basic, code in _BASIC.items()
+    for modifier, more in MODIFIERS.items()
+}
+_TO_SOFTWARE[w.PAGE_NOACCESS] = MM_NOACCESS
 """Win32 page protection to the five protection bits of a software PTE."""
 
 _TO_WIN32 = {code: name for name, code in _TO_SOFTWARE.items()}
@@ -58,11 +67,18 @@ _TO_WIN32 = {code: name for name, code in _TO_SOFTWARE.items()}
 def entry_for(pa: int, protection: int) -> int:
     """A valid user entry for frame `pa` under software protection code `protection`."""
     bits = PTE_PRESENT | PTE_USER | PTE_ACCESSED
-    if protection in (4, 5, 6, 7):
+    if protection & 4:
         bits |= PTE_WRITE | PTE_DIRTY
-    if protection not in (2, 3, 6, 7):
+    if not protection & 2:
         bits |= PTE_NX
+    if protection & MM_NOCACHE:
+        bits |= PTE_WRITE_THROUGH if protection & MM_GUARD_PAGE else PTE_CACHE_DISABLE
     return pa | bits
+
+
+def is_guard(protection: int) -> bool:
+    """Whether a software protection is that of a guard page."""
+    return protection & MM_NOACCESS == MM_GUARD_PAGE
 
 
 PRIVATE, IMAGE, MAPPED, PHYSICAL = "private", "image", "mapped", "physical"
@@ -224,7 +240,7 @@ class UserSpace:
         for page, entry in zip(pages, entries, strict=True):
             if not entry & PTE_PRESENT:
                 new = (entry & ~0x3E0) | code << 5
-            elif code == MM_NOACCESS:
+            elif code == MM_NOACCESS or is_guard(code):
                 new = self._page_out(entry, code)
             else:
                 new = entry_for(entry & PTE_FRAME, code)
@@ -244,8 +260,14 @@ class UserSpace:
         """The Win32 protection that an entry stands for."""
         if not entry & PTE_PRESENT:
             return _TO_WIN32[(entry >> 5) & 0x1F]
-        executable, writable = not entry & PTE_NX, bool(entry & PTE_WRITE)
-        return _TO_WIN32[(2 if executable else 0) + (4 if writable else 1)]
+        code = 4 if entry & PTE_WRITE else 1
+        if not entry & PTE_NX:
+            code = 6 if entry & PTE_WRITE else 3
+        if entry & PTE_CACHE_DISABLE:
+            code |= MM_NOCACHE
+        elif entry & PTE_WRITE_THROUGH:
+            code |= MM_NOACCESS
+        return _TO_WIN32[code]
 
     def release(self, r: Range) -> None:
         """Decommit every page of a range and forget it."""

@@ -15,7 +15,16 @@ from ntsim.abi import ntstatus
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm import layout
-from ntsim.nt.mm.user_space import GRANULARITY, IMAGE, MAPPED, PHYSICAL, PRIVATE, Range, UserSpace
+from ntsim.nt.mm.user_space import (
+    GRANULARITY,
+    IMAGE,
+    MAPPED,
+    MODIFIERS,
+    PHYSICAL,
+    PRIVATE,
+    Range,
+    UserSpace,
+)
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -24,14 +33,14 @@ if TYPE_CHECKING:
 FRAMES_KEPT_FREE = 64
 """Frames that commitments leave for page tables and pool."""
 
-_PROTECTIONS = (
-    w.PAGE_NOACCESS,
+_BASIC = (
     w.PAGE_READONLY,
     w.PAGE_READWRITE,
     w.PAGE_EXECUTE,
     w.PAGE_EXECUTE_READ,
     w.PAGE_EXECUTE_READWRITE,
 )
+_PROTECTIONS = {w.PAGE_NOACCESS, *(basic | more for basic in _BASIC for more in MODIFIERS)}
 _TYPES = w.MEM_COMMIT | w.MEM_RESERVE | w.MEM_RESET | w.MEM_TOP_DOWN
 _KIND_TYPES = {
     PRIVATE: w.MEM_PRIVATE,
@@ -77,8 +86,10 @@ def mi_allocate(
 
 
 def mi_check_allocation(base: int, size: int, kind: int, protection: int) -> int:
-    """The checks of the arguments alone."""
+    """The checks of the arguments alone. MEM_RESET goes with nothing else."""
     if kind & ~_TYPES or not kind & (w.MEM_COMMIT | w.MEM_RESERVE | w.MEM_RESET):
+        return ntstatus.STATUS_INVALID_PARAMETER_5
+    if kind & w.MEM_RESET and kind != w.MEM_RESET:
         return ntstatus.STATUS_INVALID_PARAMETER_5
     if protection not in _PROTECTIONS:
         return ntstatus.STATUS_INVALID_PAGE_PROTECTION
