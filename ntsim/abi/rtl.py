@@ -108,6 +108,11 @@ class RTL_BITMAP(Structure, size=0x10):
     Buffer: PVOID = at(0x08)
 
 
+class RTL_BITMAP_RUN(Structure, size=0x8):
+    StartingIndex: ULONG = at(0x00)
+    NumberOfBits: ULONG = at(0x04)
+
+
 class RTL_SPLAY_LINKS(Structure, size=0x18):
     Parent: PRTL_SPLAY_LINKS = at(0x00)
     LeftChild: PRTL_SPLAY_LINKS = at(0x08)
@@ -295,6 +300,7 @@ if TYPE_CHECKING:
     PCLIENT_ID = CLIENT_ID
     POBJECT_ATTRIBUTES = OBJECT_ATTRIBUTES
     PRTL_BITMAP = RTL_BITMAP
+    PRTL_BITMAP_RUN = RTL_BITMAP_RUN
     PM128A = M128A
     PXSAVE_FORMAT = XSAVE_FORMAT
     PCONTEXT = CONTEXT

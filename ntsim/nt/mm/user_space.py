@@ -39,7 +39,12 @@ _USER_HALF = 256
 """Entries of a PML4 below the system's half."""
 
 MM_NOCACHE, MM_GUARD_PAGE, MM_NOACCESS = 8, 0x10, 0x18
-MODIFIERS = {0: 0, w.PAGE_GUARD: MM_GUARD_PAGE, w.PAGE_NOCACHE: MM_NOCACHE, w.PAGE_WRITECOMBINE: 0x18}
+MODIFIERS = {
+    0: 0,
+    w.PAGE_GUARD: MM_GUARD_PAGE,
+    w.PAGE_NOCACHE: MM_NOCACHE,
+    w.PAGE_WRITECOMBINE: MM_GUARD_PAGE | MM_NOCACHE,
+}
 """Win32 modifiers, of which a page has one at most, to what they add to a software protection."""
 
 PTE_WRITE_THROUGH, PTE_CACHE_DISABLE = 8, 0x10

@@ -147,14 +147,18 @@ def psp_announce_exit(nt: Kernel, thread: Thread) -> None:
 
 
 def psp_set_process_routine(nt: Kernel, routine: int, extended: bool, remove: bool) -> int:
-    """Register or remove; twice, unknown or one too many is STATUS_INVALID_PARAMETER."""
+    """Register or remove; twice or one too many is STATUS_INVALID_PARAMETER, to remove what is not
+    registered STATUS_PROCEDURE_NOT_FOUND. Source: WDK; kmtests PsNotify.c.
+    """
     known, entry = nt.ps.notify.process, (routine, extended)
-    if remove == (entry not in known) or (not remove and len(known) >= MOST_ROUTINES):
-        return ntstatus.STATUS_INVALID_PARAMETER
     if remove:
+        if entry not in known:
+            return ntstatus.STATUS_PROCEDURE_NOT_FOUND
         known.remove(entry)
-    else:
-        known.append(entry)
+        return ntstatus.STATUS_SUCCESS
+    if entry in known or len(known) >= MOST_ROUTINES:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    known.append(entry)
     return ntstatus.STATUS_SUCCESS
 
 

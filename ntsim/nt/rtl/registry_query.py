@@ -123,11 +123,27 @@ def missing(nt: Kernel, entry: Any, name: str, flags: int, context: int) -> int:
     if kind == w.REG_NONE:
         return ntstatus.STATUS_SUCCESS
     length = v.DefaultLength
-    if not length and kind in TEXT:
+    if kind == w.REG_MULTI_SZ:
+        data = default_strings(nt, v.DefaultData, length)
+    elif not length and kind in TEXT:
         data = wide_bytes(nt.mmu, v.DefaultData) + b"\0\0"
     else:
         data = nt.mmu.read(v.DefaultData, length) if length else b""
     return report(nt, entry, Value(name, kind, data), flags, context)
+
+
+def default_strings(nt: Kernel, address: int, length: int) -> bytes:
+    """A REG_MULTI_SZ default, up to its first empty string if it has no length.
+
+    One that begins with an empty string is none. Source: kmtests RtlRegistry.c.
+    """
+    if length:
+        data = nt.mmu.read(address, length)
+        return b"" if data[:2] == b"\0\0" else data
+    data = b""
+    while text := wide_bytes(nt.mmu, address + len(data)):
+        data += text + b"\0\0"
+    return data + b"\0\0" if data else b""
 
 
 def report(nt: Kernel, entry: Any, value: Value, flags: int, context: int) -> int:
@@ -144,9 +160,18 @@ def report(nt: Kernel, entry: Any, value: Value, flags: int, context: int) -> in
 
 
 def strings(data: bytes) -> list[bytes]:
-    """The strings of a REG_MULTI_SZ, each with its terminator."""
+    """The strings of a REG_MULTI_SZ, empty ones too, each with its terminator.
+
+    One that begins at the last character is the end of all. Source: kmtests RtlRegistry.c.
+    """
     text = data[: len(data) & ~1].decode("utf-16-le", "surrogatepass")
-    return [wide_encode(part) + b"\0\0" for part in text.split("\0") if part]
+    found, at = [], 0
+    while at < len(text) - 1:
+        end = text.find("\0", at)
+        end = len(text) if end < 0 else end
+        found.append(wide_encode(text[at:end]) + b"\0\0")
+        at = end + 1
+    return found
 
 
 def call(nt: Kernel, entry: Any, value: Value, context: int) -> int:

@@ -114,7 +114,7 @@ def test_registering_twice_or_removing_what_is_not_there_fails(value_of) -> None
 
     bad, none = STATUS_INVALID_PARAMETER, STATUS_PROCEDURE_NOT_FOUND
     full = STATUS_INSUFFICIENT_RESOURCES
-    assert value_of(body) == [bad, 0, bad, 0, none, none, *[0] * 64, full]
+    assert value_of(body) == [none, 0, bad, 0, none, none, *[0] * 64, full]
 
 
 def test_a_routine_of_an_unloaded_driver_is_0xce(ntsim_machine) -> None:

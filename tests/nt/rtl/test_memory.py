@@ -57,17 +57,18 @@ def test_compare_memory_counts_equal_bytes(value_of) -> None:
     assert value_of(work) == [0x2000, 0x1801, True, False, True, True]
 
 
-def test_compare_memory_ulong_wants_alignment(value_of) -> None:
-    """WDK RtlCompareMemoryUlong: 0 for a block that is not ULONG-aligned."""
+def test_compare_memory_ulong_does_not_look_at_alignment(value_of) -> None:
+    """ReactOS rostests/kmtests/rtl/RtlMemory.c, against WDK RtlCompareMemoryUlong."""
 
     def work() -> list[int]:
         block = pool(32)
         RtlFillMemoryUlong(block, 32, 0x11223344)
         write_bytes(block + 20, b"\0")
         aligned = RtlCompareMemoryUlong(block, 30, 0x11223344)
-        return [aligned, RtlCompareMemoryUlong(block + 1, 8, 0x11223344)]
+        found = [aligned, RtlCompareMemoryUlong(block + 1, 8, 0x11223344)]
+        return [*found, RtlCompareMemoryUlong(block + 1, 8, 0x44112233)]
 
-    assert value_of(work) == [20, 0]
+    assert value_of(work) == [20, 0, 8]
 
 
 def test_the_c_routines_return_their_destination(value_of) -> None:
