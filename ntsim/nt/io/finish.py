@@ -137,7 +137,17 @@ def iop_copy_back(nt: Kernel, v: Any, flags: int, status: int, information: int)
 
 
 def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> None:
-    """The I/O status block, the event, the file object."""
+    """The I/O status block, the event, the file object.
+
+    Of an error that a synchronous file's request pended for, only the file object hears: the
+    requester, who waits for it, returns its FinalStatus.
+    """
+    if status >> 30 == 3 and file and not v.Flags & c.IRP_SYNCHRONOUS_API:
+        f = file._v
+        if f.Flags & c.FO_SYNCHRONOUS_IO:
+            f.FinalStatus = status
+            KeSetEvent(nt, file.Event, 0, False)
+            return
     if v.UserIosb:
         iop_write_status_block(nt, v.UserIosb, status, information)
     if file:
