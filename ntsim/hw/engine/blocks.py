@@ -10,7 +10,8 @@ How many instructions a block has, the library says when it translates it. Which
 the middle of a block stands at, is found by decoding. A block with IN or OUT, which the library
 cannot be stopped at within a block, and one that cannot be decoded, are single-stepped whole.
 
-(A block that rewrites itself counts twice what has run of it.)
+An instruction that rewrites the block it is in is begun twice by the library. It counts once, but
+for the last of a block, and wherever the library counts.
 """
 
 from __future__ import annotations
@@ -26,9 +27,17 @@ from ntsim.hw.engine.lengths import Kind, instructions
 STEPPED = 0xFFFF_FFFF
 """The number of instructions of a block that the callback shall not let begin."""
 
-_KEPT_TABLES, _KEPT_COUNTS = 64, 0x2_0000
+_KEPT_TABLES, _KEPT_SHAPES = 64, 0x2_0000
 _ENTRY = struct.Struct("<QIIQQ")
-_MASK = hostcode.TABLE_ENTRIES - 1
+
+
+Decoded = tuple[list[int], Kind]
+
+
+def decoded(code: bytes, count: int, mode: int) -> Decoded | None:
+    """Where the instructions of a block begin; None if they are one, or not known here."""
+    found = instructions(code, mode) if count > 1 else None
+    return None if found is None or len(found[0]) != count else found
 
 
 class BlockTable:
@@ -47,17 +56,16 @@ class BlockTable:
 
     def put(self, place: int, size: int, count: int, looked_at: bool = False) -> None:
         """Tell the host code about a block."""
-        at = (place + size * hostcode.SPREAD & _MASK) * hostcode.ENTRY_BYTES
+        at = (place + size * hostcode.SPREAD & hostcode.MASK) * hostcode.ENTRY_BYTES
         _ENTRY.pack_into(self._bytes, at, place, size, count, looked_at, 0)
 
-    def learn(self, place: int, code: bytes, count: int, mode: int) -> None:
-        """A block of `count` instructions has been translated from `code`."""
-        key = place, len(code)
+    def learn(self, place: int, size: int, count: int, found: Decoded | None) -> None:
+        """A block of `count` instructions has been translated; `found` is `decoded`."""
+        key = place, size
         if count == 1:
             self.put(*key, count)  # nothing of it runs on behind an exit
             return
-        found = instructions(code, mode)
-        if found is None or len(found[0]) != count:
+        if found is None:
             self._offsets.pop(key, None)
             self.put(*key, STEPPED, True)
             return
@@ -86,7 +94,7 @@ class Blocks:
     def __init__(self) -> None:
         self._tables: WeakValueDictionary[tuple[Any, ...], BlockTable] = WeakValueDictionary()
         self._recent: dict[tuple[Any, ...], BlockTable] = {}
-        self._counts: dict[tuple[int, int], int] = {}
+        self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def of(self, translation: tuple[Any, ...]) -> BlockTable:
         """The table of a translation, made at its first use."""
@@ -99,11 +107,11 @@ class Blocks:
             self._recent[translation] = table
         return table
 
-    def note(self, place: int, size: int, count: int) -> None:
-        """A block has been translated."""
-        known = self._counts.setdefault((place, size), count)
-        if known == count and len(self._counts) < _KEPT_COUNTS:
+    def note(self, place: int, size: int, shape: tuple[int, ...]) -> None:
+        """A block has been translated; `shape` is where its instructions begin, or their number."""
+        known = self._shapes.setdefault((place, size), shape)
+        if known == shape and len(self._shapes) < _KEPT_SHAPES:
             return
-        self._counts.clear()
+        self._shapes.clear()
         for table in list(self._tables.values()):
             table.clear()

@@ -11,7 +11,7 @@ from ntsim.hw.engine import hostcode as h
 from ntsim.hw.engine import native as n
 from ntsim.hw.engine import svm
 from ntsim.hw.engine import unicorn_c as c
-from ntsim.hw.engine.blocks import Blocks
+from ntsim.hw.engine.blocks import Blocks, decoded
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
 from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
 from ntsim.hw.engine.state import WorldState
@@ -164,7 +164,14 @@ class Engine:
                     return error
                 error = self._step_through(world, registers, event[n.PLACE], event[n.SIZE])
                 continue
-            self._learn(world, registers)
+            if code == h.REWRITTEN:
+                before = world.blocks.number(
+                    event[h.BLOCK], event[h.BLOCK_SIZE], event[n.PLACE] - event[h.BLOCK]
+                )
+                event[h.COUNTED] -= event[h.BLOCK_COUNT] - before
+                event[n.CODE] = event[h.BLOCK_SIZE] = 0
+            else:
+                self._learn(world, registers)
             error = registers.run(native, slot, 0, False)
         return error
 
@@ -177,22 +184,23 @@ class Engine:
         if event[n.CODE] == h.UNKNOWN_BLOCK:
             size, count = native.translated(place)
         event[n.CODE] = 0
-        self.blocks.note(place, size, count)
-        mode = view.mode(registers.words[CS])
-        world.blocks.learn(place, view.read(place, size), count, mode)
+        found = decoded(view.read(place, size), count, view.mode(registers.words[CS]))
+        self.blocks.note(place, size, (count,) if found is None else tuple(found[0]))
+        world.blocks.learn(place, size, count, found)
 
     def _step_through(self, world: World, registers: Registers, place: int, size: int) -> int:
         """Single-step a block up to its end, the limit or an exit, looking at each instruction."""
         native, words = self._native, registers.words
         assert native is not None
         event, error = native.event, 0
+        event[h.BLOCK_SIZE] = 0
         while event[h.COUNTED] < event[h.LIMIT]:
             rip, stack = words[RIP], words[RSP]
             words[RFLAGS] |= _TRAP_FLAG
             while True:
                 event[n.CODE] = 0
                 error = registers.run(native, world.slot, 0, False)
-                if event[n.CODE] < h.UNKNOWN_BLOCK:
+                if event[n.CODE] < h.UNKNOWN_BLOCK or event[n.CODE] == h.LIMIT_REACHED:
                     break
                 self._learn(world, registers)
             words[RFLAGS] &= ~_TRAP_FLAG

@@ -1,6 +1,8 @@
 """Runs end at the same instruction whoever counts: the library, or our host code by blocks."""
 
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import capstone
 import keystone
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from ntsim.hw.engine import Engine, ExitKind, hostcode
 from ntsim.hw.engine.lengths import Kind, instructions
 from ntsim.hw.engine.native import Native
-from ntsim.hw.engine.selftest import CODE_VA, DATA_PA, DATA_VA, STACK_PA, STACK_VA, Bench
+from ntsim.hw.engine.selftest import CODE_PA, CODE_VA, DATA_PA, DATA_VA, STACK_PA, STACK_VA, Bench
 from ntsim.hw.ram import PAGE_SIZE, Ram
 
 MEMORY = 0x10_0000
@@ -36,6 +38,20 @@ _PIECES = (
     "cli; sti; nop; nop",
     "and eax, 0xff; div cl",
     "lock inc qword ptr [rsi]",
+    "xor r15d, r15d; mov ss, r15d; inc rbx; mov ss, r15d; mov rax, [r14]",
+    "push 0x202; popfq; mov ss, r15d; nop",
+    "lea rdi, [rsi + 0xff0]; mov ecx, 40; rep stosb; mov ecx, 1",
+    "lea rdi, [rsi + 0x300]; mov ecx, 9; push rsi; repe cmpsb; pop rsi",
+)
+_ALIAS_VA = 0xFFFF_F800_0060_0000
+_REWRITING = (
+    *_PIECES,
+    "inc byte ptr [rip + m{n} + 1]; nop; m{n}: mov al, 5",
+    "inc byte ptr [rip + m{n} + 1]; jmp m{n}; m{n}: mov al, 5",
+    "lea rdx, [rip + m{n} + 1]; add rdx, 0x600000; inc byte ptr [rdx]; m{n}: mov al, 5",
+    "mov ecx, 3; l{n}: inc r8; inc byte ptr [rip + x{n} + 1]; x{n}: mov al, 3; dec ecx; jnz l{n}",
+    "xor word ptr [rip + m{n}], 0xf0f6; nop; m{n}: nop; xchg ax, ax",  # two instructions or one
+    "lea rdi, [rip + m{n}]; mov al, 0x90; mov ecx, 3; rep stosb; jmp m{n}; m{n}: inc rbx",
 )
 
 
@@ -45,7 +61,13 @@ def library() -> Native:
     return Native(count_in_library=True)
 
 
-def trail(bench: Bench, code: bytes, steps: list[int]) -> list[object]:
+def program(pieces: list[str]) -> bytes:
+    text = "; ".join(piece.format(n=number) for number, piece in enumerate(pieces)) + "; hlt"
+    code, _ = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64).asm(text)
+    return bytes(code)
+
+
+def trail(bench: Bench, code: bytes, steps: list[int]) -> list[tuple[Any, ...]]:
     """What each run of a program shows, an exit being passed over."""
     bench.ram.write(DATA_PA, bytes(range(256)) * 8)
     bench.ram.write(STACK_PA, bytes(PAGE_SIZE))
@@ -54,7 +76,7 @@ def trail(bench: Bench, code: bytes, steps: list[int]) -> list[object]:
     registers.words[:16] = [3 * i + 1 for i in range(16)]
     registers.rsp = STACK_VA + PAGE_SIZE - 0x100
     registers.rsi, registers.r14, registers.rflags = DATA_VA, 0x1000, 2
-    seen: list[object] = []
+    seen: list[tuple[Any, ...]] = []
     for number in steps:
         found = bench.go(number)
         memory = hash(bytes(bench.ram.map[DATA_PA : DATA_PA + PAGE_SIZE]))
@@ -68,6 +90,42 @@ def trail(bench: Bench, code: bytes, steps: list[int]) -> list[object]:
         if found.kind is not ExitKind.QUANTUM_END:
             registers.rip += length(bench, found.rip)
     return seen
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(_REWRITING), min_size=1, max_size=10),
+    st.lists(st.integers(1, 30), min_size=200, max_size=200),
+)
+def test_code_that_rewrites_itself_counts_the_same_however_it_is_cut(
+    pieces: list[str], steps: list[int]
+) -> None:
+    """What a run shows after some number of instructions is what single steps show there."""
+    if hostcode.enter_block() is None:
+        pytest.skip("the library counts: an instruction that rewrites its block twice")
+    code = program(pieces)
+    whole, cut = Bench(), Bench()
+    try:
+        for bench in (whole, cut):
+            bench.map(_ALIAS_VA, CODE_PA)
+        alone = dict(states(whole, code, [1] * 2000))
+        for at, state in states(cut, code, steps):
+            assert alone[at] == state, (pieces, at)
+    finally:
+        whole.engine.close()
+        cut.engine.close()
+
+
+def states(bench: Bench, code: bytes, steps: list[int]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """How many instructions a program has executed, and what it has done by then.
+
+    An instruction that is passed over counts as one.
+    """
+    done = 0
+    for kind, rip, retired, *state in trail(bench, code, steps):
+        done += retired + (kind not in ("QUANTUM_END", "HLT"))
+        if kind == "QUANTUM_END":
+            yield done, (rip, *state)
 
 
 def length(bench: Bench, rip: int) -> int:
@@ -85,12 +143,11 @@ def length(bench: Bench, rip: int) -> int:
 def test_both_ways_of_counting_stop_at_the_same_places(
     library: Native, pieces: list[str], steps: list[int]
 ) -> None:
-    text = "; ".join(piece.format(n=number) for number, piece in enumerate(pieces)) + "; hlt"
-    code, _ = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64).asm(text)
+    code = program(pieces)
     by_block, in_library = Bench(), Bench(Engine.on(library, Ram(MEMORY)))
     try:
-        expected = trail(in_library, bytes(code), steps)
-        assert trail(by_block, bytes(code), steps) == expected
+        expected = trail(in_library, code, steps)
+        assert trail(by_block, code, steps) == expected
     finally:
         by_block.engine.close()
         library.unmap_ram()
