@@ -17,6 +17,8 @@ from ntsim.hw.mmu import Mmu
 from ntsim.nt.rtl.exception import StructuredException
 
 CONTEXT_SIZE, RECORD_SIZE, DISPATCHER_SIZE = 0x4D0, 0x98, 0x50
+SCOPE_INDEX = 0x48
+"""Offset in DISPATCHER_CONTEXT."""
 CONTROL, INTEGER, SEGMENTS, FLOATING = 1, 2, 4, 8
 AMD64 = 0x10_0000
 ALL = AMD64 | CONTROL | INTEGER | SEGMENTS | FLOATING

@@ -99,6 +99,15 @@ class NativeCode:
         calls = [a for a in self._open.values() if a.thread is thread and a.top + 8 >= rsp]
         return min(calls, key=lambda each: each.top, default=None)
 
+    def has_frame(self, thread: Any, establisher: int) -> bool:
+        """Whether compiled code that a thread is in has a frame there."""
+        return any(
+            place.frame.establisher == establisher
+            for activation in self._open.values()
+            if activation.thread is thread
+            for place in self.dispatcher.places(activation)
+        )
+
     def image_at(self, address: int) -> NativeImage | None:
         """The compiled driver that an address lies in."""
         for native in self.loader.loaded.values():

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host import context as ctx
+from ntsim.host import jump
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation
 from ntsim.host.native_image import NativeImage
 from ntsim.host.unwind import EXCEPTION_HANDLER, TERMINATION_HANDLER, WORDS, Frame, unwind
@@ -36,21 +37,29 @@ CONTINUE_EXECUTION = -1
 EXCEPTION_CONTINUE_EXECUTION = 0
 """Of EXCEPTION_DISPOSITION, what a language handler returns."""
 
+CONTINUE_SEARCH_DISPOSITION, NESTED_DISPOSITION, COLLIDED_DISPOSITION = 1, 2, 3
 STATUS_NONCONTINUABLE_EXCEPTION, STATUS_UNWIND = 0xC000_0025, 0xC000_0027
+STATUS_INVALID_DISPOSITION = 0xC000_0026
+STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
 _DEEPEST = 200
 _JUMP = b"\xff\x25"
 _ROOM = 0x800
 """Bytes below the stack pointer for EXCEPTION_POINTERS, CONTEXT, record, DISPATCHER_CONTEXT."""
 
 _POINTERS, _CONTEXT, _RECORD, _DISPATCHER = 0x80, 0x90, 0x560, 0x600
+_SCOPE_INDEX = _DISPATCHER + ctx.SCOPE_INDEX
 
 
 class UnwindThrough(BaseException):
     """RtlUnwindEx on its way to a frame that lies further out."""
 
-    def __init__(self, target: int, rip: int, value: int, code: int) -> None:
+    def __init__(
+        self, target: int, rip: int, value: int, error: StructuredException, record: int = 0
+    ) -> None:
+        """`record` is the address of what describes `error`, 0 if the caller has given none."""
         super().__init__(target, rip, value)
-        self.target, self.rip, self.value, self.code = target, rip, value, code
+        self.target, self.rip, self.value = target, rip, value
+        self.error, self.record = error, record
 
 
 class ContextRestored(BaseException):
@@ -90,11 +99,13 @@ class Place:
 @dataclass(slots=True)
 class Walk:
     """The frames that an exception concerns, innermost first; those before `mine` belong to code
-    whose caller in the kernel it has already left. The stack from `floor` upwards is in use."""
+    whose caller in the kernel it has already left. The stack from `floor` upwards is in use.
+    `collided` says that the first frame was being cleaned up when another unwind began."""
 
     places: list[Place]
     mine: int
     floor: int
+    collided: bool = False
 
 
 @dataclass(slots=True)
@@ -149,15 +160,18 @@ class Dispatcher:
                 if nested.registers is None:
                     nested.registers = error.registers
                 error = nested  # the frames of the kernel's own dispatching stay on the stack
-                walk = self._walk(nested, walk.places, walk.floor - _ROOM)
+                walk = self._walk(nested, walk.places, walk.floor - _ROOM, walk.collided)
             except UnwindThrough as unwinding:
                 return self.unwind_ex(activation, walk, unwinding)
 
     @staticmethod
-    def _walk(error: StructuredException, places: list[Place], floor: int) -> Walk:
+    def _walk(
+        error: StructuredException, places: list[Place], floor: int, collided: bool = False
+    ) -> Walk:
         """The frames for `error`: those it has passed, then `places`."""
         passed = error.passed or Passed()
-        return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor))
+        return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor),
+                    collided)  # fmt: skip
 
     def _search(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
         """Ask every handler; unwind to the one that takes the exception."""
@@ -203,23 +217,32 @@ class Dispatcher:
                     if disposition == EXCEPTION_CONTINUE_EXECUTION:
                         self._go_on(activation, walk, call)
                         return CONTINUE_EXECUTION, None
+                    if disposition not in (CONTINUE_SEARCH_DISPOSITION, NESTED_DISPOSITION):
+                        raise self._noncontinuable(
+                            STATUS_INVALID_DISPOSITION, error,
+                            f"a language handler returned {disposition}",
+                        )  # fmt: skip
         return 0, None
 
     def _go_on(self, activation: Activation, walk: Walk, call: HandlerCall) -> None:
         """Go on where the exception was, with what the handlers have changed in the context."""
         if call.error.ExceptionFlags & ctx.NONCONTINUABLE:
-            made = StructuredException(
-                STATUS_NONCONTINUABLE_EXCEPTION, (), call.error.ExceptionAddress,
-                "a filter wants to go on after an exception that cannot be continued",
-            )  # fmt: skip
-            made.ExceptionFlags = ctx.NONCONTINUABLE
-            made.stack = call.error.stack
-            raise made
+            what = "a filter wants to go on after an exception that cannot be continued"
+            raise self._noncontinuable(STATUS_NONCONTINUABLE_EXCEPTION, call.error, what)
         if walk.mine:
             what = "EXCEPTION_CONTINUE_EXECUTION"
             why = "the exception has already left the kernel routine that the code was called from"
             self.nt.fail(UnmodelledRoutine(what, why))
         self.load(activation, call.context())
+
+    @staticmethod
+    def _noncontinuable(
+        code: int, error: StructuredException, reason: str
+    ) -> StructuredException:
+        """What the kernel's own dispatching raises about `error`."""
+        made = StructuredException(code, (), error.ExceptionAddress, reason)
+        made.ExceptionFlags, made.stack = ctx.NONCONTINUABLE, error.stack
+        return made
 
     def load(self, activation: Activation, data: bytes) -> None:
         """Registers from a CONTEXT; the interrupt flag is the processor's."""
@@ -261,25 +284,43 @@ class Dispatcher:
         target = next(
             (i for i, p in enumerate(walk.places) if p.frame.establisher == unwinding.target), None
         )
-        error = StructuredException(unwinding.code)
-        while True:
-            last = len(walk.places) - 1 if target is None else target
-            try:
-                self._unwind(activation, walk, last, unwinding.rip, error, target is not None)
-            except UnwindThrough as collided:
-                return self.unwind_ex(activation, walk, collided)
-            except StructuredException as nested:
-                return self.dispatch_rest(activation, walk, nested)
+        error = unwinding.error
+        last = len(walk.places) - 1 if target is None else target
+        try:
+            self._unwind(activation, walk, last, unwinding.rip, error, target is not None)
             if target is None:
                 return False
-            self._resume(activation, walk.places[target], unwinding.rip, unwinding.value)
-            return True
+            self._land(activation, walk, target, unwinding)
+        except UnwindThrough as collided:
+            return self.unwind_ex(activation, walk, collided)
+        except StructuredException as nested:
+            return self.dispatch_rest(activation, walk, nested)
+        return True
+
+    def _land(
+        self, activation: Activation, walk: Walk, target: int, unwinding: UnwindThrough
+    ) -> None:
+        """Go on in the target's frame, as RtlRestoreContext does with the exception's record.
+
+        A longjmp goes on with the registers of its buffer. C++ asks for a call that says where to
+        go on (a catch block, as a rule): it runs while the frames further in are still there.
+        Source: Win32, RtlRestoreContext.
+        """
+        place, rip, error = walk.places[target], unwinding.rip, unwinding.error
+        information = error.ExceptionInformation
+        if error.ExceptionCode == STATUS_UNWIND_CONSOLIDATE and information:
+            walk.places, walk.mine = walk.places[target:], max(0, walk.mine - target)
+            with self.code.below(activation, 0x80, walk.floor):
+                rip = self.code.call(information[0], (unwinding.record,))
+        self._resume(activation, place, rip, unwinding.value)
+        if error.ExceptionCode == STATUS_LONGJUMP and information:
+            jump.load_buffer(self.nt.mmu, information[0], activation.words)
 
     def dispatch_rest(
         self, activation: Activation, walk: Walk, error: StructuredException
     ) -> bool:
         """An exception out of a termination handler: for the frames that are left."""
-        walk = self._walk(error, walk.places, walk.floor - _ROOM)
+        walk = self._walk(error, walk.places, walk.floor - _ROOM, walk.collided)
         try:
             return self._search(activation, walk, error)
         except StructuredException as nested:
@@ -308,10 +349,19 @@ class Dispatcher:
             last = is_target and index == target
             if self._is_foreign(place, TERMINATION_HANDLER):
                 flags = ctx.UNWINDING | (ctx.TARGET_UNWIND if last else 0)
+                flags |= ctx.COLLIDED_UNWIND if walk.collided else 0
+                walk.collided = True  # if something is raised out of it
                 with self.code.below(activation, _ROOM, walk.floor) as room:
-                    HandlerCall(self, room, error).handler(place, flags, place.first, rip)
+                    call = HandlerCall(self, room, error)
+                    disposition = call.handler(place, flags, place.first, rip)
+                if disposition not in (CONTINUE_SEARCH_DISPOSITION, COLLIDED_DISPOSITION):
+                    raise self._noncontinuable(
+                        STATUS_INVALID_DISPOSITION, error,
+                        f"a language handler returned {disposition} when it was to clean up",
+                    )  # fmt: skip
             elif place.frame.flags & TERMINATION_HANDLER:
                 self._clean_up(activation, walk, place, rip if last else 0)
+            walk.collided = False
         walk.places, walk.mine = rest, mine
 
     def _clean_up(self, activation: Activation, walk: Walk, place: Place, rip: int) -> None:
@@ -418,7 +468,11 @@ class HandlerCall:
             ),
         )  # fmt: skip
         pointers = (room + _RECORD, frame.establisher, room + _CONTEXT, room + _DISPATCHER)
-        return signed(self.code.call(handler, pointers))
+        try:
+            return signed(self.code.call(handler, pointers))
+        finally:
+            if flags:  # what it has cleaned up, should something be raised out of it
+                place.first = int.from_bytes(self.mmu.read(room + _SCOPE_INDEX, 4), "little")
 
 
 def signed(value: int) -> int:

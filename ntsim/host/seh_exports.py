@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ntsim.errors import UnmodelledRoutine
 from ntsim.host import context as ctx
-from ntsim.host.abi_x64 import RFLAGS, RIP, RSP
+from ntsim.host import jump
+from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP
 from ntsim.host.native_image import NativeImage
 from ntsim.host.pe import RuntimeFunction
 from ntsim.host.seh import (
+    STATUS_LONGJUMP,
     STATUS_UNWIND,
+    STATUS_UNWIND_CONSOLIDATE,
     ContextRestored,
     UnwindThrough,
     left_scopes,
@@ -26,12 +28,13 @@ from ntsim.host.seh import (
     signed,
 )
 from ntsim.host.unwind import WORDS, XMM, unwind
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
 
 CONTINUE_EXECUTION, CONTINUE_SEARCH = 0, 1
-STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
+STATUS_INVALID_UNWIND_TARGET = 0xC000_0029
 _LOW = 0xFFFF_FFFF
 
 
@@ -51,6 +54,9 @@ class SehExports:
             "RtlPcToFileHeader": (self.pc_to_file_header, 2),
             "RtlRaiseException": (self.raise_exception, 1),
             "__C_specific_handler": (self.c_specific_handler, 4),
+            "_setjmp": (self.setjmp, 2),
+            "_setjmpex": (self.setjmp, 2),
+            "longjmp": (self.longjmp, 2),
         }
 
     @property
@@ -67,15 +73,19 @@ class SehExports:
         self.nt.mmu.write(context, bytes(ctx.context_bytes(words, rip)))
 
     def restore_context(self, context: int, record: int) -> None:
-        """Go on in the registers of a CONTEXT; the record matters to C++ and longjmp only."""
-        if record:
-            code = ctx.read_record(self.nt.mmu, record).ExceptionCode
-            if code in (STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE):
-                why = f"the exception record asks for {code:#x}: a longjmp or a C++ catch"
-                self.nt.fail(UnmodelledRoutine("RtlRestoreContext", why))
-        activation = self.code.calls.activation
-        data = self.nt.mmu.read(context, ctx.CONTEXT_SIZE)
+        """Go on in the registers of a CONTEXT, or where a record of longjmp or C++ says."""
+        mmu, activation = self.nt.mmu, self.code.calls.activation
+        data, rip = mmu.read(context, ctx.CONTEXT_SIZE), None
+        error = ctx.read_record(mmu, record) if record else StructuredException(0)
+        information = error.ExceptionInformation
+        if error.ExceptionCode == STATUS_UNWIND_CONSOLIDATE and information:
+            with self.code.below(activation, 0x80):
+                rip = self.code.call(information[0], (record,))
         self.code.dispatcher.load(activation, data)
+        if rip is not None:
+            activation.words[RIP] = rip
+        if error.ExceptionCode == STATUS_LONGJUMP and information:
+            jump.load_buffer(mmu, information[0], activation.words)
         raise ContextRestored
 
     def lookup_function_entry(self, control: int, image_base: int, history: int) -> int:
@@ -126,12 +136,45 @@ class SehExports:
         self, target: int, rip: int, record: int, value: int, context: int = 0, history: int = 0
     ) -> None:
         """Run the termination handlers up to the frame `target` and go on there, at `rip`."""
-        code = ctx.read_record(self.nt.mmu, record).ExceptionCode if record else STATUS_UNWIND
-        raise UnwindThrough(target, rip, value, code)
+        error = ctx.read_record(self.nt.mmu, record) if record else StructuredException(
+            STATUS_UNWIND
+        )
+        self._unwind(target, rip, value, error, record)
+
+    def _unwind(
+        self, target: int, rip: int, value: int, error: StructuredException, record: int = 0
+    ) -> NoReturn:
+        """STATUS_INVALID_UNWIND_TARGET if no compiled code of this thread has such a frame."""
+        if not self.code.has_frame(self.nt.thread, target):
+            text = f"RtlUnwindEx: no frame of this thread is at {target:#x}"
+            made = StructuredException(STATUS_INVALID_UNWIND_TARGET, (), 0, text)
+            made.ExceptionAddress = self.nt.mmu.read_word(self._words[RSP])
+            made.ExceptionFlags = ctx.NONCONTINUABLE
+            self.nt.raise_exception(made)
+        raise UnwindThrough(target, rip, value, error, record)
 
     def local_unwind(self, target: int, rip: int) -> None:
         """What a `return` or `goto` out of a `__finally` block calls."""
-        raise UnwindThrough(target, rip, 0, STATUS_UNWIND)
+        self._unwind(target, rip, 0, StructuredException(STATUS_UNWIND))
+
+    def setjmp(self, buffer: int, frame: int) -> int:
+        """Note the caller's registers; its frame too, which the compiler passes."""
+        words = list(self._words[0:WORDS])
+        rip = self.nt.mmu.read_word(words[RSP])
+        words[RSP] += 8
+        self.nt.mmu.write(buffer, jump.buffer_bytes(words, rip))
+        return 0
+
+    def longjmp(self, buffer: int, value: int) -> None:
+        """Go on behind the setjmp, which returns `value`, 1 instead of 0."""
+        value = value & _LOW or 1
+        frame, rip = jump.frame_of(self.nt.mmu, buffer)
+        if frame:
+            self._unwind(frame, rip, value, StructuredException(STATUS_LONGJUMP, (buffer,)))
+        words = self._words
+        jump.load_buffer(self.nt.mmu, buffer, words)
+        words[RAX] = value
+        raise ContextRestored
 
     def raise_exception(self, record: int) -> None:
         """Raise the exception that a record describes, at the caller."""
@@ -175,7 +218,7 @@ class SehExports:
                     return CONTINUE_EXECUTION
                 if verdict > 0:
                     code = error.ExceptionCode & _LOW
-                    raise UnwindThrough(frame, base + scope.target, code, code)
+                    raise UnwindThrough(frame, base + scope.target, code, error, pointers[0])
         return CONTINUE_SEARCH
 
 

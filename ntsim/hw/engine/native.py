@@ -359,6 +359,7 @@ def idle() -> Native | None:
 
 
 def give_back(native: Native) -> None:
-    """Keep an instance for the next machine."""
+    """Keep an instance for the next machine, if it counts as those do."""
     native.unmap_ram()
-    _idle.append(native)
+    if native.by_block is (hostcode.enter_block() is not None):
+        _idle.append(native)
