@@ -1,8 +1,8 @@
 """`setjmp` and `longjmp` of compiled drivers: the jump buffer's bytes.
 
 The compiler passes setjmp the frame of its caller. With a frame, longjmp unwinds to it, so that
-`__finally` blocks on the way run; without, it only loads the registers. Source: Microsoft C runtime,
-setjmp.h (struct _JUMP_BUFFER of x64), "longjmp", "Mixing C (structured) and C++ exceptions".
+`__finally` blocks on the way run; without, it only loads the registers. Source: Microsoft C
+runtime, setjmp.h (struct _JUMP_BUFFER of x64), "longjmp".
 """
 
 from __future__ import annotations

@@ -31,11 +31,12 @@ from ntsim.host.abi_x64 import (
 )
 from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
+from ntsim.host.handler_call import Place
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
 from ntsim.host.python import PythonHost
-from ntsim.host.seh import ContextRestored, Dispatcher, Place, UnwindThrough
+from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
@@ -180,9 +181,7 @@ class NativeCode:
         activation.words[RIP] = self.exports.return_address
 
     @contextmanager
-    def below(
-        self, activation: Activation, size: int, floor: int | None = None
-    ) -> Iterator[int]:
+    def below(self, activation: Activation, size: int, floor: int | None = None) -> Iterator[int]:
         """Room on the stack below an activation (or lower still), for a call on its behalf."""
         thread, stack = activation.thread, activation.words[RSP]
         storage = thread.storage

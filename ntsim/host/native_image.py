@@ -28,6 +28,7 @@ from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm.images import Image, Symbol
 
+_CPP_RUNTIME = ("__CxxFrameHandler", "_CxxThrowException", "__GSHandlerCheck_EH", "__std_terminate")
 _DEEPEST_FORWARD = 8
 DEFAULT_COOKIE = 0x2B99_2DDF_A232
 """What the linker leaves in __security_cookie for the loader to replace."""
@@ -145,9 +146,7 @@ class ImageLoader:
         text = f"{path}: it imports from {wanted.module}, which is not loaded"
         raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path))
 
-    def _driver_export(
-        self, path: Path, wanted: Import, other: NativeImage, depth: int
-    ) -> int:
+    def _driver_export(self, path: Path, wanted: Import, other: NativeImage, depth: int) -> int:
         """What another compiled driver exports by name or number, or forwards elsewhere."""
         name = other.image.file_name
         if wanted.ordinal is not None:
@@ -175,9 +174,7 @@ class ImageLoader:
             return self.exports.variable(wanted.name)
         address = self.exports.address(wanted.name)
         if address is None:
-            near = [n for n in routines.closest(wanted.name) if standing(n) is Standing.MODELLED]
-            hint = f": did you mean {near[0]}?" if near else ""
-            _not_found(path, wanted, f"Windows has no such routine{hint}")
+            _not_found(path, wanted, f"Windows has no such routine{_hint(wanted.name)}")
         return address
 
     # Memory
@@ -240,6 +237,17 @@ def _add_symbols(native: NativeImage) -> None:
         size = ends.get(address, address) - address
         image.symbols.append(Symbol(named[address], image.base + address, size))
         image.starts.append(image.base + address)
+
+
+def _hint(name: str) -> str:
+    """What may have been meant by a name that the kernel does not have."""
+    if name.startswith(_CPP_RUNTIME):
+        return (
+            ": C++ exceptions need a runtime that the kernel lacks; compile without them "
+            "(/EHs-c-, -fno-exceptions) or link one into the driver"
+        )
+    near = [n for n in routines.closest(name) if standing(n) is Standing.MODELLED]
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _not_found(path: Path, wanted: Import, why: str) -> NoReturn:

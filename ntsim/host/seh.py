@@ -24,8 +24,16 @@ from ntsim.errors import UnmodelledRoutine
 from ntsim.host import context as ctx
 from ntsim.host import jump
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation
+from ntsim.host.handler_call import (
+    HANDLER_ROOM,
+    HandlerCall,
+    Place,
+    Scope,
+    left_scopes,
+    read_scopes,
+)
 from ntsim.host.native_image import NativeImage
-from ntsim.host.unwind import EXCEPTION_HANDLER, TERMINATION_HANDLER, WORDS, Frame, unwind
+from ntsim.host.unwind import EXCEPTION_HANDLER, TERMINATION_HANDLER, WORDS, unwind
 from ntsim.hw.cpu import RFLAGS_IF
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -43,11 +51,6 @@ STATUS_INVALID_DISPOSITION = 0xC000_0026
 STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
 _DEEPEST = 200
 _JUMP = b"\xff\x25"
-_ROOM = 0x800
-"""Bytes below the stack pointer for EXCEPTION_POINTERS, CONTEXT, record, DISPATCHER_CONTEXT."""
-
-_POINTERS, _CONTEXT, _RECORD, _DISPATCHER = 0x80, 0x90, 0x560, 0x600
-_SCOPE_INDEX = _DISPATCHER + ctx.SCOPE_INDEX
 
 
 class UnwindThrough(BaseException):
@@ -66,46 +69,14 @@ class ContextRestored(BaseException):
     """An export has replaced its caller's registers: nothing returns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """A guarded range: `target` is 0 for `__finally`, whose code is then `handler`."""
-
-    begin: int
-    end: int
-    handler: int
-    target: int
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a frame was executing when the exception came through.
-
-    `first` is the index in its scope table from which handlers have not run yet; `innermost` says
-    that the code is at `rip`, which is a return address in all other frames.
-    """
-
-    rip: int
-    registers: list[int]
-    frame: Frame
-    first: int = 0
-    innermost: bool = False
-
-    @property
-    def offset(self) -> int:
-        assert self.frame.native is not None
-        return self.rip - self.frame.native.image.base
-
-
 @dataclass(slots=True)
 class Walk:
     """The frames that an exception concerns, innermost first; those before `mine` belong to code
-    whose caller in the kernel it has already left. The stack from `floor` upwards is in use.
-    `collided` says that the first frame was being cleaned up when another unwind began."""
+    whose caller in the kernel it has already left. The stack from `floor` upwards is in use."""
 
     places: list[Place]
     mine: int
     floor: int
-    collided: bool = False
 
 
 @dataclass(slots=True)
@@ -160,18 +131,15 @@ class Dispatcher:
                 if nested.registers is None:
                     nested.registers = error.registers
                 error = nested  # the frames of the kernel's own dispatching stay on the stack
-                walk = self._walk(nested, walk.places, walk.floor - _ROOM, walk.collided)
+                walk = self._walk(nested, walk.places, walk.floor - HANDLER_ROOM)
             except UnwindThrough as unwinding:
                 return self.unwind_ex(activation, walk, unwinding)
 
     @staticmethod
-    def _walk(
-        error: StructuredException, places: list[Place], floor: int, collided: bool = False
-    ) -> Walk:
+    def _walk(error: StructuredException, places: list[Place], floor: int) -> Walk:
         """The frames for `error`: those it has passed, then `places`."""
         passed = error.passed or Passed()
-        return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor),
-                    collided)  # fmt: skip
+        return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor))
 
     def _search(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
         """Ask every handler; unwind to the one that takes the exception."""
@@ -197,8 +165,8 @@ class Dispatcher:
 
         (CONTINUE_EXECUTION, None) if the code is to go on where it was; (0, None) if nobody does.
         """
-        with self.code.below(activation, _ROOM, walk.floor) as room:
-            call = HandlerCall(self, room, error)
+        with self.code.below(activation, HANDLER_ROOM, walk.floor) as room:
+            call = HandlerCall(self.code, room, error)
             for index in range(walk.mine, len(walk.places)):
                 place = walk.places[index]
                 for scope in self.scopes_of(place, EXCEPTION_HANDLER):
@@ -236,9 +204,7 @@ class Dispatcher:
         self.load(activation, call.context())
 
     @staticmethod
-    def _noncontinuable(
-        code: int, error: StructuredException, reason: str
-    ) -> StructuredException:
+    def _noncontinuable(code: int, error: StructuredException, reason: str) -> StructuredException:
         """What the kernel's own dispatching raises about `error`."""
         made = StructuredException(code, (), error.ExceptionAddress, reason)
         made.ExceptionFlags, made.stack = ctx.NONCONTINUABLE, error.stack
@@ -316,11 +282,9 @@ class Dispatcher:
         if error.ExceptionCode == STATUS_LONGJUMP and information:
             jump.load_buffer(self.nt.mmu, information[0], activation.words)
 
-    def dispatch_rest(
-        self, activation: Activation, walk: Walk, error: StructuredException
-    ) -> bool:
+    def dispatch_rest(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
         """An exception out of a termination handler: for the frames that are left."""
-        walk = self._walk(error, walk.places, walk.floor - _ROOM, walk.collided)
+        walk = self._walk(error, walk.places, walk.floor - HANDLER_ROOM)
         try:
             return self._search(activation, walk, error)
         except StructuredException as nested:
@@ -349,10 +313,10 @@ class Dispatcher:
             last = is_target and index == target
             if self._is_foreign(place, TERMINATION_HANDLER):
                 flags = ctx.UNWINDING | (ctx.TARGET_UNWIND if last else 0)
-                flags |= ctx.COLLIDED_UNWIND if walk.collided else 0
-                walk.collided = True  # if something is raised out of it
-                with self.code.below(activation, _ROOM, walk.floor) as room:
-                    call = HandlerCall(self, room, error)
+                flags |= ctx.COLLIDED_UNWIND if place.collided else 0
+                place.collided = True  # if something is raised out of it
+                with self.code.below(activation, HANDLER_ROOM, walk.floor) as room:
+                    call = HandlerCall(self.code, room, error)
                     disposition = call.handler(place, flags, place.first, rip)
                 if disposition not in (CONTINUE_SEARCH_DISPOSITION, COLLIDED_DISPOSITION):
                     raise self._noncontinuable(
@@ -361,7 +325,6 @@ class Dispatcher:
                     )  # fmt: skip
             elif place.frame.flags & TERMINATION_HANDLER:
                 self._clean_up(activation, walk, place, rip if last else 0)
-            walk.collided = False
         walk.places, walk.mine = rest, mine
 
     def _clean_up(self, activation: Activation, walk: Walk, place: Place, rip: int) -> None:
@@ -385,97 +348,3 @@ class Dispatcher:
             if number not in (RFLAGS, RIP):
                 words[number] = each
         words[RAX], words[RIP] = value, rip
-
-
-def read_scopes(native: NativeImage, at: int) -> list[Scope]:
-    """The SCOPE_TABLE at a place of the image."""
-    number = native.pe.number
-    count = min(number(at, 4), 4096)
-    rows = (range(at + 4 + 16 * i, at + 20 + 16 * i, 4) for i in range(count))
-    return [Scope(*(number(place, 4) for place in row)) for row in rows]
-
-
-def left_scopes(
-    scopes: list[Scope], first: int, offset: int, target: int
-) -> Iterator[tuple[int, Scope]]:
-    """The termination handlers that run when code at `offset` is left for `target`.
-
-    `target` is 0 if the whole frame goes. A jump that stays inside a guarded range does not end it.
-    """
-    for number in range(first, len(scopes)):
-        scope = scopes[number]
-        if not scope.begin <= offset < scope.end:
-            continue
-        if target and any(
-            each.begin <= target < each.end
-            and (each.target, each.handler) == (scope.target, scope.handler)
-            for each in scopes
-        ):
-            return
-        if not scope.target:
-            yield number, scope
-        elif target == scope.target:
-            return
-
-
-class HandlerCall:
-    """Calls of filters and language handlers for one exception, with its bytes in `room`."""
-
-    def __init__(self, dispatcher: Dispatcher, room: int, error: StructuredException) -> None:
-        self.code, self.mmu, self.room, self.error = (
-            dispatcher.code, dispatcher.nt.mmu, room, error,
-        )  # fmt: skip
-        self.written = False
-
-    def _write(self, flags: int = 0) -> None:
-        """EXCEPTION_POINTERS, record and context on the stack, once."""
-        if not self.written:
-            self.written = True
-            room = self.room
-            pair = (room + _RECORD).to_bytes(8, "little") + (room + _CONTEXT).to_bytes(8, "little")
-            self.mmu.write(room + _POINTERS, pair)
-            self.mmu.write(room + _CONTEXT, self.error.registers or bytes(ctx.CONTEXT_SIZE))
-            self.mmu.write(room + _RECORD, ctx.record_bytes(self.error, flags))
-
-    def context(self) -> bytes:
-        """The context as the handlers have left it."""
-        return self.mmu.read(self.room + _CONTEXT, ctx.CONTEXT_SIZE)
-
-    def filter(self, place: Place, scope: Scope) -> int:
-        """The filter's verdict: 1 handle, 0 go on searching, -1 continue execution."""
-        self._write()
-        assert place.frame.native is not None
-        address = place.frame.native.image.base + scope.handler
-        return signed(self.code.call(address, (self.room + _POINTERS, place.frame.establisher)))
-
-    def handler(self, place: Place, flags: int, scope: int, target: int = 0) -> int:
-        """Call the language handler of a frame: its disposition."""
-        frame, room = place.frame, self.room
-        assert frame.native is not None
-        if flags:
-            data = ctx.context_bytes(place.registers, place.rip)
-            self.error.registers = self.error.registers or bytes(data)
-        self._write(flags)
-        self.mmu.write(room + _RECORD, ctx.record_bytes(self.error, flags))
-        base = frame.native.image.base
-        data_va, function = base + frame.data, frame.native.entry_of(frame.function)
-        handler = base + frame.handler
-        self.mmu.write(
-            room + _DISPATCHER,
-            ctx.dispatcher_bytes(
-                place.rip, base, function, frame.establisher, target, room + _CONTEXT, handler,
-                data_va, scope,
-            ),
-        )  # fmt: skip
-        pointers = (room + _RECORD, frame.establisher, room + _CONTEXT, room + _DISPATCHER)
-        try:
-            return signed(self.code.call(handler, pointers))
-        finally:
-            if flags:  # what it has cleaned up, should something be raised out of it
-                place.first = int.from_bytes(self.mmu.read(room + _SCOPE_INDEX, 4), "little")
-
-
-def signed(value: int) -> int:
-    """A LONG out of RAX."""
-    value &= 0xFFFF_FFFF
-    return value - (1 << 32) if value >> 31 else value

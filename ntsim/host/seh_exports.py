@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ntsim.host import context as ctx
 from ntsim.host import jump
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP
+from ntsim.host.handler_call import left_scopes, read_scopes, signed
 from ntsim.host.native_image import NativeImage
 from ntsim.host.pe import RuntimeFunction
 from ntsim.host.seh import (
@@ -23,9 +24,6 @@ from ntsim.host.seh import (
     STATUS_UNWIND_CONSOLIDATE,
     ContextRestored,
     UnwindThrough,
-    left_scopes,
-    read_scopes,
-    signed,
 )
 from ntsim.host.unwind import WORDS, XMM, unwind
 from ntsim.nt.rtl.exception import StructuredException
@@ -136,8 +134,8 @@ class SehExports:
         self, target: int, rip: int, record: int, value: int, context: int = 0, history: int = 0
     ) -> None:
         """Run the termination handlers up to the frame `target` and go on there, at `rip`."""
-        error = ctx.read_record(self.nt.mmu, record) if record else StructuredException(
-            STATUS_UNWIND
+        error = (
+            ctx.read_record(self.nt.mmu, record) if record else StructuredException(STATUS_UNWIND)
         )
         self._unwind(target, rip, value, error, record)
 

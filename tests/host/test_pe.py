@@ -100,6 +100,16 @@ def test_a_routine_that_windows_does_not_have_fails_the_load(loader, tmp_path) -
     assert not loader.loaded
 
 
+def test_a_driver_with_cpp_exceptions_is_told_that_the_kernel_has_no_runtime(
+    loader, tmp_path
+) -> None:
+    file, name = tmp_path / "cpp.sys", b"IoCreateSymbolicLink\0"
+    image = (DRIVERS / "echo.sys").read_bytes()
+    file.write_bytes(image.replace(name, b"__CxxFrameHandler4".ljust(len(name), b"\0")))
+    with pytest.raises(DriverLoadError, match=r"__CxxFrameHandler4 .*C\+\+ exceptions"):
+        loader.load(file)
+
+
 def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
     loaded = loader.load(DRIVERS / "hello.sys")
     assert loader.nt.mmu.probe(loaded.entry) is not None
