@@ -27,7 +27,6 @@ RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9 = range(10)
 RFLAGS, RIP = 16, 17
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 HOME_SPACE = 0x20
-UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT = 0x7F, 8
 VARIADIC_SLOTS = 24
 """How many arguments a variadic routine may look at."""
 
@@ -73,7 +72,7 @@ def enter(
     slots = max(4, len(arguments))
     stack = (thread.storage - 8 * slots & ~15) - 8
     if thread.stack_limit <= thread.storage <= thread.stack_base and stack < thread.stack_limit:
-        nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, stack, 0, 0)
+        nt.ki.double_fault(stack, address)
     activation.top = stack
     nt.mmu.write_word(stack, back)
     for place, register in enumerate((RCX, RDX, R8, R9)[: len(arguments)]):

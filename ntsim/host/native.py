@@ -18,12 +18,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
 from ntsim.host.abi_x64 import (
-    DOUBLE_FAULT,
     RAX,
     RFLAGS,
     RIP,
     RSP,
-    UNEXPECTED_KERNEL_MODE_TRAP,
     Activation,
     ExportCalls,
     enter,
@@ -187,7 +185,7 @@ class NativeCode:
         storage = thread.storage
         room = ((stack if floor is None else min(floor, stack)) - size) & ~15
         if thread.stack_limit <= stack <= thread.stack_base and room < thread.stack_limit:
-            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, room, 0, 0)
+            self.nt.ki.double_fault(room, activation.words[RIP])
         thread.storage = room
         try:
             yield thread.storage

@@ -13,7 +13,6 @@ from ntsim.abi import ntstatus
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host import stacks
 from ntsim.host.abi_x64 import (
-    DOUBLE_FAULT,
     MASK,
     RAX,
     RBX,
@@ -24,7 +23,6 @@ from ntsim.host.abi_x64 import (
     RIP,
     RSI,
     RSP,
-    UNEXPECTED_KERNEL_MODE_TRAP,
     Activation,
 )
 from ntsim.hw.cpu import (
@@ -391,8 +389,7 @@ class Exits:
         thread = activation.thread
         guard = thread.stack_limit - 0x1000
         if guard <= exit_.address < thread.stack_limit and guard <= activation.words[RSP] + 0x1000:
-            nt = self.nt
-            nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, DOUBLE_FAULT, exit_.address, 0, 0)
+            self.nt.ki.double_fault(activation.words[RSP], exit_.rip)
         missing = self.code.exports.missing_variable(exit_.address)
         if missing:
             self._undefined(exit_, f"{missing} is a variable of the kernel that is not modelled")

@@ -26,11 +26,9 @@ from ntsim.nt.rtl.codepage import ansi_encode, wide_encode
 from ntsim.nt.rtl.exception import PYTHON_ERROR, StructuredException
 
 RDATA_PAGES, DATA_PAGES = 8, 16
-STACK_OVERFLOW = 8
 DEEPEST_FRAMES = 40
 """How much of an overflowed stack is kept."""
 
-UNEXPECTED_KERNEL_MODE_TRAP = 0x7F
 CALLABLE_TEXT = 0x2_0000
 IMAGE_MARK = "__ntsim_image__"
 
@@ -242,7 +240,8 @@ class PythonHost:
             thread.stack_limit <= thread.storage <= thread.stack_base
             and address < thread.stack_limit
         ):
-            self.nt.bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, address, 0, 0)
+            frame = frames.instruction_pointer(self.nt)
+            self.nt.ki.double_fault(address, frame.address if frame else 0)
         thread.storage = address
         return address
 
@@ -313,7 +312,9 @@ class PythonHost:
         fault = StructuredException(PYTHON_ERROR, (), 0, str(error))
         fault.error = error
         fault.stack = frames.capture_traceback(self.nt, error.__traceback__)[:DEEPEST_FRAMES]
-        self.nt.stop_for(fault, UNEXPECTED_KERNEL_MODE_TRAP, STACK_OVERFLOW, 0, 0, 0)
+        rip = fault.stack[0].address if fault.stack else 0
+        self.nt.ki.double_fault(self.nt.thread.stack_limit - 8, rip, fault)
+        raise AssertionError("a double fault came back")
 
     def python_error(self, error: Exception | SystemExit) -> StructuredException:
         """A Python error in driver code as exception 0xE0507945; ntsim's own errors pass."""

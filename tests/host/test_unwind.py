@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.errors import BugCheck
 from ntsim.host.debug_information import DebugInformation
 from ntsim.host.native_image import NativeImage
@@ -67,6 +68,14 @@ def test_a_filter_that_always_faults_uses_up_the_stack(ntsim_machine) -> None:
     with pytest.raises(BugCheck) as caught:
         machine.load_driver(UNWIND.with_name("nested.sys"))
     assert (caught.value.code, caught.value.parameters[0]) == (0x7F, 8)
+    _, frame, stack, place = caught.value.parameters
+    trap = KTRAP_FRAME.at(machine.nt.mmu, frame)
+    assert (trap.Rip, trap.Rsp) == (place, stack)
+    assert machine.nt.describe_address(place).startswith("nested!")
+    threads = machine.nt.ke.threads.values()
+    limits = {each.text: each.stack_limit for each in threads}
+    limit = limits[machine.nt.bugcheck_state.thread]
+    assert limit - 0x1000 <= stack < limit
     assert not machine.debug_output
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import bugcodes
-from ntsim.abi.ke import KTRAP_FRAME
+from ntsim.abi.ke import KTRAP_FRAME, KTSS64
 from ntsim.abi.rtl import CONTEXT, EXCEPTION_RECORD
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.nt.events import ExceptionRaised
@@ -24,6 +24,9 @@ USER_APC_PENDING = 2
 """Bit of KAPC_STATE.UserApcPendingAll."""
 
 CONTEXT_FULL = 0x10_000B
+EXCEPTION_DOUBLE_FAULT = 8
+DOUBLE_FAULT_IST = 1
+"""The gate's interrupt stack table index, as in `processor.IST`."""
 
 
 class Ki:
@@ -73,6 +76,26 @@ class Ki:
         trap = self.write_trap_frame(nt.thread, record + EXCEPTION_RECORD.size, address, code)
         nt.emit_at(ExceptionRaised, "STATUS_STACK_BUFFER_OVERRUN", reason)
         nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, trap, record, 0)
+
+    def double_fault(
+        self, rsp: int, rip: int, error: StructuredException | None = None
+    ) -> None:
+        """A stack pointer where no frame can be pushed: 0x7F with 8, the trap frame, RSP and RIP.
+
+        The trap frame lies at the top of the stack that the task-state segment has for vector 8.
+        Source: dumps of Windows 10 (sandboxie-plus/Sandboxie issue 141, dokan-dev/dokany issue
+        944); before version 1809 parameters 2 and 3 were CR0 and CR4.
+        """
+        nt = self.nt
+        processor = nt.il.current
+        stack = KTSS64.at(nt.mmu, processor.tr.base).Ist[DOUBLE_FAULT_IST]
+        frame = self.write_trap_frame(nt.thread, stack - KTRAP_FRAME.size, rip, 0)
+        KTRAP_FRAME.at(nt.mmu, frame)._v.Rsp = rsp
+        code, eight = bugcodes.UNEXPECTED_KERNEL_MODE_TRAP, EXCEPTION_DOUBLE_FAULT
+        if error is None:
+            nt.bugcheck(code, eight, frame, rsp, rip)
+        else:
+            nt.stop_for(error, code, eight, frame, rsp, rip)
 
     def write_trap_frame(self, thread: Thread, below: int, rip: int, rcx: int) -> int:
         """KTRAP_FRAME bytes of a trap in kernel mode, at the first aligned address from `below`."""
