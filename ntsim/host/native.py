@@ -29,6 +29,7 @@ from ntsim.host.abi_x64 import (
 )
 from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
+from ntsim.host.gates import Gates
 from ntsim.host.handler_call import Place
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_guest import GuestRuns
@@ -72,6 +73,7 @@ class NativeCode:
         self.code_aliases = nt.mm.system.code_aliases
         self.worlds: list[World | None] = [None] * len(nt.processors)
         self.guests = GuestRuns(self)
+        self.gates = Gates(self)
         self._stale: set[int] = set()
         self._seen_changes = -1
         self._idle: list[RegisterFile] = []
@@ -167,6 +169,23 @@ class NativeCode:
             return self.run_compiled(activation)
         finally:
             thread.storage = storage
+
+    def call_gate(self, processor: Processor, vector: int, gate: bytes) -> None:
+        """An interrupt through a gate that a driver has replaced; back with IRETQ."""
+        thread = self.nt.thread
+        activation = Activation(RegisterFile())
+        activation.thread = thread
+        storage = thread.storage
+        activation.words[RSP] = storage & ~15
+        thread.images.append(self.nt.nt_image)
+        try:
+            self.gates.enter(activation, processor, vector, gate)
+            self._open[activation.top] = activation
+            self.run_compiled(activation)
+        finally:
+            self._open.pop(activation.top, None)
+            thread.storage = storage
+            thread.images.pop()
 
     def leave_handler(self, activation: Activation) -> None:
         """The exit handler has executed VMRESUME: end its activation."""
@@ -312,8 +331,11 @@ class NativeCode:
             self._python_routine(activation, rip)
             return
         virtualised = self.nt.il.current.__class__ is VirtualisedProcessor
+        vector = self.gates.vectors.get(rip)
         try:
-            if not (virtualised and self.guests.stopped(activation, exit_)):
+            if vector is not None:
+                self.exits.handed_on(activation, vector)
+            elif not (virtualised and self.guests.stopped(activation, exit_)):
                 self.exits.handle(activation, exit_)
         except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):

@@ -25,6 +25,7 @@ from ntsim.host.abi_x64 import (
     RSP,
     Activation,
 )
+from ntsim.host.gates import Trap
 from ntsim.hw.cpu import (
     IA32_EFER,
     IA32_FS_BASE,
@@ -371,7 +372,20 @@ class Exits:
 
     # Faults
 
+    def handed_on(self, activation: Activation, vector: int) -> None:
+        """A routine behind a replaced gate has jumped to the kernel's for this vector."""
+        trap = self.code.gates.handed_on(activation, vector)
+        if trap is not None and trap.kind is K.SOFTWARE_INTERRUPT:
+            self._kernel_trap(activation, trap)
+        elif trap is not None:
+            self._kernel_exception(activation, trap)
+
     def _exception(self, activation: Activation, exit_: Exit) -> None:
+        limit = exit_.vector == 6 and exit_.engine_limit
+        if limit or not self.code.gates.exception(activation, exit_):
+            self._kernel_exception(activation, exit_)
+
+    def _kernel_exception(self, activation: Activation, exit_: Exit | Trap) -> None:
         if exit_.vector == 14:
             self._page_fault(activation, exit_)
         elif exit_.vector in (12, 13):
@@ -384,8 +398,9 @@ class Exits:
             status = _STATUS_OF_VECTOR.get(exit_.vector, ntstatus.STATUS_ILLEGAL_INSTRUCTION)
             ki_raise(self.nt, status, (), MNEMONICS.get(exit_.vector, f"vector {exit_.vector}"))
 
-    def _page_fault(self, activation: Activation, exit_: Exit) -> None:
+    def _page_fault(self, activation: Activation, exit_: Exit | Trap) -> None:
         """The kernel makes the page present, or ends in what Windows ends in."""
+        assert exit_.address is not None
         thread = activation.thread
         guard = thread.stack_limit - 0x1000
         if guard <= exit_.address < thread.stack_limit and guard <= activation.words[RSP] + 0x1000:
@@ -398,6 +413,10 @@ class Exits:
         self.code.flush_translations()
 
     def _software_interrupt(self, activation: Activation, exit_: Exit) -> None:
+        if not self.code.gates.exception(activation, exit_):
+            self._kernel_trap(activation, exit_)
+
+    def _kernel_trap(self, activation: Activation, exit_: Exit | Trap) -> None:
         """INT 29h is a fast fail, INT 2Ch an assertion, INT3 a breakpoint."""
         if exit_.vector == 0x29:
             self.nt.fast_fail(activation.words[RCX] & _LOW, "INT 29h")
@@ -408,9 +427,11 @@ class Exits:
         what = f"INT {exit_.vector:#x}: no gate for it"
         ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
 
-    def _undefined(self, exit_: Exit, why: str) -> NoReturn:
+    def _undefined(self, exit_: Exit | Trap, why: str) -> NoReturn:
         where = self.nt.describe_address(exit_.rip)
-        self.nt.fail(UnmodelledRoutine(f"{where}: {exit_.disassemble()}", why))
+        if isinstance(exit_, Exit):
+            where += f": {exit_.disassemble()}"
+        self.nt.fail(UnmodelledRoutine(where, why))
 
     def _no_memory(self, activation: Activation, exit_: Exit) -> None:
         where = self.nt.describe_address(exit_.rip)

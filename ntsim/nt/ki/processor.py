@@ -47,7 +47,13 @@ _GATES = {
     0x2C: "KiRaiseAssertion", 0x2D: "KiDebugServiceTrap", 0x2F: "KiDpcInterrupt",
     0xD1: "KiClockInterrupt", 0xE1: "KiIpiInterrupt",
 }  # fmt: skip
+_NO_GATE = "KiUnexpectedInterrupt"
 IST = {0x01: 0, 0x02: 3, 0x08: 1, 0x12: 2}
+
+
+def gate_name(vector: int) -> str:
+    """The kernel's routine that a gate leads to."""
+    return _GATES.get(vector, _NO_GATE)
 
 
 def ki_initialize_processor(nt: Kernel, processor: Processor) -> None:
@@ -84,15 +90,11 @@ def _fill_gdt(nt: Kernel, gdt: int, tss: int) -> None:
 
 
 def _fill_idt(nt: Kernel, idt: int) -> None:
-    default = nt.nt_image.find_named("KiUnexpectedInterrupt") or nt.nt_image.add_symbol(
-        "KiUnexpectedInterrupt", 16
-    )
+    nt.nt_image.find_named(_NO_GATE) or nt.nt_image.add_symbol(_NO_GATE, 16)
     data = bytearray()
     for vector in range(256):
-        name = _GATES.get(vector)
-        symbol = default
-        if name is not None:
-            symbol = nt.nt_image.find_named(name) or nt.nt_image.add_symbol(name, 16)
+        name = gate_name(vector)
+        symbol = nt.nt_image.find_named(name) or nt.nt_image.add_symbol(name, 16)
         offset, ring = symbol.address, 3 if vector in (3, 4, 0x29, 0x2C, 0x2D) else 0
         gate = (offset & 0xFFFF) | 0x10 << 16 | IST.get(vector, 0) << 32
         gate |= (0x8E | ring << 5) << 40 | (offset >> 16 & 0xFFFF) << 48
