@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.host import context as ctx
 from ntsim.host.native_image import NativeImage
+from ntsim.host.pe import PeError
 from ntsim.host.unwind import Frame
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -58,11 +59,14 @@ class Place:
 
 
 def read_scopes(native: NativeImage, at: int) -> list[Scope]:
-    """The SCOPE_TABLE at a place of the image."""
+    """The SCOPE_TABLE at a place of the image; none if it leads out of it."""
     number = native.pe.number
-    count = min(number(at, 4), 4096)
-    rows = (range(at + 4 + 16 * i, at + 20 + 16 * i, 4) for i in range(count))
-    return [Scope(*(number(place, 4) for place in row)) for row in rows]
+    try:
+        count = min(number(at, 4), 4096)
+        rows = (range(at + 4 + 16 * i, at + 20 + 16 * i, 4) for i in range(count))
+        return [Scope(*(number(place, 4) for place in row)) for row in rows]
+    except PeError:
+        return []
 
 
 def left_scopes(

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ntsim.errors import UnmodelledRoutine
+from ntsim.errors import Hang, UnmodelledRoutine
 from ntsim.host import context as ctx
 from ntsim.host import jump
 from ntsim.host.abi_x64 import RAX, RFLAGS, RIP, RSP, Activation
@@ -50,6 +50,8 @@ STATUS_NONCONTINUABLE_EXCEPTION, STATUS_UNWIND = 0xC000_0025, 0xC000_0027
 STATUS_INVALID_DISPOSITION = 0xC000_0026
 STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
 _DEEPEST = 200
+REPETITIONS = 2_000
+"""Of one exception that nothing is done about."""
 _JUMP = b"\xff\x25"
 
 
@@ -92,6 +94,8 @@ class Dispatcher:
 
     def __init__(self, code: NativeCode) -> None:
         self.code, self.nt = code, code.nt
+        self._last: object = None
+        self._repeated = 0
 
     def places(self, activation: Activation) -> list[Place]:
         """The frames of an activation, innermost first."""
@@ -202,6 +206,21 @@ class Dispatcher:
             why = "the exception has already left the kernel routine that the code was called from"
             self.nt.fail(UnmodelledRoutine(what, why))
         self.load(activation, call.context())
+        self._note_repetition(activation, call.error)
+
+    def _note_repetition(self, activation: Activation, error: StructuredException) -> None:
+        """A filter that goes on with no register changed, so that the same exception comes again and
+        again: nothing but another thread could end that, and the run does, as a hang."""
+        nt = self.nt
+        what = error.ExceptionCode, error.ExceptionInformation, tuple(activation.words)
+        if what != self._last:
+            self._last, self._repeated = what, 0
+            return
+        self._repeated += 1
+        if self._repeated >= REPETITIONS and nt.il.current.interrupts_enabled:
+            place = nt.describe_address(activation.words[RIP])
+            text = f"exception {error.ExceptionCode:#x} at {place} came {REPETITIONS:,} times"
+            nt.fail(Hang((), f"{text}: the filter goes on where it was and changes nothing"))
 
     @staticmethod
     def _noncontinuable(code: int, error: StructuredException, reason: str) -> StructuredException:

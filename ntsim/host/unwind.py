@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ntsim.host import epilogue
 from ntsim.host.native_image import NativeImage
-from ntsim.host.pe import RuntimeFunction
+from ntsim.host.pe import PeError, RuntimeFunction
 
 RSP, XMM, WORDS = 4, 22, 54
 """Places in the engine's register file, of which `registers` here are a copy."""
@@ -122,7 +122,10 @@ def unwind(
     made = Frame(0, after, registers[RSP], native, function=function)
     place, begin, chained, in_prolog = function.unwind, function.begin, False, False
     for _ in range(_DEEPEST_CHAIN):
-        info = read_info(native, place)
+        try:
+            info = read_info(native, place)
+        except PeError:  # damaged: what can be said of a leaf
+            break
         offset = rip - native.image.base - begin
         in_prolog = not chained and offset < info.prolog
         if not chained:

@@ -14,18 +14,55 @@ from ntsim.wdm import *
 DRIVERS = Path(__file__).parents[2] / "driver/c"
 
 
-@pytest.mark.parametrize("name", ["privileged", "timer", "seh", "echo"])
-@pytest.mark.parametrize("seed", range(6))
-def test_damaged_code_ends_as_a_driver_does(ntsim_machine, tmp_path, name, seed) -> None:
+def damaged(seed: int) -> tuple[str, bytes]:
+    """A driver with some bytes changed: of its headers, its code, anything; or cut short."""
+    numbers = random.Random(seed)
+    name = numbers.choice(("echo", "jump", "privileged", "seh", "timer", "unwind"))
     data = bytearray((DRIVERS / f"{name}.sys").read_bytes())
-    text = next(s for s in PeFile(bytes(data)).sections if s.name == ".text")
-    start, numbers = data.index(text.data), random.Random(seed)
-    for _ in range(numbers.randint(1, 8)):
-        data[start + numbers.randrange(text.size)] = numbers.randrange(256)
+    pe = PeFile(bytes(data))
+    text = next(s for s in pe.sections if s.name == ".text")
+    start = data.index(text.data)
+    kind = seed % 5
+    if kind == 0:
+        for _ in range(numbers.randint(1, 12)):
+            data[numbers.randrange(0x400)] = numbers.randrange(256)
+    elif kind == 1:
+        for _ in range(numbers.randint(1, 30)):
+            data[start + numbers.randrange(len(text.data))] = numbers.randrange(256)
+    elif kind == 2:
+        place, size = start + numbers.randrange(len(text.data)), numbers.randint(1, 400)
+        data[place : place + size] = numbers.randbytes(min(size, len(data) - place))
+    elif kind == 3:
+        for _ in range(numbers.randint(1, 40)):
+            data[numbers.randrange(0x400, len(data))] ^= 1 << numbers.randrange(8)
+    else:
+        del data[numbers.randrange(len(data)) :]
+    return name, bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_driver_ends_as_on_windows_or_is_refused(ntsim_machine, tmp_path, seed) -> None:
+    name, data = damaged(seed)
     file = tmp_path / f"{name}.sys"
     file.write_bytes(data)
+    machine = ntsim_machine(processors=2)
     with contextlib.suppress(ntsim.Error):
-        ntsim_machine(processors=2).load_driver(file)
+        machine.unload_driver(machine.load_driver(file))
+
+
+def test_unwind_data_that_leads_out_of_the_image_describes_no_frame(
+    ntsim_machine, tmp_path
+) -> None:
+    data = bytearray((DRIVERS / "seh.sys").read_bytes())
+    section = next(s for s in PeFile(bytes(data)).sections if s.name == ".pdata")
+    start = data.index(section.data)
+    for place in range(start + 8, start + section.size, 12):
+        data[place + 2] = 0x7F
+    file = tmp_path / "seh.sys"
+    file.write_bytes(data)
+    with pytest.raises(BugCheck) as caught:
+        ntsim_machine().load_driver(file)
+    assert caught.value.code == 0x7E  # no handler is found
 
 
 def test_the_security_cookie_is_replaced(ntsim_machine) -> None:

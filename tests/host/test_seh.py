@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ntsim.errors import Hang
+
 SEH = Path(__file__).parents[2] / "driver/c/seh.sys"
 
 BLOCKS = {
@@ -31,3 +33,8 @@ def test_handlers_filters_and_termination_handlers_run_in_order(ntsim_machine, s
     machine = ntsim_machine(seed=seed)
     machine.load_driver(SEH)
     assert machine.debug_output == [line for block in BLOCKS.values() for line in block]
+
+
+def test_a_filter_that_goes_on_at_the_same_fault_for_ever_is_a_hang(ntsim_machine) -> None:
+    with pytest.raises(Hang, match=r"exception 0xc0000005 at forgive!DriverEntry.* changes nothing"):
+        ntsim_machine().load_driver(SEH.with_name("forgive.sys"))
