@@ -16,9 +16,10 @@ How it is done: `native.py` first, then `world.py`, `core.py`.
 
 Where the engine differs from silicon: IN, OUT and INS are not checked against CPL and the TSS (see
 `Exit.io_allowed`); a jump to a non-canonical address faults at the target, a stack access through
-one raises #GP, not #SS; no #AC, no SSE exceptions, no debug-register breakpoints; 128-bit VEX
-instructions execute as their SSE forms; a nested fault does not tell a page walk from the access,
-and nested tables cannot express execute-only pages.
+one raises #GP, not #SS; no #AC, no SSE exceptions, no debug-register breakpoints; where the library
+counts instructions, 128-bit VEX ones execute as their SSE forms (elsewhere all are #UD); a nested
+fault does not tell a page walk from the access, and nested tables cannot express execute-only
+pages.
 """
 
 from ntsim.hw.engine.core import Check, Engine

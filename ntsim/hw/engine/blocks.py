@@ -8,7 +8,8 @@ way, so that a schedule means the same on every host.
 
 How many instructions a block has, the library says when it translates it. Which of them an exit in
 the middle of a block stands at, is found by decoding. A block with IN or OUT, which the library
-cannot be stopped at within a block, and one that cannot be decoded, are single-stepped whole.
+cannot be stopped at within a block, and one that cannot be decoded, are single-stepped whole; so is
+one with a VEX prefix, which the library ignores in places, so that the engine ends the run there.
 
 An instruction that rewrites the block it is in is begun twice by the library. It counts once, but
 for the last of a block, and wherever the library counts.
@@ -35,8 +36,8 @@ Decoded = tuple[list[int], Kind]
 
 
 def decoded(code: bytes, count: int, mode: int) -> Decoded | None:
-    """Where the instructions of a block begin; None if they are one, or not known here."""
-    found = instructions(code, mode) if count > 1 else None
+    """Where the instructions of a block begin, and what they are; None if they are not known."""
+    found = instructions(code, mode)
     return None if found is None or len(found[0]) != count else found
 
 
@@ -62,14 +63,15 @@ class BlockTable:
     def learn(self, place: int, size: int, count: int, found: Decoded | None) -> None:
         """A block of `count` instructions has been translated; `found` is `decoded`."""
         key = place, size
-        if count == 1:
+        kind = Kind(0) if found is None else found[1]
+        if count == 1 and not kind & Kind.VEX:
             self.put(*key, count)  # nothing of it runs on behind an exit
             return
-        if found is None:
+        if found is None or kind & Kind.VEX:
             self._offsets.pop(key, None)
             self.put(*key, STEPPED, True)
             return
-        starts, kind = found
+        starts = found[0]
         self._offsets[key] = {start: number for number, start in enumerate(starts)}
         self.put(*key, STEPPED if kind & Kind.IO else count, bool(kind & (Kind.IO | Kind.PUSHF)))
 

@@ -13,13 +13,18 @@ from ntsim.hw.engine import svm
 from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.blocks import Blocks, decoded
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
+from ntsim.hw.engine.lengths import is_vex
 from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
-from ntsim.hw.ram import Ram
+from ntsim.hw.ram import PAGE_SIZE, Ram
 
 _TRAP_FLAG, _DEBUG = 1 << 8, 1
 _TRAP_EXIT = n.SVM_EXIT + svm.EXCEPTION + _DEBUG
+_UNDEFINED_EXIT = n.SVM_EXIT + svm.EXCEPTION + 6
+_LONGEST_VEX = 6
+"""Bytes of segment and address-size prefixes and of a VEX prefix, as they are used."""
+
 _ARITHMETIC_FLAGS = 0x8D5
 
 
@@ -164,16 +169,23 @@ class Engine:
                     return error
                 error = self._step_through(world, registers, event[n.PLACE], event[n.SIZE])
                 continue
-            if code == h.REWRITTEN:
-                before = world.blocks.number(
-                    event[h.BLOCK], event[h.BLOCK_SIZE], event[n.PLACE] - event[h.BLOCK]
-                )
-                event[h.COUNTED] -= event[h.BLOCK_COUNT] - before
-                event[n.CODE] = event[h.BLOCK_SIZE] = 0
-            else:
+            if code == h.REWRITTEN or (code == h.NEW_BLOCK and event[n.WRITE] == 1):
+                self._take_back(world, event)
+            if code != h.REWRITTEN:
                 self._learn(world, registers)
+            event[n.CODE] = 0
             error = registers.run(native, slot, 0, False)
         return error
+
+    @staticmethod
+    def _take_back(world: World, event: memoryview) -> None:
+        """If an instruction has changed the block that runs, which is to go on there: of the block
+        only what is before it counts."""
+        block, size = event[h.BLOCK], event[h.BLOCK_SIZE]
+        inside = event[n.PLACE] - block
+        if 0 <= inside < size - event[n.SIZE]:
+            event[h.COUNTED] -= event[h.BLOCK_COUNT] - world.blocks.number(block, size, inside)
+            event[h.BLOCK_SIZE] = 0
 
     def _learn(self, world: World, registers: Registers) -> None:
         """A run has met a block that the table does not have."""
@@ -195,6 +207,10 @@ class Engine:
         event, error = native.event, 0
         event[h.BLOCK_SIZE] = 0
         while event[h.COUNTED] < event[h.LIMIT]:
+            if self._at_vex(world, words):
+                event[n.CODE], event[h.BLOCK_SIZE] = _UNDEFINED_EXIT, 0
+                event[h.COUNTED] += 1
+                return 0
             rip, stack = words[RIP], words[RSP]
             words[RFLAGS] |= _TRAP_FLAG
             while True:
@@ -213,6 +229,15 @@ class Engine:
                 return registers.run(native, world.slot, 0, False)
         event[n.CODE] = h.LIMIT_REACHED
         return error
+
+    @staticmethod
+    def _at_vex(world: World, words: Any) -> bool:
+        """Whether the next instruction has a VEX prefix: the library executes some of these as what
+        they are without it."""
+        view = world.view
+        place = view.code_address(words[RIP], words[CS])
+        size = min(_LONGEST_VEX, PAGE_SIZE - place % PAGE_SIZE)
+        return is_vex(view.read(place, size), view.mode(words[CS]))
 
     @staticmethod
     def _repair_flags(world: World, words: Any, code: int) -> None:

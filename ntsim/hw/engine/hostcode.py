@@ -115,19 +115,19 @@ _ENTER_BLOCK = bytes.fromhex(
     "ff6108"  # jmp qword ptr [rcx + 8 * STOP]
 )
 # Called with (handle, this block, the one before, event) when a block has been translated: address,
-# 16 bits of instructions, 16 of size. One of a single instruction goes into the table, because the
-# library makes it for one execution only when an instruction rewrites its own block.
+# 16 bits of instructions, 16 of size. One of a single instruction that is known may begin at once:
+# where an instruction rewrites its own block the library makes it for one execution only.
 _TRANSLATED = bytes.fromhex(
     # mov rax, [rsi]; movzx r9d, word ptr [rsi + 8]; movzx edx, word ptr [rsi + 10]
     "488b06 440fb74e08 0fb7560a"
-    "4183f901 7415"  # cmp r9d, 1; je single
-    # mov [rcx + 8 * PLACE], rax; mov [rcx + 8 * SIZE], rdx; mov [rcx + 8 * WRITE], r9
+    "4183f901 752b"  # cmp r9d, 1; jne new
+    "4469c2e5090000 4101c0 4181e0ff3f0000"  # imul r8d, edx, SPREAD; add r8d, eax; and r8d, MASK
+    "41c1e005 4c034140"  # shl r8d, 5; add r8, [rcx + 8 * TABLE]
+    # cmp [r8], rax; jne new; cmp [r8 + 8], edx; jne new; cmp [r8 + 12], r9d; jne new; ret
+    "493900 750d 41395008 7507 4539480c 7501 c3"
+    # new: mov [rcx + 8 * PLACE], rax; mov [rcx + 8 * SIZE], rdx; mov [rcx + 8 * WRITE], r9
     "48894110 48895118 4c894920"
     "c70106000100 ff6108"  # mov dword ptr [rcx], NEW_BLOCK; jmp qword ptr [rcx + 8 * STOP]
-    # single: imul r8d, edx, SPREAD; add r8d, eax; and r8d, MASK
-    "4469c2e5090000 4101c0 4181e0ff3f0000"
-    "41c1e005 4c034140"  # shl r8d, 5; add r8, [rcx + 8 * TABLE]
-    "498900 41895008 4d89480c c3"  # mov [r8], rax; mov [r8 + 8], edx; mov [r8 + 12], r9; ret
 )
 # In place of uc_emu_start: (handle, begin, table, 0, limit). A limit of 0 goes on with the count,
 # the limit and the table of the run before. Where the run ends before the limit, at a block that
@@ -140,11 +140,11 @@ _START = (
     "48895540 48894550"  # mov [rbp + 8 * TABLE], rdx; mov [rbp + 8 * BLOCK_SIZE], rax
     "31d2 4531c0 48b8{start} ffd0"  # go: xor edx, edx; xor r8d, r8d; mov rax, {start}; call rax
     # test eax, eax; jnz done; cmp dword ptr [rbp], LIMIT_REACHED; jne done
-    "85c0 0f8534010000 817d0005000100 0f8527010000"
+    "85c0 0f853d010000 817d0005000100 0f8530010000"
     # mov rcx, [rbp + 8 * COUNTED]; cmp rcx, [rbp + 8 * LIMIT]; je done
-    "488b4d30 483b4d38 0f8419010000"
+    "488b4d30 483b4d38 0f8422010000"
     # mov rcx, [rbp + 8 * ENTRY]; cmp dword ptr [rcx + 16], 0; jne done -- all to be looked at
-    "488b4d60 83791000 0f850b010000"
+    "488b4d60 83791000 0f8514010000"
     # mov dword ptr [rbp + 8 * STEPPING], 1; and qword ptr [rbp + 8 * BLOCK_SIZE], 0
     "c7456801000000 4883655000"
     # mov rdi, rbx; mov esi, REG_RFLAGS; mov rdx, rsp; mov rax, {read}; call rax
@@ -157,16 +157,17 @@ _START = (
     # mov dword ptr [rbp], 0; mov rdi, rbx; mov rsi, [rsp + 8]; xor edx, edx; xor ecx, ecx
     "c7450000000000 4889df 488b742408 31d2 31c9"
     "4531c0 48b8{start} ffd0"  # xor r8d, r8d; mov rax, {start}; call rax
-    "89442410 85c0 7547"  # mov [rsp + 16], eax; test eax, eax; jnz end
-    # cmp dword ptr [rbp], TRAP_EXIT; je step; cmp dword ptr [rbp], UNKNOWN_BLOCK; jne end
-    "817d0041010000 74b4 817d0004000100 7535"
-    "488b4510 8b5518"  # mov rax, [rbp + 8 * PLACE]; mov edx, [rbp + 8 * SIZE]
+    "89442410 85c0 7550"  # mov [rsp + 16], eax; test eax, eax; jnz end
+    # cmp dword ptr [rbp], TRAP_EXIT; je step; cmp dword ptr [rbp], UNKNOWN_BLOCK; je put
+    "817d0041010000 74b4 817d0004000100 7409"
+    "817d0006000100 7535"  # cmp dword ptr [rbp], NEW_BLOCK; jne end
+    "488b4510 8b5518"  # put: mov rax, [rbp + 8 * PLACE]; mov edx, [rbp + 8 * SIZE]
     # imul r8d, edx, SPREAD; add r8d, eax; and r8d, MASK; shl r8d, 5
     "4469c2e5090000 4101c0 4181e0ff3f0000 41c1e005"
     "4c034540 b901000000"  # add r8, [rbp + 8 * TABLE]; mov ecx, 1
-    # mov [r8], rax; mov [r8 + 8], edx; mov [r8 + 12], rcx -- as in single
+    # mov [r8], rax; mov [r8 + 8], edx; mov [r8 + 12], rcx -- not to be looked at
     "498900 41895008 4989480c"
-    "e976ffffff"  # jmp step
+    "e96dffffff"  # jmp step
     # end: mov rdi, rbx; mov esi, REG_RFLAGS; mov rdx, rsp; mov rax, {read}; call rax
     "4889df befd000000 4889e2 48b8{read} ffd0"
     "812424fffeffff"  # and dword ptr [rsp], ~TF

@@ -114,16 +114,27 @@ def instructions(code: bytes, mode: int) -> tuple[list[int], Kind] | None:
     return (starts, kind) if reader.at == len(code) else None
 
 
+def is_vex(code: bytes, mode: int) -> bool:
+    """Whether the instruction that `code` begins with has a VEX, EVEX or XOP prefix."""
+    reader = _Code(code, mode)
+    try:
+        return _has_vex(reader, reader.opcode())
+    except IndexError:
+        return False
+
+
+def _has_vex(reader: _Code, opcode: int) -> bool:
+    if opcode in (0x62, 0xC4, 0xC5):
+        return reader.mode == 64 or reader.data[reader.at] & 0xC0 == 0xC0
+    return opcode == 0x8F and reader.data[reader.at] & 0x1F >= 8
+
+
 def _skip(reader: _Code) -> Kind:
     opcode = reader.opcode()
     if opcode == 0x0F:
         return _two_byte(reader, reader.next(), wide_map=0)
-    if opcode in (0x62, 0xC4, 0xC5) and (
-        reader.mode == 64 or reader.data[reader.at] & 0xC0 == 0xC0
-    ):
-        return _vex(reader, opcode)
-    if opcode == 0x8F and reader.data[reader.at] & 0x1F >= 8:
-        return _vex(reader, 0xC4)
+    if _has_vex(reader, opcode):
+        return _vex(reader, 0xC4 if opcode == 0x8F else opcode)
     modrm = reader.modrm() if opcode in _MODRM else 0
     if opcode in _BYTE:
         reader.at += 1

@@ -46,6 +46,8 @@ _PIECES = (
 _ALIAS_VA = 0xFFFF_F800_0060_0000
 _REWRITING = (
     *_PIECES,
+    "vaddps xmm0, xmm1, xmm2",
+    "movd xmm1, eax; inc rax; vpaddd xmm0, xmm1, xmm2; movd ecx, xmm0; add rbx, rcx",
     "inc byte ptr [rip + m{n} + 1]; nop; m{n}: mov al, 5",
     "inc byte ptr [rip + m{n} + 1]; jmp m{n}; m{n}: mov al, 5",
     "lea rdx, [rip + m{n} + 1]; add rdx, 0x600000; inc byte ptr [rdx]; m{n}: mov al, 5",
@@ -191,6 +193,32 @@ def test_lengths_are_those_of_a_disassembler(mode: int) -> None:
                 assert found is not None and found[0] == [0], (code[:size].hex(), name)
                 known += 1
     assert known > 3_000
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "c5f058c2",  # vaddps xmm0, xmm1, xmm2: the library adds xmm2 to xmm0
+        "c5f877",  # vzeroupper
+        "65c5f81003",  # vmovups xmm0, gs:[rbx]
+        "c4e278f3c8",  # blsr eax, eax
+        "62f17c4858c1",  # vaddps zmm0, zmm0, zmm1
+        "8fe97812c0",  # XOP
+    ],
+)
+@pytest.mark.parametrize("before", ["", "ffc0", "ffc0 ebfe"])
+def test_a_vex_prefix_is_undefined_whatever_the_library_makes_of_it(
+    bench: Bench, code: str, before: str
+) -> None:
+    if hostcode.enter_block() is None:
+        pytest.skip("the library counts: it executes some")
+    data = bytes.fromhex(before.replace("fe", "00") + code + "ffc0f4")
+    for _ in range(2):
+        found = bench.run(data, rax=1, rbx=DATA_VA)
+        number = len(before.split())
+        assert (found.kind.name, found.vector) == ("EXCEPTION", 6)
+        assert (found.rip - CODE_VA, found.retired) == (2 * number, number)
+        assert bench.registers.rax == 1 + bool(number)
 
 
 def test_flags_are_whole_at_an_exit_behind_two_additions(library: Native) -> None:
