@@ -209,8 +209,8 @@ class Dispatcher:
         self._note_repetition(activation, call.error)
 
     def _note_repetition(self, activation: Activation, error: StructuredException) -> None:
-        """A filter that goes on with no register changed, so that the same exception comes again and
-        again: nothing but another thread could end that, and the run does, as a hang."""
+        """A filter that goes on with no register changed, so that the same exception comes again
+        and again: nothing but another thread could end that, and the run does, as a hang."""
         nt = self.nt
         what = error.ExceptionCode, error.ExceptionInformation, tuple(activation.words)
         if what != self._last:

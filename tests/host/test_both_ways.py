@@ -16,7 +16,7 @@ from ntsim.win32 import *
 DRIVERS = Path(__file__).parents[2] / "driver/c"
 CODES = {"mistakes": mistakes_ioctl.CODES, "misuse": misuse_ioctl.CODES}
 CODE_ONLY = {1, 2, 3}  # 0xFC: C jumps, Python starts a thread there
-STACK, FRAME = {2}, {2}  # parameter 2 is a stack pointer, or holds a page frame's number
+STACK, FRAME = {3}, {2}  # parameter 3 is the stack pointer, parameter 2 holds a page frame's number
 
 MISTAKES: dict[str, tuple[int, set[int]]] = {
     "raised_irql": (0x4A, set()),
