@@ -27,6 +27,7 @@ from ntsim.hw.paging import (
     PageTables,
     is_canonical,
 )
+from ntsim.hw.places import Pairs, Places
 from ntsim.hw.ram import Ram
 
 READ, WRITE, EXECUTE = 0, 2, 0x10
@@ -94,6 +95,8 @@ class Mmu:
         self.pointers: dict[Any, dict[int, Any]] = {}
         self.raw_pages: dict[int, int] = {}
         self.raw_words: dict[int, int] = {}
+        self.places = Places(self.raw_words)
+        self.pairs = Pairs(self.places)
         self.words, self.bytes, self.base = ram.u64, ram.map, ram.address
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
@@ -137,27 +140,18 @@ class Mmu:
 
     def read_word(self, va: int) -> int:
         """The 64-bit value at `va`."""
-        base = self.raw_words.get(va >> 12)
-        if base is not None and not va & 7:
-            return self.words[base + ((va & 0xFFF) >> 3)]
-        return int.from_bytes(self.read(va, 8), "little")
+        at = self.places[va]
+        if at < 0 or at & 7:
+            return int.from_bytes(self.read(va, 8), "little")
+        return self.words[at >> 3]
 
     def write_word(self, va: int, value: int) -> None:
         """Store a 64-bit value at `va`."""
-        base = self.raw_words.get(va >> 12)
-        if base is not None and not va & 7:
-            self.words[base + ((va & 0xFFF) >> 3)] = value
-        else:
+        at = self.places[va]
+        if at < 0 or at & 7:
             self.write(va, value.to_bytes(8, "little"))
-
-    def pair(self, va: int) -> int:
-        """The index in `words` of the two raw 64-bit values at `va`; -1 if they are guarded, not
-        aligned, or in two pages."""
-        page = self.raw_words.get(va >> 12)
-        offset = va & 0xFFF
-        if page is None or offset & 7 or offset == 0xFF8:
-            return -1
-        return page + (offset >> 3)
+        else:
+            self.words[at >> 3] = value
 
     def root(self) -> int:
         """The page-table root of the running processor."""
@@ -165,8 +159,8 @@ class Mmu:
 
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
-        if 0 < size <= 0x1000 - (va & 0xFFF):
-            at = self.reach(va)
+        at = self.reach(va) if size > 0 else 0
+        if 0 < size <= 0x1000 - (at & 0xFFF):
             return self.bytes[at : at + size]
         host = self.raw(va, size)
         if host is not None:
@@ -181,8 +175,8 @@ class Mmu:
     def write(self, va: int, data: bytes) -> None:
         """Copy `data` into virtual memory; at a page fault the pages before stay written."""
         size = len(data)
-        if 0 < size <= 0x1000 - (va & 0xFFF):
-            at = self.reach(va, WRITE)
+        at = self.reach(va, WRITE) if size else 0
+        if 0 < size <= 0x1000 - (at & 0xFFF):
             self.bytes[at : at + size] = data
             return
         host = self.raw(va, size)
@@ -197,10 +191,8 @@ class Mmu:
 
     def reach(self, va: int, access: int = READ) -> int:
         """Physical address of the byte at `va` after a successful translation for `access`."""
-        word = self.raw_words.get(va >> 12)
-        if word is not None:
-            return (word << 3) + (va & 0xFFF)
-        return self.host(va, access) - self.base
+        at = self.places[va]
+        return at if at >= 0 else self.host(va, access) - self.base
 
     def host(self, va: int, access: int = READ, user: bool = False) -> int:
         """Host address of the byte at `va` after a successful translation for `access`.
@@ -210,11 +202,11 @@ class Mmu:
         page = va >> 12
         if not user and (raw := self.raw_pages.get(page)) is not None:
             return raw + (va & 0xFFF)
-        space = self.kernel if page >= KERNEL_HALF else self.user.get(self.running.current.cr3)
-        if space is not None:
-            found = space.kinds[access | user].get(page)
-            if found is not None:
-                return found + (va & 0xFFF)
+        try:
+            space = self.kernel if page >= KERNEL_HALF else self.user[self.running.current.cr3]
+            return space.kinds[access | user][page] + (va & 0xFFF)
+        except KeyError:
+            pass
         return self._walk(va, page, access, user)
 
     def _walk(self, va: int, page: int, access: int, user: bool) -> int:
@@ -276,6 +268,8 @@ class Mmu:
         """
         first = va >> 12
         for i, pa in enumerate(frames):
+            if first + i in self.raw_words:
+                self._forget_places()
             self.raw_pages[first + i] = host + (i << 12)
             self.raw_words[first + i] = pa >> 3
 
@@ -285,7 +279,12 @@ class Mmu:
         for i in range(pages):
             self.raw_pages.pop(first + i, None)
             self.raw_words.pop(first + i, None)
+        self._forget_places()
         self.pointers.clear()
+
+    def _forget_places(self) -> None:
+        self.places.clear()
+        self.pairs.clear()
 
     def _translations(self, page: int) -> Translations:
         if page >= KERNEL_HALF:

@@ -57,7 +57,7 @@ class HandleTable:
         page = self.nt.ex.pool.allocate(PAGE_SIZE, "Obtb", zero=True)
         first = 0 if self.pages else 1
         self.pages.append(page)
-        self.words.append(self.nt.mmu.pair(page))
+        self.words.append(self.nt.mmu.pairs[page])
         table = self.v
         if len(self.pages) == 1:
             table.TableCode = page

@@ -2,7 +2,7 @@
 
 The inline routines of the WDK verify the neighbours' links and stop with a fast fail, which is bug
 check 0x139 with parameter 1 = 3 (FAST_FAIL_CORRUPT_LIST_ENTRY). Where every entry concerned is raw
-memory and in order, `Mmu.pair` finds the links at once; else they are read word by word.
+memory and in order, `Mmu.pairs` finds the links at once; else they are read word by word.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_pointer(memory: Mmu, va: int, value: int) -> None:
 
 def initialize(memory: Mmu, head: int) -> None:
     """Make `head` an empty list."""
-    at = memory.pair(head)
+    at = memory.pairs[head]
     if at >= 0:
         memory.words[at] = memory.words[at + 1] = head
         return
@@ -62,10 +62,10 @@ def insert_tail(memory: Mmu, head: int, entry: int) -> None:
 
 def insert_head(memory: Mmu, head: int, entry: int) -> None:
     """Link `entry` after `head`; fast fail if the first entry does not point back."""
-    pair, words = memory.pair, memory.words
-    at, mine = pair(head), pair(entry)
+    pairs, words = memory.pairs, memory.words
+    at, mine = pairs[head], pairs[entry]
     if at >= 0 and mine >= 0:
-        back = pair(words[at])
+        back = pairs[words[at]]
         if back >= 0 and words[back + 1] == head:
             words[mine], words[mine + 1] = words[at], head
             words[back + 1] = words[at] = entry
@@ -82,11 +82,11 @@ def insert_head(memory: Mmu, head: int, entry: int) -> None:
 
 def remove(memory: Mmu, entry: int) -> bool:
     """Unlink `entry`; True if its list is empty now. fast fail if a neighbour disagrees."""
-    pair, words = memory.pair, memory.words
-    at = pair(entry)
+    pairs, words = memory.pairs, memory.words
+    at = pairs[entry]
     if at >= 0:
         following, previous = words[at], words[at + 1]
-        after, before = pair(following), pair(previous)
+        after, before = pairs[following], pairs[previous]
         if after >= 0 and before >= 0 and words[after + 1] == entry == words[before]:
             words[before], words[after + 1] = following, previous
             return following == previous
