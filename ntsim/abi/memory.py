@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Memory(Protocol):
-    """What a typed address needs of its machine."""
+    """What a typed address needs of its machine.
 
-    pointers: dict[Any, dict[int, Any]]
+    `pointers[cls][va]` is the typed address `va` of a class, made with its `_new` when missing.
+    """
+
+    @property
+    def pointers(self) -> Mapping[Any, Mapping[int, Any]]: ...
 
     def raw(self, va: int, size: int) -> int | None:
         """Host address of `size` bytes at `va`, or None if they are guarded or not mapped."""

@@ -148,22 +148,15 @@ class Pointer(int):
     @classmethod
     def at(cls, memory: Memory, va: int) -> Any:
         """The typed address `va` (taken modulo 2**64) in `memory`."""
-        try:
-            return memory.pointers[cls][va]
-        except KeyError:
-            return cls._new(memory, va)
+        return memory.pointers[cls][va]
 
     @classmethod
     def _new(cls, memory: Memory, va: int) -> Any:
-        """An instance that `at` will find from now on."""
+        """What `memory` keeps for `at` to find."""
         if not cls._ready:
             cls._prepare()
         made = int.__new__(cls, va & MASK64)
         made._m = memory
-        cache = memory.pointers.setdefault(cls, {})
-        if len(cache) > 65536:
-            cache.clear()
-        cache[va] = made
         return made
 
     @classmethod

@@ -280,7 +280,7 @@ class PythonHost:
         if found is None:
             return self.call_code(address, arguments)
         function, image = found
-        thread = self.nt.thread
+        thread = self.nt.il.current.context
         storage = thread.storage
         thread.images.append(image)
         try:

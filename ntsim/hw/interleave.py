@@ -89,11 +89,15 @@ class Interleaver:
         self._stalled_since = 0
         self._cost = STEP_100NS
 
-    @property
-    def now(self) -> int:
+    def time(self) -> int:
         """Interrupt time in 100 ns units, up to the step being executed."""
         used = self._quantum - self.current.budget
-        return self.clock.now + (used * self._cost if used > 0 else 0)
+        return self.clock.now + used * self._cost if used > 0 else self.clock.now
+
+    @property
+    def now(self) -> int:
+        """The same."""
+        return self.time()
 
     def step(self) -> None:
         """One step of work on the current processor; it may lose its turn here."""

@@ -29,6 +29,7 @@ from ntsim.hw.paging import (
 )
 from ntsim.hw.places import Pairs, Places
 from ntsim.hw.ram import Ram
+from ntsim.hw.typed import Pointers
 
 READ, WRITE, EXECUTE = 0, 2, 0x10
 """Page-fault error-code bits 1 (write) and 4 (instruction fetch)."""
@@ -92,7 +93,7 @@ class Mmu:
 
     def __init__(self, ram: Ram, tables: PageTables) -> None:
         self.ram, self.tables = ram, tables
-        self.pointers: dict[Any, dict[int, Any]] = {}
+        self.pointers = Pointers(self)
         self.raw_pages: dict[int, int] = {}
         self.raw_words: dict[int, int] = {}
         self.places = Places(self.raw_words)
@@ -280,7 +281,7 @@ class Mmu:
             self.raw_pages.pop(first + i, None)
             self.raw_words.pop(first + i, None)
         self._forget_places()
-        self.pointers.clear()
+        self.pointers.forget()
 
     def _forget_places(self) -> None:
         self.places.clear()

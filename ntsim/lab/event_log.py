@@ -10,13 +10,13 @@ from ntsim.nt.recorder import Recorder, made
 class EventLog(Recorder):
     """A recorder that also writes each event to `file` as it happens."""
 
-    __slots__ = ("file",)
+    __slots__ = ("_only_keep", "file")
 
     def __init__(self, file: TextIO) -> None:
         super().__init__()
         self.file = file
+        self._only_keep, self.keep = self.keep, self._keep_and_write
 
-    def add(self, occurrence: tuple[Any, ...]) -> None:
-        """Keep one occurrence and write its line."""
-        super().add(occurrence)
+    def _keep_and_write(self, occurrence: tuple[Any, ...]) -> None:
+        self._only_keep(occurrence)
         self.file.write(f"{made(occurrence)}\n")

@@ -162,40 +162,42 @@ class Kernel:
 
     def emit(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, without a source line."""
-        il = self.il
+        il, recorder = self.il, self.recorder
         il.progress += 1
-        if self.recorder.enabled:
+        if recorder.enabled:
+            recorder.count += 1
             processor = il.current
-            text = processor.context.text
-            self.recorder.add((kind.number, il.now, processor.number, text, "", *fields))
+            who = kind.number, il.time(), processor.number, processor.context.text, ""
+            recorder.keep(who + fields)
 
     def emit_for(self, thread: Thread, kind: type[Event], *fields: Any) -> None:
         """Record what happened to a thread that does not run."""
-        il = self.il
+        il, recorder = self.il, self.recorder
         il.progress += 1
-        if self.recorder.enabled:
-            number, text = il.current.number, thread.text
-            self.recorder.add((kind.number, il.now, number, text, "", *fields))
+        if recorder.enabled:
+            recorder.count += 1
+            who = kind.number, il.time(), il.current.number, thread.text, ""
+            recorder.keep(who + fields)
 
     def record(self, number: int, where: str, *fields: Any) -> None:
         """Record under a number of `events.KINDS`, with a source line found before."""
-        il = self.il
+        il, recorder = self.il, self.recorder
         il.progress += 1
-        recorder = self.recorder
         if recorder.enabled:
+            recorder.count += 1
             processor = il.current
-            who = number, il.now, processor.number, processor.context.text, where
-            recorder.add(who + fields)
+            who = number, il.time(), processor.number, processor.context.text, where
+            recorder.keep(who + fields)
 
     def emit_at(self, kind: type[Event], *fields: Any) -> None:
         """Record what happened, with the driver's or app's line that did it."""
-        il = self.il
+        il, recorder = self.il, self.recorder
         il.progress += 1
-        if self.recorder.enabled:
-            processor = il.current
-            text, where = processor.context.text, frames.source_line(self)
-            now, number = il.now, processor.number
-            self.recorder.add((kind.number, now, number, text, where, *fields))
+        if recorder.enabled:
+            recorder.count += 1
+            processor, where = il.current, frames.source_line(self)
+            who = kind.number, il.time(), processor.number, processor.context.text, where
+            recorder.keep(who + fields)
 
     # Calls into driver code
 
@@ -339,7 +341,7 @@ class Kernel:
 
     def in_user_mode(self) -> bool:
         """Whether the running code is an app's: its thread is in no system call and no driver."""
-        thread = self.thread
+        thread = self.il.current.context
         return thread.user is not None and not thread.images and not thread.in_kernel
 
     def raise_status(self, status: int) -> NoReturn:

@@ -18,20 +18,19 @@ CAPACITY = 65_536
 
 
 class Recorder:
-    """Keeps the last `CAPACITY` events; with `enabled` False it keeps none."""
+    """Keeps the last `CAPACITY` events; with `enabled` False it keeps none.
 
-    __slots__ = ("_keep", "_kept", "count", "enabled")
+    Who has one counts it in `count` and gives it to `keep`: a tuple of the number of the event's
+    class and its fields in order.
+    """
+
+    __slots__ = ("_kept", "count", "enabled", "keep")
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.count = 0
         self._kept: deque[tuple[Any, ...]] = deque(maxlen=CAPACITY)
-        self._keep = self._kept.append
-
-    def add(self, occurrence: tuple[Any, ...]) -> None:
-        """Keep one occurrence: the number of the event's class, then its fields in order."""
-        self.count += 1
-        self._keep(occurrence)
+        self.keep: Callable[[tuple[Any, ...]], object] = self._kept.append
 
     @property
     def lost(self) -> int:
@@ -44,7 +43,7 @@ class Recorder:
 
 
 def made(occurrence: tuple[Any, ...]) -> Event:
-    """The event object of what `Recorder.add` was given."""
+    """The event object of what a `Recorder` was given."""
     number, *fields = occurrence
     make: Callable[..., Event] = KINDS[number]
     return make(*fields)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi import wdm_constants as c
-from ntsim.abi.io import DEVICE_OBJECT, DRIVER_OBJECT, IO_STACK_LOCATION
+from ntsim.abi.io import DRIVER_OBJECT
 from ntsim.abi.scalars import CCHAR, NTSTATUS
 from ntsim.nt.events import IrpCompleted, IrpSent
 from ntsim.nt.exports import export
@@ -39,13 +39,13 @@ def IofCallDriver(nt: Kernel, DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTAT
     if location <= 0 or location > 127:
         nt.bugcheck(bugcodes.NO_MORE_IRP_STACK_LOCATIONS, int(Irp), 0, 0, 0)
     v.Tail_Overlay_CurrentStackLocation = address = v.Tail_Overlay_CurrentStackLocation - LOCATION
-    stack = IO_STACK_LOCATION.at(nt.mmu, address)._v
+    stack = nt.io.locations[address]
     stack.DeviceObject = DeviceObject
     major = stack.MajorFunction
     driver = DeviceObject._v.DriverObject
-    routine = nt.read_pointer(driver + _MAJOR_FUNCTION + 8 * major)
+    routine = nt.mmu.read_word(driver + _MAJOR_FUNCTION + 8 * major)
     if nt.recorder.enabled:
-        name = MAJOR_NAMES.get(major, str(major))
+        name = MAJOR_NAMES.get(major) or str(major)
         nt.emit(IrpSent, int(Irp), name, nt.io.driver_name(driver))
     else:
         nt.il.progress += 1
@@ -78,12 +78,12 @@ def IofCompleteRequest(nt: Kernel, Irp: PIRP, PriorityBoost: CCHAR) -> None:
 def iop_unwind(nt: Kernel, irp: Any) -> bool:
     """Walk up the stack locations; False if a completion routine wants the IRP back."""
     v = irp._v
-    mmu = nt.mmu
+    locations = nt.io.locations
     location = v.CurrentLocation
     address = v.Tail_Overlay_CurrentStackLocation
     top = v.StackCount
     while location <= top:
-        stack = IO_STACK_LOCATION.at(mmu, address)._v
+        stack = locations[address]
         control = stack.Control
         v.PendingReturned = control & _PENDING
         location += 1
@@ -93,15 +93,15 @@ def iop_unwind(nt: Kernel, irp: Any) -> bool:
         if control & 0xE0 and iop_wants(v, control):
             device = 0
             if location <= top:
-                device = IO_STACK_LOCATION.at(mmu, address)._v.DeviceObject
+                device = locations[address].DeviceObject
             routine, context = stack.CompletionRoutine, stack.Context
             stack.Control = stack.CompletionRoutine = stack.Context = 0
             call = nt.call if nt.verifier is None else nt.verifier.io.completion
-            status = call(routine, DEVICE_OBJECT.at(mmu, device), irp, context)
+            status = call(routine, nt.io.devices[device], irp, context)
             if status & 0xFFFF_FFFF == STATUS_MORE_PROCESSING_REQUIRED:
                 return False
         elif v.PendingReturned and location <= top:
-            IO_STACK_LOCATION.at(mmu, address)._v.Control |= _PENDING
+            locations[address].Control |= _PENDING
     return True
 
 

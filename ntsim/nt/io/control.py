@@ -18,7 +18,7 @@ from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.hw.mmu import WRITE
 from ntsim.nt.io.fast import iop_fast_control, iop_fast_control_routine
 from ntsim.nt.io.file_lock import iop_enter_file
-from ntsim.nt.io.irp import io_free_irp, io_next_location
+from ntsim.nt.io.irp import io_free_irp, io_next_view
 from ntsim.nt.io.request import (
     iop_drop,
     iop_let_go,
@@ -59,7 +59,7 @@ def NtDeviceIoControlFile(
     status, file, granted = iop_reference_file(nt, FileHandle, 0)
     if status:
         return status
-    mode = nt.thread.v.PreviousMode
+    mode = nt.il.current.context.v.PreviousMode
     access = IoControlCode >> 14 & 3
     if access and access & ~granted and mode:
         nt.io.irp_done(file)
@@ -92,7 +92,7 @@ def NtDeviceIoControlFile(
         v = irp._v
         v.Overlay_AsynchronousParameters_UserApcRoutine = ApcRoutine
         v.Overlay_AsynchronousParameters_UserApcContext = ApcContext
-        stack = io_next_location(nt, irp)._v
+        stack = io_next_view(nt, irp)
         stack.Parameters_DeviceIoControl_OutputBufferLength = OutputBufferLength
         stack.Parameters_DeviceIoControl_InputBufferLength = InputBufferLength
         stack.Parameters_DeviceIoControl_IoControlCode = IoControlCode

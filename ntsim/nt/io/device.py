@@ -160,6 +160,12 @@ def iop_dereference_device(nt: Kernel, device: Any) -> None:
         nt.io.closed_for_pnp(device)
 
 
+def iop_top_of_file(nt: Kernel, file: Any) -> Any:
+    """The device that requests on a file go to: the highest of its device's stack."""
+    device = nt.io.devices[file._v.DeviceObject]
+    return iop_top_of(nt, device) if device._v.AttachedDevice else device
+
+
 def iop_top_of(nt: Kernel, device: Any) -> Any:
     """The highest device attached over `device`."""
     height = 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ntsim.abi.io import DRIVER_OBJECT, FAST_IO_DISPATCH, IO_STATUS_BLOCK
-from ntsim.nt.io.device import iop_top_of
+from ntsim.abi.io import FAST_IO_DISPATCH, IO_STATUS_BLOCK
+from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.ke.objects import KeSetEvent
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.rtl.exception import StructuredException
@@ -25,8 +25,8 @@ _REACH = FAST_IO_DISPATCH.offset_of("FastIoDeviceControl") + 8
 
 def iop_fast_control_routine(nt: Kernel, file: Any) -> int:
     """Address of the FastIoDeviceControl of the stack's top driver, 0 if it has none."""
-    device = iop_top_of(nt, file.DeviceObject)
-    table = DRIVER_OBJECT.at(nt.mmu, device._v.DriverObject)._v.FastIoDispatch
+    device = iop_top_of_file(nt, file)
+    table = nt.io.driver_views[device._v.DriverObject].FastIoDispatch
     if not table:
         return 0
     v = FAST_IO_DISPATCH.at(nt.mmu, table)._v
@@ -41,7 +41,7 @@ def iop_fast_control(
 
     The output buffer is probed for every method but METHOD_NEITHER; nothing else is.
     """
-    device = iop_top_of(nt, file.DeviceObject)
+    device = iop_top_of_file(nt, file)
     if nt.thread.v.PreviousMode:
         try:
             if target and room and code & 3 != NEITHER:

@@ -56,7 +56,8 @@ def iop_enter_file(nt: Kernel, file: Any) -> int:
     if not flags & c.FO_SYNCHRONOUS_IO:
         return ntstatus.STATUS_SUCCESS
     alertable = bool(flags & c.FO_ALERTABLE_IO)
-    return iop_acquire_file_lock(nt, file, nt.thread.v.PreviousMode, alertable)
+    mode = nt.il.current.context.v.PreviousMode
+    return iop_acquire_file_lock(nt, file, mode, alertable)
 
 
 def iop_leave_file(nt: Kernel, file: Any) -> None:

@@ -40,10 +40,10 @@ def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
         return
     if v.MdlAddress:
         iop_release_mdls(nt, v.MdlAddress)
-    thread = nt.ke.threads.get(v.Tail_Overlay_Thread)
+    thread, processor = nt.ke.threads.get(v.Tail_Overlay_Thread), nt.il.current
     if thread is None:
         iop_drop_irp(nt, irp)
-    elif thread is nt.thread and nt.il.current.cr8 < 1 and not thread.v.SpecialApcDisable:
+    elif thread is processor.context and processor.cr8 < 1 and not thread.v.SpecialApcDisable:
         iop_complete_request(nt, irp)
     else:
         apc = KAPC.at(nt.mmu, int(irp) + APC_OFFSET)
@@ -90,7 +90,7 @@ def iop_complete_request(nt: Kernel, irp: Any) -> None:
     if flags & _BUFFERED:
         iop_copy_back(nt, v, flags, status, information)
         status = v.IoStatus_Status
-    file = FILE_OBJECT.at(nt.mmu, v.Tail_Overlay_OriginalFileObject)
+    file = nt.io.files[v.Tail_Overlay_OriginalFileObject]
     if status >> 30 != 3 or v.PendingReturned or flags & c.IRP_CREATE_OPERATION:
         iop_post(nt, v, file, status, information)
     if v.UserEvent:

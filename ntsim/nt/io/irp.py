@@ -52,7 +52,7 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
     size = IRP_SIZE + stack_size * LOCATION
     free = nt.io.free_irps.get(stack_size)
     address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
-    irp = IRP.at(nt.mmu, address)
+    irp = nt.io.irps[address]
     if address:
         nt.mmu.write(address, bytes(size))
         v = irp._v
@@ -80,6 +80,11 @@ def io_current_location(nt: Kernel, irp: Any) -> Any:
     return IO_STACK_LOCATION.at(nt.mmu, irp._v.Tail_Overlay_CurrentStackLocation)
 
 
+def io_next_view(nt: Kernel, irp: Any) -> Any:
+    """The fields of the next-lower driver's location."""
+    return nt.io.locations[irp._v.Tail_Overlay_CurrentStackLocation - LOCATION]
+
+
 def io_next_location(nt: Kernel, irp: Any) -> Any:
     return IO_STACK_LOCATION.at(nt.mmu, irp._v.Tail_Overlay_CurrentStackLocation - LOCATION)
 
@@ -96,7 +101,7 @@ def irp_holder(nt: Kernel, address: int) -> int:
 
 def queue_to_thread(nt: Kernel, irp: Any) -> None:
     """Link the IRP into its thread's IrpList."""
-    thread = nt.thread.va
+    thread = nt.il.current.context.va
     irp._v.Tail_Overlay_Thread = thread
     lists.insert_head(nt.mmu, thread + IRP_LIST, int(irp) + THREAD_LIST_ENTRY)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
-from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK
+from ntsim.abi.io import IO_STATUS_BLOCK
 from ntsim.abi.ke import KEVENT
 from ntsim.hw.mmu import WRITE
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.cancel import IoCancelIrp
-from ntsim.nt.io.device import iop_top_of
+from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.io.file_lock import iop_leave_file, iop_release_file_lock
-from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
+from ntsim.nt.io.irp import io_allocate_irp, io_next_view, queue_to_thread
 from ntsim.nt.ke.objects import KeClearEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
 from ntsim.nt.mm.probe import mm_probe
@@ -29,9 +29,9 @@ EVENT_MODIFY_STATE = 2
 
 def iop_reference_file(nt: Kernel, handle: int, access: int) -> tuple[int, Any, int]:
     """(status, FILE_OBJECT, granted access) of a handle, referenced."""
-    mode = nt.thread.v.PreviousMode
-    status, body, granted = ob_reference_by_handle(nt, handle, access, nt.io.file_type, mode)
-    return status, FILE_OBJECT.at(nt.mmu, body), granted
+    io, mode = nt.io, nt.il.current.context.v.PreviousMode
+    status, body, granted = ob_reference_by_handle(nt, handle, access, io.file_type, mode)
+    return status, io.files[body], granted
 
 
 def iop_reference_event(nt: Kernel, handle: int) -> tuple[int, Any]:
@@ -71,15 +71,15 @@ def iop_probe_status_block(nt: Kernel, address: int) -> None:
 
 def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any) -> Any:
     """An IRP for `file`, its first location filled with what every request has; NULL if short."""
-    device = iop_top_of(nt, file.DeviceObject)
+    device = iop_top_of_file(nt, file)
     irp = io_allocate_irp(nt, device._v.StackSize)
     if not irp:
         return irp
     v = irp._v
     v.Tail_Overlay_OriginalFileObject = file
-    v.RequestorMode = nt.thread.v.PreviousMode
+    v.RequestorMode = nt.il.current.context.v.PreviousMode
     v.UserIosb, v.UserEvent = status_block, event or 0
-    stack = io_next_location(nt, irp)._v
+    stack = io_next_view(nt, irp)
     stack.MajorFunction, stack.FileObject = major, file
     return irp
 
@@ -93,7 +93,7 @@ def iop_send(nt: Kernel, file: Any, irp: Any, event: Any) -> int:
     synchronous = file._v.Flags & c.FO_SYNCHRONOUS_IO
     KeClearEvent(nt, file.Event)
     queue_to_thread(nt, irp)
-    status = IofCallDriver(nt, iop_top_of(nt, file.DeviceObject), irp)
+    status = IofCallDriver(nt, iop_top_of_file(nt, file), irp)
     if synchronous:
         if status == ntstatus.STATUS_PENDING:
             status = iop_wait_for(nt, file, irp)

@@ -34,6 +34,7 @@ class Ki:
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
+        self.trap_frames = nt.mmu.pointers.views(KTRAP_FRAME)
 
     def processor_operation(self, operation: Callable[..., Any], *arguments: Any) -> Any:
         """Do a privileged operation; its #GP or #UD becomes an exception of the running code."""

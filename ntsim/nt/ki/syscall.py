@@ -35,7 +35,7 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
     `rip` is the user-mode return address, in the ntdll stub. Not a frame of its own on the stack:
     what a debugger shows are the service and, at the end, the exit.
     """
-    thread = nt.thread
+    thread = nt.il.current.context
     _build_trap_frame(nt, thread, rip)
     thread.v.PreviousMode = USER_MODE
     thread.in_kernel = True
@@ -54,7 +54,7 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
 def _build_trap_frame(nt: Kernel, thread: Thread, rip: int) -> None:
     """KTRAP_FRAME at the top of the kernel stack, as KiSystemCall64 builds it."""
     address = thread.stack_base - TRAP_FRAME_SIZE
-    v = KTRAP_FRAME.at(nt.mmu, address)._v
+    v = nt.ki.trap_frames[address]
     v.Rip, v.Rsp, v.EFlags = rip, thread.user_rsp, USER_RFLAGS
     v.SegCs, v.SegSs = USER_CS, USER_SS
     v.PreviousMode = thread.v.PreviousMode

@@ -51,7 +51,7 @@ class Ps:
 
     def current_process(self) -> Process:
         """The process whose address space the running thread uses."""
-        return self.by_address[self.nt.thread.v.ApcState_Process]
+        return self.by_address[self.nt.il.current.context.v.ApcState_Process]
 
     def new_id(self) -> int:
         """Process and thread ids come from one sequence, multiples of four."""
