@@ -40,9 +40,12 @@ def _kernel(name: str) -> Kernel:
     return nt
 
 
-def _privileged(name: str) -> tuple[Kernel, Processor]:
-    """The machine and processor for a ring-0 instruction, after a step; #GP(0) from user mode."""
-    nt: Kernel = getattr(getcurrent(), "machine", None) or current_kernel(name)
+def _ring_0(name: str) -> Processor:
+    """The processor for a ring-0 instruction, after a step; #GP(0) from user mode."""
+    try:
+        nt: Kernel = getcurrent().machine
+    except AttributeError:
+        nt = current_kernel(name)
     il = nt.il
     processor = il.current
     processor.budget -= 1
@@ -51,7 +54,13 @@ def _privileged(name: str) -> tuple[Kernel, Processor]:
         processor = il.current
     if processor.context.user is not None and nt.in_user_mode():
         nt.ki.processor_operation(_refuse, name)
-    return nt, processor
+    return processor
+
+
+def _privileged(name: str) -> tuple[Kernel, Processor]:
+    """The same, and the machine."""
+    processor = _ring_0(name)
+    return current_kernel(name), processor
 
 
 def _refuse(name: str) -> None:
@@ -424,11 +433,11 @@ def __vmx_vmptrst(destination: Any) -> int:
 @intrinsic
 def __vmx_vmread(field: int) -> tuple[int, int]:
     """VMREAD: (status, value); the value is 0 if it failed."""
-    nt, processor = _privileged("__vmx_vmread")
+    processor = _ring_0("__vmx_vmread")
     value: int | None = processor.vmx.vmread_in_root(field)
     if value is not None:
         return 0, value
-    result = _operate(nt, processor, "vmread", int(field))
+    result = _operate(current_kernel(), processor, "vmread", int(field))
     if isinstance(result, VmSucceed):
         return 0, result.value
     return intrinsic_status(result), 0
@@ -438,10 +447,11 @@ def __vmx_vmread(field: int) -> tuple[int, int]:
 def __vmx_vmwrite(field: int, value: Any) -> int:
     """VMWRITE: 0, 1 or 2. A routine is accepted for its address (HOST_RIP)."""
     number = value if type(value) is int else _address(value)
-    nt, processor = _privileged("__vmx_vmwrite")
+    processor = _ring_0("__vmx_vmwrite")
     if processor.vmx.vmwrite_in_root(field, number):
         return 0
-    return intrinsic_status(_operate(nt, processor, "vmwrite", int(field), number & memory.MASK64))
+    nt, number = current_kernel(), number & memory.MASK64
+    return intrinsic_status(_operate(nt, processor, "vmwrite", int(field), number))
 
 
 def _address(value: Any) -> int:

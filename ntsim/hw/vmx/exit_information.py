@@ -38,7 +38,8 @@ class ExitInformation:
         values.update(self.recorded or self._recorded())
         if abi.GUEST_PHYSICAL_ADDRESS in values:
             values[abi.GUEST_PHYSICAL_ADDRESS] = self.guest_physical_address
-        values[abi.VM_ENTRY_INTR_INFO_FIELD] &= ~abi.INTR_INFO_VALID
+        if values[abi.VM_ENTRY_INTR_INFO_FIELD] & abi.INTR_INFO_VALID:
+            values[abi.VM_ENTRY_INTR_INFO_FIELD] &= ~abi.INTR_INFO_VALID
         if self.vectoring is not None:
             self._record_vectoring(values, self.vectoring)
 

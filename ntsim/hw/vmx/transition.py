@@ -173,7 +173,8 @@ def load_host(processor: VmxProcessor, vmcs: Vmcs) -> None:
     host = vmcs.host
     if host is None:
         host = vmcs.host = _host_state(vmcs)
-    processor.segments[:] = host.segments
+    if processor.segments != host.segments:
+        processor.segments[:] = host.segments
     processor.cr0 = processor.cr0 & CR0_KEPT | host.cr0
     processor.cr3, processor.cr4 = host.cr3, host.cr4
     processor.dr[7] = DR7_RESET
