@@ -108,6 +108,53 @@ def assemble(text: str, at: int = CODE_VA) -> bytes:
     return bytes(code)
 
 
+def valid_fields(caps: VmxCapabilities, processor: Processor, root: int) -> dict[int, int]:
+    """A VMCS that enters a 64-bit guest whose page tables are at `root`."""
+    fields = {
+        f.PIN_BASED_VM_EXEC_CONTROL: caps.pin_based.adjust(0),
+        f.CPU_BASED_VM_EXEC_CONTROL: caps.primary.adjust(f.CPU_BASED_HLT_EXITING),
+        f.VM_EXIT_CONTROLS: caps.vm_exit.adjust(f.VM_EXIT_HOST_ADDRESS_SPACE_SIZE),
+        f.VM_ENTRY_CONTROLS: caps.vm_entry.adjust(f.VM_ENTRY_IA32E_MODE_GUEST),
+        f.EXCEPTION_BITMAP: 0,
+        f.VMCS_LINK_POINTER: 0xFFFF_FFFF_FFFF_FFFF,
+        f.HOST_CR0: processor.cr0,
+        f.HOST_CR3: 0x1000,
+        f.HOST_CR4: processor.cr4,
+        f.HOST_CS_SELECTOR: 0x10,
+        f.HOST_SS_SELECTOR: 0x18,
+        f.HOST_TR_SELECTOR: 0x40,
+        f.HOST_GS_BASE: 0xFFFF_8000_1234_0000,
+        f.HOST_GDTR_BASE: GDT_VA,
+        f.HOST_IDTR_BASE: IDT_VA,
+        f.HOST_RIP: HOST_RIP,
+        f.HOST_RSP: HOST_RSP,
+        f.GUEST_CR0: processor.cr0,
+        f.GUEST_CR3: root,
+        f.GUEST_CR4: processor.cr4,
+        f.GUEST_RIP: CODE_VA,
+        f.GUEST_RSP: STACK_TOP,
+        f.GUEST_RFLAGS: 2,
+        f.GUEST_DR7: 0x400,
+        f.GUEST_CS_SELECTOR: CODE_SELECTOR,
+        f.GUEST_CS_LIMIT: 0xFFFF_FFFF,
+        f.GUEST_CS_AR_BYTES: 0xA09B,
+        f.GUEST_TR_SELECTOR: TSS_SELECTOR,
+        f.GUEST_TR_BASE: TSS_VA,
+        f.GUEST_TR_LIMIT: 0x67,
+        f.GUEST_TR_AR_BYTES: 0x8B,
+        f.GUEST_LDTR_AR_BYTES: 0x10000,
+        f.GUEST_GDTR_BASE: GDT_VA,
+        f.GUEST_GDTR_LIMIT: 0x57,
+        f.GUEST_IDTR_BASE: IDT_VA,
+        f.GUEST_IDTR_LIMIT: 0xFFF,
+    }
+    for name in ("ES", "SS", "DS", "FS", "GS"):
+        fields[getattr(f, f"GUEST_{name}_SELECTOR")] = DATA_SELECTOR
+        fields[getattr(f, f"GUEST_{name}_LIMIT")] = 0xFFFF_FFFF
+        fields[getattr(f, f"GUEST_{name}_AR_BYTES")] = 0xC093
+    return fields
+
+
 class GuestRig(Rig):
     """A rig with a 64-bit guest: page tables, GDT, IDT and TSS in memory, a valid VMCS current.
 
@@ -142,7 +189,7 @@ class GuestRig(Rig):
             self.ram.u64[at >> 3] |= PTE_USER
         self._descriptors()
         self.with_vmcs()
-        self.write_fields(self.valid_fields())
+        self.write_fields(valid_fields(self.capabilities, self.processor, self.root))
 
     def _new_table(self) -> int:
         self._next_table += 0x1000
@@ -172,52 +219,6 @@ class GuestRig(Rig):
     def write_fields(self, fields: dict[int, int]) -> None:
         for encoding, value in fields.items():
             assert self.unit.vmwrite(encoding, value) == VmSucceed()
-
-    def valid_fields(self) -> dict[int, int]:
-        caps = self.capabilities
-        fields = {
-            f.PIN_BASED_VM_EXEC_CONTROL: caps.pin_based.adjust(0),
-            f.CPU_BASED_VM_EXEC_CONTROL: caps.primary.adjust(f.CPU_BASED_HLT_EXITING),
-            f.VM_EXIT_CONTROLS: caps.vm_exit.adjust(f.VM_EXIT_HOST_ADDRESS_SPACE_SIZE),
-            f.VM_ENTRY_CONTROLS: caps.vm_entry.adjust(f.VM_ENTRY_IA32E_MODE_GUEST),
-            f.EXCEPTION_BITMAP: 0,
-            f.VMCS_LINK_POINTER: 0xFFFF_FFFF_FFFF_FFFF,
-            f.HOST_CR0: self.processor.cr0,
-            f.HOST_CR3: 0x1000,
-            f.HOST_CR4: self.processor.cr4,
-            f.HOST_CS_SELECTOR: 0x10,
-            f.HOST_SS_SELECTOR: 0x18,
-            f.HOST_TR_SELECTOR: 0x40,
-            f.HOST_GS_BASE: 0xFFFF_8000_1234_0000,
-            f.HOST_GDTR_BASE: GDT_VA,
-            f.HOST_IDTR_BASE: IDT_VA,
-            f.HOST_RIP: HOST_RIP,
-            f.HOST_RSP: HOST_RSP,
-            f.GUEST_CR0: self.processor.cr0,
-            f.GUEST_CR3: self.root,
-            f.GUEST_CR4: self.processor.cr4,
-            f.GUEST_RIP: CODE_VA,
-            f.GUEST_RSP: STACK_TOP,
-            f.GUEST_RFLAGS: 2,
-            f.GUEST_DR7: 0x400,
-            f.GUEST_CS_SELECTOR: CODE_SELECTOR,
-            f.GUEST_CS_LIMIT: 0xFFFF_FFFF,
-            f.GUEST_CS_AR_BYTES: 0xA09B,
-            f.GUEST_TR_SELECTOR: TSS_SELECTOR,
-            f.GUEST_TR_BASE: TSS_VA,
-            f.GUEST_TR_LIMIT: 0x67,
-            f.GUEST_TR_AR_BYTES: 0x8B,
-            f.GUEST_LDTR_AR_BYTES: 0x10000,
-            f.GUEST_GDTR_BASE: GDT_VA,
-            f.GUEST_GDTR_LIMIT: 0x57,
-            f.GUEST_IDTR_BASE: IDT_VA,
-            f.GUEST_IDTR_LIMIT: 0xFFF,
-        }
-        for name in ("ES", "SS", "DS", "FS", "GS"):
-            fields[getattr(f, f"GUEST_{name}_SELECTOR")] = DATA_SELECTOR
-            fields[getattr(f, f"GUEST_{name}_LIMIT")] = 0xFFFF_FFFF
-            fields[getattr(f, f"GUEST_{name}_AR_BYTES")] = 0xC093
-        return fields
 
     def read(self, encoding: int) -> int:
         """VMREAD."""

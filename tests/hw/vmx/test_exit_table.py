@@ -57,3 +57,32 @@ def test_a_row_says_what_the_capability_msrs_say(row, models):
         assert answer == "yes" or ":" in here, "neither a control nor a reason"
     if answer == "yes":
         assert f"def {test.strip('`')}(" in TESTS
+
+
+class TestErrorNumbers:
+    """docs/vmx-instructions.md."""
+
+    ROWS = [
+        (int(cells[1]), cells[3].strip())
+        for cells in (
+            line.split("|")
+            for line in (ROOT / "docs/vmx-instructions.md").read_text().splitlines()
+            if line.startswith("| ")
+        )
+        if cells[1].strip().isdigit()
+    ]
+
+    def test_every_number_of_the_sdm_has_its_row(self):
+        assert [number for number, _ in self.ROWS] == sorted(f.INSTRUCTION_ERRORS)
+
+    @pytest.mark.parametrize(("number", "test"), ROWS)
+    def test_a_row_names_its_test_or_says_why_there_is_none(self, number, test):
+        if test.startswith("`"):
+            assert f"def {test.strip('`')}(" in TESTS
+            assert test.startswith(f"`test_{number}_")
+        else:
+            assert "SMM" in test or "see 19" in test
+
+    def test_dual_monitor_treatment_cannot_be_activated(self, models):
+        """The valid bit of IA32_SMM_MONITOR_CTL can be set in SMM alone."""
+        assert not any(model.msrs[f.IA32_SMM_MONITOR_CTL] & 1 for model in models)
