@@ -316,7 +316,7 @@ class Exits:
         """What the unit's method takes, read from memory and registers."""
         name, instruction, words = exit_.mnemonic, exit_.instruction, activation.words
         assert instruction is not None
-        if name in ("vmxoff", "vmcall", "vmptrst"):
+        if name in ("vmxoff", "vmcall", "vmptrst", "vmfunc"):
             return ()
         if name == "vmread":
             return (words[instruction.register],)

@@ -109,8 +109,6 @@ _SECONDARY = (
     Limit({10: "PAUSE-loop exiting"}, "a loop's length in TSC ticks is not known"),
     Limit({11: "RDRAND exiting", 16: "RDSEED exiting"}, "the engine cannot intercept them"),
     Limit({12: "INVPCID"}, _NO_DECODE),
-    Limit({13: "VM functions"}, "are not modelled"),
-    Limit({14: "VMCS shadowing"}, "is not modelled"),
     Limit({15: "ENCLS exiting", 28: "ENCLV exiting"}, _NO_SGX),
     Limit({17: "page-modification logging"}, "is not modelled"),
     Limit({18: "EPT-violation #VE"}, "is not modelled"),
@@ -119,7 +117,6 @@ _SECONDARY = (
     Limit(
         {22: "mode-based execute control for EPT"}, "the engine's nested tables have no such bit"
     ),
-    Limit({25: "TSC scaling"}, "is not modelled"),
     Limit({29: "bit 29"}, "the SDM does not describe it"),
 )
 _EXIT = (

@@ -14,6 +14,7 @@ from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.instructions import access, entry, invalidate, operation, pointers
 from ntsim.hw.vmx.instructions.vmcall import vmcall
+from ntsim.hw.vmx.instructions.vmfunc import vmfunc
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxState
 
@@ -44,7 +45,7 @@ class VmxUnit(VmxState):
     vmread, vmwrite = access.vmread, access.vmwrite
     vmread_in_root, vmwrite_in_root = access.vmread_in_root, access.vmwrite_in_root
     vmlaunch, vmresume = entry.vmlaunch, entry.vmresume
-    vmcall = vmcall
+    vmcall, vmfunc = vmcall, vmfunc
     invept, invvpid = invalidate.invept, invalidate.invvpid
 
     def exit(self, cause: WouldExit | ExitInformation) -> GuestExit:

@@ -21,6 +21,7 @@ from ntsim.hw.cpu import IA32_TSC, Processor
 from ntsim.hw.exceptions import ProcessorException, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.controls import controls_of
+from ntsim.hw.vmx.guest.time import guest_tsc
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.protocols import RAX, RBX, RCX, RDX
 from ntsim.hw.vmx.results import WouldExit
@@ -103,9 +104,7 @@ class VirtualisedProcessor(Processor):
         return self._offset(counter), self.msrs[abi.IA32_TSC_AUX]
 
     def _offset(self, counter: int) -> int:
-        if virtualised(self) and self.controls.primary & abi.CPU_BASED_USE_TSC_OFFSETTING:
-            counter += self.vmx.current.get(abi.TSC_OFFSET)
-        return counter & _MASK
+        return guest_tsc(self.vmx.current, self.controls, counter) if virtualised(self) else counter
 
     def _pair(self) -> int:
         gpr = self.vmx.gpr

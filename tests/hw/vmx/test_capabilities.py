@@ -109,7 +109,7 @@ def test_each_mask_takes_bits_that_silicon_has_and_says_why(processor):
 @each(ALL)
 def test_a_limit_names_what_it_takes_from_this_processor_alone(processor):
     everything = " ".join(m.reason for r in processor.registers() for m in processor.masks(r))
-    assert ("TSC scaling" in everything) == (processor.name == "i7-1065G7")
+    assert ("mode-based execute" in everything) == (processor.name == "i7-1065G7")
     assert ("ENCLS" in everything) == (processor.name != "Xeon-W3670")
 
 

@@ -13,6 +13,7 @@ from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.exits import instruction_exit
 from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.guest.time import guest_tsc
 from ntsim.hw.vmx.protocols import RAX, RCX, RDX
 from ntsim.hw.vmx.vmcs import peek
 
@@ -78,9 +79,8 @@ def wrmsr(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 def _guest_tsc(guest: Guest) -> int:
     tsc = guest.processor.rdmsr(abi.IA32_TIME_STAMP_COUNTER)
-    if guest.primary & abi.CPU_BASED_USE_TSC_OFFSETTING:
-        tsc += guest.get(abi.TSC_OFFSET)
-    return tsc & 0xFFFF_FFFF_FFFF_FFFF
+    assert guest.vmx.current is not None
+    return guest_tsc(guest.vmx.current, guest.controls, tsc)
 
 
 def _read_tsc(guest: Guest, exit_: Exit, reason: int) -> ExitInformation | None:

@@ -134,6 +134,12 @@ class Guest:
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()
 
+    def take_new_controls(self) -> None:
+        """The processor itself has changed a control field."""
+        assert self.vmx.current is not None
+        self._take_controls(controls_of(self.vmx.current))
+        self.load()
+
     def _set_up_ept(self, pointer: int | None) -> None:
         memory, capabilities = self.physical_memory, self.vmx.capabilities
         self.ept = None if pointer is None else Ept(pointer, capabilities, memory)

@@ -2,6 +2,7 @@
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.fields import type_of
+from ntsim.hw.vmx.instructions import shadow
 from ntsim.hw.vmx.instructions.guards import in_root, in_root_ring_0
 from ntsim.hw.vmx.results import (
     ARITHMETIC_FLAGS,
@@ -52,7 +53,7 @@ def vmread(state: VmxState, encoding: int) -> VmxResult:
     """
     exits = in_root(state, "VMREAD", _EXIT_VMREAD)
     if exits:
-        return exits
+        return shadow.read(state, encoding) or exits
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMREAD", "no current VMCS")
@@ -68,7 +69,7 @@ def vmwrite(state: VmxState, encoding: int, value: int) -> VmxResult:
     """VMWRITE: store the low bits of `value` that the field has."""
     exits = in_root(state, "VMWRITE", _EXIT_VMWRITE)
     if exits:
-        return exits
+        return shadow.write(state, encoding, value) or exits
     vmcs = state.current
     if vmcs is None:
         return state.fail_invalid("VMWRITE", "no current VMCS")

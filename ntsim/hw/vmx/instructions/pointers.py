@@ -59,7 +59,7 @@ def vmptrld(state: VmxState, pointer: int) -> VmxResult:
     problem = _revision_problem(state, pointer)
     if problem:
         return state.fail("VMPTRLD", abi.VMX_ERROR_VMPTRLD_INCORRECT_REVISION, problem)
-    state.current = state.active.get(pointer) or _activate(state, pointer)
+    state.current = state.active.get(pointer) or activate(state, pointer)
     state.observer(VmcsLoaded(state.processor.number, pointer))
     return state.succeed()
 
@@ -84,7 +84,8 @@ def write_back(state: VmxState, vmcs: Vmcs) -> None:
         state.observer(VmcsRegionWritten(state.processor.number, vmcs.address, changed))
 
 
-def _activate(state: VmxState, pointer: int) -> Vmcs:
+def activate(state: VmxState, pointer: int) -> Vmcs:
+    """Take the VMCS over from its region."""
     processor, layout = state.processor, state.directory.layout
     _report_elsewhere(state, pointer, "VMPTRLD")
     vmcs = Vmcs(pointer, layout, peek(processor.memory, pointer, layout.size))
