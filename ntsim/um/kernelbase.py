@@ -251,6 +251,55 @@ def CreateSemaphoreExW(
     return create_object("NtCreateSemaphore", lpName, access, lInitialCount, lMaximumCount)
 
 
+Packet = tuple[int, int, int, int]
+"""Of a completion port: key, address of the OVERLAPPED, status, bytes transferred."""
+
+
+def set_file_information(hFile: int, kind: int, data: bytes) -> int:
+    """The status of NtSetInformationFile."""
+    user = running()
+    return ntdll.NtSetInformationFile(
+        hFile, user.scratch, user.put(t.STRUCTURE, data), len(data), kind
+    )
+
+
+def set_completion_port(hFile: int, hPort: int, key: int) -> int:
+    """Tie a file to a port."""
+    file_completion_information = 30
+    return set_file_information(hFile, file_completion_information, struct.pack("<QQ", hPort, key))
+
+
+def set_completion(hPort: int, key: int, overlapped: int, transferred: int) -> int:
+    return ntdll.NtSetIoCompletion(hPort, key, overlapped, 0, transferred)
+
+
+def remove_completion(hPort: int, milliseconds: int) -> tuple[int, Packet]:
+    """(status, packet); the packet is zeros unless the status is 0."""
+    user = running()
+    timeout = timeout_address(user, milliseconds)
+    values = user.put_numbers(t.STRUCTURE, 0, 0, 0, 0)
+    status = ntdll.NtRemoveIoCompletion(hPort, values, values + 8, values + 16, timeout)
+    key, overlapped, result, transferred = struct.unpack("<QQQQ", user.mmu.read(values, 32))
+    return status, (key, overlapped, result & 0xFFFF_FFFF, transferred)
+
+
+def remove_completions(
+    hPort: int, count: int, milliseconds: int, bAlertable: int
+) -> tuple[int, list[Packet]]:
+    """(status, packets)."""
+    user = running()
+    timeout = timeout_address(user, milliseconds)
+    block = user.process.heap.allocate(count * 32)
+    status = ntdll.NtRemoveIoCompletionEx(
+        hPort, block, count, user.scratch + t.RESULT, timeout, bAlertable
+    )
+    found = [] if status else list(
+        struct.iter_unpack("<QQQQ", user.mmu.read(block, 32 * user.number(t.RESULT, 4)))
+    )  # fmt: skip
+    user.process.heap.free(block)
+    return status, [(key, at, result & 0xFFFF_FFFF, size) for key, at, result, size in found]
+
+
 def SetEvent(hEvent: int) -> int:
     return ntdll.NtSetEvent(hEvent, 0)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from ntsim.nt.ex import events, mutants, semaphores
-from ntsim.nt.io import cancel, control, load, readwrite
+from ntsim.nt.io import cancel, completion_port, control, load, readwrite
 from ntsim.nt.io import services as files
 from ntsim.nt.ki.syscall import system_call
 from ntsim.nt.mm import services as memory
@@ -54,6 +54,17 @@ _NUMBERS: tuple[tuple[Any, dict[str, int]], ...] = (
             "NtOpenFile": 0x33,
             "NtFlushBuffersFile": 0x4B,
             "NtCreateFile": 0x55,
+        },
+    ),
+    (
+        completion_port,
+        {
+            "NtRemoveIoCompletion": 0x09,
+            "NtCreateIoCompletion": 0xAC,
+            "NtOpenIoCompletion": 0x11E,
+            "NtQueryIoCompletion": 0x152,
+            "NtRemoveIoCompletionEx": 0x170,
+            "NtSetIoCompletion": 0x1A1,
         },
     ),
     (
@@ -146,7 +157,8 @@ _NUMBERS: tuple[tuple[Any, dict[str, int]], ...] = (
     ),
 )
 _ALERTABLE = (
-    "NtDelayExecution", "NtTestAlert", "NtWaitForMultipleObjects", "NtWaitForSingleObject"
+    "NtDelayExecution", "NtRemoveIoCompletion", "NtRemoveIoCompletionEx", "NtTestAlert",
+    "NtWaitForMultipleObjects", "NtWaitForSingleObject",
 )  # fmt: skip
 """Services at whose end user APCs may run."""
 

@@ -51,10 +51,16 @@ class OVERLAPPED:
         """Bytes transferred."""
         return self._quad(8)
 
-    def begin(self, user: UserThread) -> int:
-        """Write the structure for a new request; its address."""
+    def lend(self, user: UserThread) -> int:
+        """Its address, by which a completion packet finds it again."""
         if not self.address:
             self.address = user.process.heap.allocate(SIZE)
+        user.process.overlapped[self.address] = self
+        return self.address
+
+    def begin(self, user: UserThread) -> int:
+        """Write the structure for a new request; its address."""
+        self.lend(user)
         event = handle_value(self.hEvent, "OVERLAPPED.hEvent")
         offsets = self.Offset & 0xFFFF_FFFF, self.OffsetHigh & 0xFFFF_FFFF
         user.mmu.write(self.address, struct.pack("<QQIIQ", STATUS_PENDING, 0, *offsets, event))
@@ -77,6 +83,7 @@ def start_request(
         user.last_error = winerror.ERROR_IO_PENDING
         return True
     if status >> 30 >= 2:
+        user.process.overlapped.pop(overlapped.address, None)
         buffers.fail(user)
         raise status_error(user, funcname, status)
     overlapped.request = buffers
@@ -104,12 +111,25 @@ def GetOverlappedResult(handle: Any, overlapped: OVERLAPPED, wait: bool) -> int:
 def finish_request(user: UserThread, overlapped: OVERLAPPED) -> int:
     """Copy the request's data to the app and raise its error, if it has one."""
     status, transferred = overlapped.Internal & 0xFFFF_FFFF, overlapped.InternalHigh
-    request, overlapped.request = overlapped.request, None
-    if request is not None:
-        request.fail(user)
+    deliver(user, overlapped)
     if status >> 30 >= 2:
         raise status_error(user, "GetOverlappedResult", status)
     return transferred
+
+
+def deliver(user: UserThread, overlapped: OVERLAPPED) -> None:
+    """A finished request's data to the app's buffer, once."""
+    request, overlapped.request = overlapped.request, None
+    if request is not None:
+        request.fail(user)
+
+
+def take_overlapped(user: UserThread, address: int) -> OVERLAPPED | None:
+    """The object of a completion packet, its data delivered; None if the packet has none."""
+    found = user.process.overlapped.pop(address, None)
+    if found is not None:
+        deliver(user, found)
+    return found
 
 
 def HasOverlappedIoCompleted(overlapped: OVERLAPPED) -> bool:

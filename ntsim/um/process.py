@@ -22,6 +22,7 @@ from ntsim.um.thread import UserThread, map_page
 if TYPE_CHECKING:
     from ntsim.nt.ke.thread import Thread
     from ntsim.nt.kernel import Kernel
+    from ntsim.um.overlapped import OVERLAPPED
 
 Program = FileProgram | CallableProgram
 
@@ -49,6 +50,7 @@ class UserProcess:
         self.slot_memory: dict[int, int] = {}
         self.slots: list[UserThread] = []
         self.calls: dict[int, Callable[[], Any]] = {}
+        self.overlapped: dict[int, OVERLAPPED] = {}
         self._next_call = 0
         self._map_image()
         self.first_thread = self._create_first_thread()

@@ -10,6 +10,7 @@ from types import ModuleType
 from ntsim.abi import ioctl, se, win32_constants, winerror
 from ntsim.nt.rtl.exception import StructuredException
 from ntsim.um import (
+    completion_ports,
     files,
     handles,
     memory,
@@ -25,7 +26,8 @@ from ntsim.um.errors import error
 
 _CONSTANTS = (se, winerror, win32_constants, ioctl)
 _CALLS = (
-    files, handles, memory, overlapped, security, service_control, synchronization, system, threads
+    completion_ports, files, handles, memory, overlapped, security, service_control,
+    synchronization, system, threads,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import FILE_OBJECT
 from ntsim.abi.ke import KEVENT
 from ntsim.nt.io.call import IofCallDriver
+from ntsim.nt.io.completion_port import iop_leave_port
 from ntsim.nt.io.device import iop_dereference_device, iop_top_of
 from ntsim.nt.io.file_lock import iop_acquire_file_lock, iop_release_file_lock
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location, queue_to_thread
@@ -115,5 +116,6 @@ def iop_delete_file(nt: Kernel, body: int) -> None:
         nt.ob.reference(body)
         iop_call_and_wait(nt, file, irp)
         iop_dereference_device(nt, device)
+    iop_leave_port(nt, file)
     if v.FileName_Buffer:
         nt.free_pool(v.FileName_Buffer)

@@ -14,6 +14,7 @@ from ntsim.abi.io import FILE_OBJECT, IO_STATUS_BLOCK, IRP
 from ntsim.abi.ke import KAPC, KEVENT
 from ntsim.abi.mm import MDL
 from ntsim.hw.mmu import WRITE
+from ntsim.nt.io.completion_port import iop_queue_completion
 from ntsim.nt.io.irp import dequeue_from_thread, io_free_irp
 from ntsim.nt.ke.objects import KeSetEvent
 from ntsim.nt.ki.apc import KeInitializeApc, ki_insert_apc
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 APC_OFFSET = IRP.offset_of("Tail.Apc")
 _ASSOCIATED, _BUFFERED = c.IRP_ASSOCIATED_IRP, c.IRP_BUFFERED_IO
-_SPECIAL = _ASSOCIATED | c.IRP_PAGING_IO
+_SPECIAL = _ASSOCIATED | c.IRP_PAGING_IO | c.IRP_CLOSE_OPERATION
+_SIGNALS = c.FO_SYNCHRONOUS_IO | c.FO_SKIP_SET_EVENT
 _DEALLOCATE, _INPUT = c.IRP_DEALLOCATE_BUFFER, c.IRP_INPUT_OPERATION
 
 
@@ -36,7 +38,7 @@ def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
         if v.Flags & _ASSOCIATED:
             iop_finish_associated(nt, irp, boost)
         else:
-            iop_finish_paging(nt, irp, boost)
+            iop_finish_without_apc(nt, irp, boost)
         return
     if v.MdlAddress:
         iop_release_mdls(nt, v.MdlAddress)
@@ -53,16 +55,19 @@ def iop_finish(nt: Kernel, irp: Any, boost: int) -> None:
         ki_insert_apc(nt, apc, file, file, boost)
 
 
-def iop_finish_paging(nt: Kernel, irp: Any, boost: int) -> None:
-    """Paging I/O ends without an APC, which the requester at APC_LEVEL could not take.
+def iop_finish_without_apc(nt: Kernel, irp: Any, boost: int) -> None:
+    """Paging I/O, IRP_MJ_CLEANUP and IRP_MJ_CLOSE: who waits for them may be at APC_LEVEL.
 
-    The MDL, and the reference to the file, are the requester's.
+    The MDL of paging I/O, and its reference to the file, are the requester's.
     """
     v = irp._v
-    block, event = v.UserIosb, v.UserEvent
-    iop_write_status_block(nt, block, v.IoStatus_Status, v.IoStatus_Information)
+    event = KEVENT.at(nt.mmu, v.UserEvent)
+    iop_write_status_block(nt, v.UserIosb, v.IoStatus_Status, v.IoStatus_Information)
+    if v.Flags & c.IRP_CLOSE_OPERATION:
+        dequeue_from_thread(nt, irp)
+        nt.ob.dereference(v.Tail_Overlay_OriginalFileObject)
     io_free_irp(nt, irp)
-    KeSetEvent(nt, KEVENT.at(nt.mmu, event), boost, False)
+    KeSetEvent(nt, event, boost, False)
 
 
 def iop_release_mdls(nt: Kernel, first: int) -> None:
@@ -96,13 +101,23 @@ def iop_complete_request(nt: Kernel, irp: Any) -> None:
     if v.UserEvent:
         iop_release_event(nt, v, file)
     dequeue_from_thread(nt, irp)
-    routine = v.Overlay_AsynchronousParameters_UserApcRoutine
-    if routine and not flags & c.IRP_CREATE_OPERATION and status >> 30 != 3:
-        iop_queue_user_apc(nt, irp, v, routine)
-    else:
+    if (
+        flags & c.IRP_CREATE_OPERATION
+        or (status >> 30 == 3 and not v.PendingReturned)
+        or not iop_tell(nt, irp, v, file)
+    ):
         io_free_irp(nt, irp)
     if file:
         nt.io.irp_done(file)
+
+
+def iop_tell(nt: Kernel, irp: Any, v: Any, file: Any) -> bool:
+    """The requester's APC, or a packet for the file's completion port; False: the IRP is free."""
+    routine = v.Overlay_AsynchronousParameters_UserApcRoutine
+    if routine:
+        iop_queue_user_apc(nt, irp, v, routine)
+        return True
+    return iop_queue_completion(nt, irp, file)
 
 
 def iop_queue_user_apc(nt: Kernel, irp: Any, v: Any, routine: int) -> None:
@@ -156,7 +171,7 @@ def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> No
         KeSetEvent(nt, KEVENT.at(nt.mmu, v.UserEvent), 0, False)
         if file and file._v.Flags & c.FO_SYNCHRONOUS_IO and v.UserEvent != int(file.Event):
             KeSetEvent(nt, file.Event, 0, False)
-    elif file:
+    elif file and file._v.Flags & _SIGNALS != c.FO_SKIP_SET_EVENT:
         KeSetEvent(nt, file.Event, 0, False)
 
 

@@ -50,8 +50,9 @@ def NtReadFile(
 ) -> NTSTATUS:
     """Send IRP_MJ_READ on a handle opened for reading. Source: WDK NtReadFile."""
     return iop_transfer(
-        nt, FileHandle, Event, IoStatusBlock, Buffer, Length, ByteOffset, c.IRP_MJ_READ
-    )
+        nt, FileHandle, Event, (ApcRoutine, ApcContext), IoStatusBlock, Buffer, Length, ByteOffset,
+        c.IRP_MJ_READ,
+    )  # fmt: skip
 
 
 def NtWriteFile(
@@ -68,13 +69,14 @@ def NtWriteFile(
 ) -> NTSTATUS:
     """Send IRP_MJ_WRITE on a handle opened for writing. Source: WDK NtWriteFile."""
     return iop_transfer(
-        nt, FileHandle, Event, IoStatusBlock, Buffer, Length, ByteOffset, c.IRP_MJ_WRITE
-    )
+        nt, FileHandle, Event, (ApcRoutine, ApcContext), IoStatusBlock, Buffer, Length, ByteOffset,
+        c.IRP_MJ_WRITE,
+    )  # fmt: skip
 
 
 def iop_transfer(
-    nt: Kernel, handle: int, event_handle: int, block: int, buffer: int, length: int,
-    offset: int | None, major: int,
+    nt: Kernel, handle: int, event_handle: int, apc: tuple[int, int], block: int, buffer: int,
+    length: int, offset: int | None, major: int,
 ) -> int:  # fmt: skip
     """The common part of a read and a write.
 
@@ -115,11 +117,14 @@ def iop_transfer(
         if not irp:
             iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES
+        v = irp._v
+        v.Overlay_AsynchronousParameters_UserApcRoutine = apc[0]
+        v.Overlay_AsynchronousParameters_UserApcContext = apc[1]
         stack = io_next_location(nt, irp)._v
         stack.Parameters_Read_Length = length
         stack.Parameters_Read_ByteOffset_QuadPart = offset
         device = iop_top_of(nt, file.DeviceObject)
-        iop_attach_buffer(nt, irp._v, device._v.Flags, reading, buffer, length)
+        iop_attach_buffer(nt, v, device._v.Flags, reading, buffer, length)
     except StructuredException as error:
         iop_abandon_irp(nt, irp)
         iop_let_go(nt, file, event)

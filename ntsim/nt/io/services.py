@@ -17,6 +17,11 @@ from ntsim.nt.ex.arguments import (
     write_number,
     write_result,
 )
+from ntsim.nt.io.completion_port import (
+    COMPLETION_INFORMATION,
+    NOTIFICATION_INFORMATION,
+    iop_set_completion,
+)
 from ntsim.nt.io.control import iop_abandon_irp
 from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
@@ -245,9 +250,14 @@ def NtSetInformationFile(
     Length: ULONG,
     FileInformationClass: ULONG,
 ) -> NTSTATUS:
-    """The position of a synchronous file; everything else is IRP_MJ_SET_INFORMATION."""
+    """The position of a synchronous file, the file's completion port; everything else is
+    IRP_MJ_SET_INFORMATION."""
     status, file, _ = iop_reference_file(nt, FileHandle, 0)
     if status:
+        return status
+    if FileInformationClass in (COMPLETION_INFORMATION, NOTIFICATION_INFORMATION):
+        status = iop_set_completion(nt, file, FileInformation, Length, FileInformationClass)
+        nt.io.irp_done(file)
         return status
     status = iop_check_class(FileInformationClass, Length)
     if status:
