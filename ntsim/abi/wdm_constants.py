@@ -1201,7 +1201,18 @@ RTL_QUERY_REGISTRY_TYPECHECK = 0x100
     RegNtPostCreateKeyEx,
     RegNtPreOpenKeyEx,
     RegNtPostOpenKeyEx,
-) = range(30)
+    RegNtPreFlushKey,
+    RegNtPostFlushKey,
+    RegNtPreLoadKey,
+    RegNtPostLoadKey,
+    RegNtPreUnLoadKey,
+    RegNtPostUnLoadKey,
+    RegNtPreQueryKeySecurity,
+    RegNtPostQueryKeySecurity,
+    RegNtPreSetKeySecurity,
+    RegNtPostSetKeySecurity,
+    RegNtCallbackObjectContextCleanup,
+) = range(41)
 
 # Privileges
 SE_CREATE_TOKEN_PRIVILEGE = 2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
+from ntsim.nt.cm.callbacks import cm_forget_contexts, cm_key_closed
 from ntsim.nt.cm.registry import Key
 from ntsim.nt.ob.handles import ob_reference_by_handle
 from ntsim.nt.ob.insert import ob_insert_handle
@@ -24,7 +25,15 @@ BODY_SIZE = 0x58
 
 def cm_create_key_type(nt: Kernel) -> None:
     """Register the object type Key."""
-    nt.ob.add_type(ObjectType("Key", KEY_GENERIC, 0x1F_003F))
+    nt.ob.add_type(
+        ObjectType("Key", KEY_GENERIC, 0x1F_003F, close=cm_close_handle, delete=cm_forget_contexts)
+    )
+
+
+def cm_close_handle(nt: Kernel, body: int, process: Any, last: bool) -> None:
+    """Registry callbacks hear of the last handle of an open key."""
+    if last:
+        cm_key_closed(nt, body)
 
 
 def key_type(nt: Kernel) -> ObjectType:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.nt.cm.callbacks import ENUMERATE_KEY, QUERY_KEY, cm_filtered, place
 from ntsim.nt.cm.handles import key_of
 from ntsim.nt.cm.information import give, key_information
 from ntsim.nt.exports import Out, export
@@ -24,11 +25,16 @@ def ZwQueryKey(
     ResultLength: Out[ULONG],
 ) -> NTSTATUS:
     """A key's name, counts and times, by information class. Source: WDK ZwQueryKey."""
-    status, key = key_of(nt, KeyHandle)
-    if key is None:
-        return status
-    found = key_information(key, KeyInformationClass)
-    return give(nt, found, KeyInformation, Length, ResultLength)
+
+    def query() -> int:
+        status, key = key_of(nt, KeyHandle)
+        if key is None:
+            return status
+        found = key_information(key, KeyInformationClass)
+        return give(nt, found, KeyInformation, Length, ResultLength)
+
+    fields = (KeyInformationClass, KeyInformation, Length, place(ResultLength))
+    return cm_filtered(nt, QUERY_KEY, KeyHandle, fields, query)
 
 
 @export(irql="== PASSIVE")
@@ -42,11 +48,16 @@ def ZwEnumerateKey(
     ResultLength: Out[ULONG],
 ) -> NTSTATUS:
     """The subkey at Index, in the order of their names. Source: WDK ZwEnumerateKey."""
-    status, key = key_of(nt, KeyHandle)
-    if key is None:
-        return status
-    subkeys = key.ordered_subkeys()
-    if Index >= len(subkeys):
-        return ntstatus.STATUS_NO_MORE_ENTRIES
-    found = key_information(subkeys[Index], KeyInformationClass)
-    return give(nt, found, KeyInformation, Length, ResultLength)
+
+    def query() -> int:
+        status, key = key_of(nt, KeyHandle)
+        if key is None:
+            return status
+        subkeys = key.ordered_subkeys()
+        if Index >= len(subkeys):
+            return ntstatus.STATUS_NO_MORE_ENTRIES
+        found = key_information(subkeys[Index], KeyInformationClass)
+        return give(nt, found, KeyInformation, Length, ResultLength)
+
+    fields = (Index, KeyInformationClass, KeyInformation, Length, place(ResultLength))
+    return cm_filtered(nt, ENUMERATE_KEY, KeyHandle, fields, query)

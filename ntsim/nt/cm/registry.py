@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi import winnt_constants as c
 
 if TYPE_CHECKING:
+    from ntsim.nt.cm.callbacks import Filter
     from ntsim.nt.kernel import Kernel
 
 Content = int | str | bytes | list[str]
@@ -70,11 +71,18 @@ class Key:
 
 
 class Registry:
-    """The registry of one machine."""
+    """The registry of one machine.
+
+    `filters` are drivers' callbacks, the highest altitude first, `contexts` what they keep with
+    open keys, by the key's body and their cookie.
+    """
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.root = Key("REGISTRY", None, nt.clock.system_time)
+        self.filters: list[Filter] = []
+        self.contexts: dict[tuple[int, int], int] = {}
+        self.last_cookie = 0
         for path, values in BOOT_CONTENT.items():
             self.create(path)
             for name, content in values.items():

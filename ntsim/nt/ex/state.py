@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntsim.nt.ex.pool import Pool
 
@@ -21,5 +21,7 @@ class Ex:
     def __init__(self, nt: Kernel) -> None:
         self.pool = Pool(nt)
         self.work: WorkQueue | None = None
+        self.random: Any = None
+        self.last_uuid_time = 0
         self.resource_list = 0
         self.lookaside_lists = [0, 0]
