@@ -41,9 +41,9 @@ def test_the_address_can_be_called(run_driver) -> None:
 def test_calling_one_that_is_not_modelled_stops_with_its_name(run_driver) -> None:
     def body() -> None:
         dpc = KDPC()
-        KeInitializeDpc(dpc, address("CmRegisterCallbackEx"), 0)
+        KeInitializeDpc(dpc, address("FsRtlCopyWrite"), 0)
         KeInsertQueueDpc(dpc, 0, 0)
 
     with pytest.raises(ntsim.UnmodelledRoutine) as caught:
         run_driver(body)
-    assert caught.value.routine == "CmRegisterCallbackEx"
+    assert caught.value.routine == "FsRtlCopyWrite"
