@@ -31,7 +31,12 @@ from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_idle_loop, ki_start_greenl
 from ntsim.nt.ke.state import Ke
 from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.ki.interrupt import CLOCK_VECTOR, ki_clock_watchdog, ki_interrupt
+from ntsim.nt.ki.interrupt import (
+    CLOCK_VECTOR,
+    ki_clock_watchdog,
+    ki_clock_watchdog_due,
+    ki_interrupt,
+)
 from ntsim.nt.ki.processor import ki_initialize_processor, ki_set_syscall_entry
 from ntsim.nt.ki.state import Ki
 from ntsim.nt.mm import layout
@@ -113,6 +118,7 @@ def start_processors(nt: Kernel) -> None:
     nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)
+    nt.il.watch_due = lambda: ki_clock_watchdog_due(nt)
 
 
 def record_vmx(nt: Kernel, event: object) -> None:
@@ -133,6 +139,7 @@ def phase_0(nt: Kernel, seed: int) -> None:
     nt.ki = Ki(nt)
     nt.ke = Ke(nt)
     nt.ke.timers.initialize_tables()
+    nt.il.woken = nt.ke.woken
     nt.il.next_timer = nt.ke.timers.next_due
     nt.il.timers_due = nt.ke.timers.processors_due
     nt.ob = Ob(nt, seed)

@@ -43,12 +43,12 @@ from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.rtl.exception import StructuredException
 
 INSTRUCTIONS_PER_STEP = 32
 """A step is what a call of Python kernel code costs; instructions are shorter."""
 
-FAST_FAIL_INCORRECT_STACK = 4
 KERNEL_FRAMES, NESTED_FRAMES = 0x300, 0x180
 """Bytes of stack that the kernel's own frames take above the first and further compiled ones."""
 

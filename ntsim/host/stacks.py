@@ -17,20 +17,21 @@ from greenlet import getcurrent, greenlet
 
 from ntsim.abi import vmx_constants as vmx
 from ntsim.host.registers import GuestRegisters
-from ntsim.hw.cpu import Processor
+from ntsim.host.repetition import Repetition
+from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, WouldExit, result_of_flags
 from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
+from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK, ki_check_stack
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.rtl.exception import StructuredException
 
 SAVED_FRAME = 0x80
 """Bytes that pushing the sixteen general registers takes."""
 
-FAST_FAIL_INCORRECT_STACK = 4
 STATUS_BREAKPOINT = 0x8000_0003
 
 
@@ -127,6 +128,7 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
     unit = processor.vmx
     registers = GuestRegisters.from_buffer(unit.gpr)
     outcome: Any = first
+    again = Repetition()
     while True:
         if type(outcome) is GuestExit:
             call_handler(nt, processor, outcome, registers)
@@ -135,11 +137,25 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
         outcome = unit.run_guest(max(1, processor.budget))
         if not unit.retired:
             processor.budget -= 1
+            if outcome is not None and _repeats(nt, processor, outcome, again):
+                nt.il.spin_in_guest()
         if outcome is None:
             if unit.activity != vmx.ACTIVITY_STATE_ACTIVE:
                 nt.il.wait_in_guest()
             else:
                 nt.il.give_way_in_guest()
+
+
+def _repeats(nt: Kernel, processor: Processor, happened: GuestExit, again: Repetition) -> bool:
+    """The guest has executed nothing since it was entered: whether time is to pass faster."""
+    values = processor.vmx.current.values
+    what = happened.rip, happened.qualification, values[vmx.GUEST_PHYSICAL_ADDRESS]
+    passes = again.note(nt, happened.reason, *what, bytes(processor.vmx.gpr))
+    exits = values[vmx.PIN_BASED_VM_EXEC_CONTROL] & vmx.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
+    if exits or values[vmx.GUEST_RFLAGS] & RFLAGS_IF:
+        again.end_if_endless(nt, processor, happened.rip)
+        return False
+    return passes
 
 
 def call_handler(
@@ -190,6 +206,7 @@ def resume(
         STATUS_BREAKPOINT, (), processor.rip, f"VMRESUME in the exit stub failed: {outcome.reason}"
     )
     failed.stack = frames.capture(nt)
+    ki_check_stack(nt, f"STATUS_BREAKPOINT ({failed.reason})")
     ki_unhandled(nt, failed, interrupt=True)
 
 

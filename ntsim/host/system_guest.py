@@ -21,9 +21,10 @@ from greenlet import getcurrent
 from ntsim.abi import ntstatus
 from ntsim.abi import vmx_constants as abi
 from ntsim.abi.ke import KPCR
-from ntsim.errors import Hang, UnmodelledCode
+from ntsim.errors import UnmodelledCode
 from ntsim.host import stacks
 from ntsim.host.registers import GuestRegisters
+from ntsim.host.repetition import Repetition
 from ntsim.host.second_translation import guard_views
 from ntsim.host.seh import ContextRestored
 from ntsim.hw.cpu import RFLAGS_IF, Processor
@@ -37,6 +38,7 @@ from ntsim.nt.ke.nmi import ki_handle_nmi
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_processor_exception, ki_raise
 from ntsim.nt.ki.interrupt import ki_interrupt
+from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.rtl.exception import StructuredException
 
@@ -44,30 +46,28 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 LONGEST_INSTRUCTION = 15
-REPETITIONS = 10_000
 _VECTOR_NMI, _VECTOR_BP = 2, 3
 
 
 class SystemGuest:
     """One processor's part: the guest's greenlet and address while the handler runs.
 
-    `waiting` says that the guest is in an exit; `last` and `repeated` are for exits that come again
-    and again; `host` is the VM-exit host stack, None if the handler has abandoned it. `activation`
-    is the compiled code that exited, None for Python code; `back` whose compiled code the handler
-    has gone back to without VMRESUME.
+    `waiting` says that the guest is in an exit; `again` counts exits that repeat; `host` is the
+    VM-exit host stack, None if the handler has abandoned it. `activation` is the compiled code that
+    exited, None for Python code; `back` whose compiled code the handler has gone back to without
+    VMRESUME.
     """
 
     __slots__ = (
-        "activation", "back", "guest", "happened", "host", "last", "repeated", "rip", "rsp",
-        "waiting",
+        "activation", "again", "back", "guest", "happened", "host", "rip", "rsp", "waiting",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.guest: Any = None
         self.host: Any = None
         self.happened: GuestExit | None = None
-        self.rip = self.rsp = self.repeated = 0
-        self.last: tuple[int, ...] = ()
+        self.rip = self.rsp = 0
+        self.again = Repetition()
         self.waiting = False
         self.activation: Any = None
         self.back: Any = None
@@ -140,7 +140,7 @@ def _restore(nt: Kernel, processor: Processor) -> NoReturn:
     saved = nt.saved_stacks.get(processor.rsp)
     if saved is None or saved.returned or saved.stack.dead:
         reason = f"the guest begins in restore_stack with RSP {processor.rsp:#x}, no saved stack"
-        nt.fast_fail(stacks.FAST_FAIL_INCORRECT_STACK, reason)
+        nt.fast_fail(FAST_FAIL_INCORRECT_STACK, reason)
     assert saved is not None
     processor.greenlet = saved.stack
     saved.stack.switch(stacks.Restored(0))
@@ -174,10 +174,9 @@ def leave(
     `activation` is whose compiled code executes the instruction, None for Python code. Raises what
     the hypervisor has injected.
     """
-    progress = nt.il.progress
     over = _round_trip(nt, processor, cause, activation)
     if not over:
-        _note_repetition(nt, processor, cause, progress)
+        _note_repetition(nt, processor, cause)
         _pass_time(nt, processor, cause)
     event = _injected(processor)
     while virtualised(processor) and (following := _following(processor, cause, over)) is not None:
@@ -189,25 +188,13 @@ def leave(
     return over
 
 
-def _note_repetition(
-    nt: Kernel, processor: Processor, cause: ExitInformation, progress: int
-) -> None:
-    """The same exit of the same instruction as the last one is no progress, so time passes faster.
-
-    With interrupts on nothing else would end it: after REPETITIONS the run does, as a hang.
-    """
+def _note_repetition(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
+    """The instruction is to be executed again."""
     system = processor.vmx.system
-    what = system.rip, cause.reason, cause.qualification, cause.guest_physical_address
-    if what != system.last:
-        system.last, system.repeated = what, 0
-        return
-    nt.il.progress = progress
-    system.repeated += 1
-    if system.repeated >= REPETITIONS and processor.interrupts_enabled:
-        reason = abi.exit_reason_name(cause.reason).removeprefix("EXIT_REASON_")
-        place = nt.describe_address(system.rip)
-        text = f"{reason} at {place} repeated {REPETITIONS:,} times: the handler neither goes past"
-        nt.fail(Hang((), f"{processor}: {text} the instruction nor removes what makes it exit"))
+    what = cause.qualification, cause.guest_physical_address, system.rip
+    system.again.note(nt, cause.reason, *what)
+    if processor.interrupts_enabled:
+        system.again.end_if_endless(nt, processor, system.rip)
 
 
 def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
@@ -216,7 +203,7 @@ def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None
         processor.budget -= 1
         if processor.budget < 0:
             nt.il.give_way_in_guest()
-    elif processor.vmx.system.repeated and not processor.interrupts_enabled:
+    elif processor.vmx.system.again.times and not processor.interrupts_enabled:
         nt.il.spin()
     else:
         nt.il.step()
@@ -385,7 +372,7 @@ def continue_at(nt: Kernel, processor: Processor, rip: int, rsp: int) -> None:
     system = processor.vmx.system
     if system is None or not system.waiting or rsp != system.rsp:
         reason = f"continue_at({rip:#x}, {rsp:#x}): no VM exit left that stack"
-        nt.fast_fail(stacks.FAST_FAIL_INCORRECT_STACK, reason)
+        nt.fast_fail(FAST_FAIL_INCORRECT_STACK, reason)
         return
     processor.rip, processor.rsp = rip, rsp
     system.host = None

@@ -75,6 +75,10 @@ class Interleaver:
         self.next_timer: NextTimer = lambda able: None
         self.timers_due: Callable[[int], Iterable[int]] = lambda now: ()
         self.watch: Callable[[], None] = lambda: None
+        self.watch_due: Callable[[], tuple[int, int] | None] = lambda: None
+        """When somebody who watches wants a tick though all are idle, and on which processor."""
+        self.woken: Callable[[Processor], None] = lambda processor: None
+        """Is told of a processor whose HLT is over."""
         self.poll: Callable[[], None] = lambda: None
         self.clock_vector, self.timer_vector = 0xD1, 0x2F
         self.progress = 0
@@ -133,7 +137,10 @@ class Interleaver:
         assert self.hub is not None
         self.hub.switch()
         self.check_closed()
-        self.current.halted = False
+        processor = self.current
+        if processor.halted:
+            processor.halted = False
+            self.woken(processor)
         self.take_interrupts()
 
     def enter(self, stack: greenlet) -> None:
@@ -156,6 +163,14 @@ class Interleaver:
         assert self.hub is not None
         self.hub.switch()
         self.check_closed()
+
+    def spin_in_guest(self) -> None:
+        """As `spin`, for a processor in a VT-x guest or between one and its exit handler."""
+        processor = self.current
+        processor.spinning = True
+        self._spin_steps += 1
+        processor.budget = min(processor.budget, 0) - 1
+        self.give_way_in_guest()
 
     def wait_in_guest(self) -> None:
         """A guest that has halted itself: nothing to do until an interrupt is pending."""
@@ -220,7 +235,8 @@ class Interleaver:
         """One quantum of one processor; False if no processor can ever run again."""
         runnable = self._runnable()
         while not runnable:
-            due = self.next_timer(self._takes_ticks)
+            events = self.next_timer(self._takes_ticks), self.watch_due()
+            due = min((event for event in events if event is not None), default=None)
             if due is None:
                 return False
             self._jump(*due)
@@ -295,3 +311,4 @@ class Interleaver:
             processor.next_tick = clock.now - clock.now % TICK_100NS + TICK_100NS
         self.progress += 1
         self.processors[number].apic.request(self.clock_vector)
+        self.watch()

@@ -340,6 +340,14 @@ class VmExited(Event):
     rip: int
 
 
+@event("{what} on a stack that is not the thread's: RSP {rsp}, its stack {low} to {high}")
+class StackNotTheThreads(Event):
+    what: str
+    rsp: int
+    low: int
+    high: int
+
+
 @event("stack saved in {slot}")
 class StackSaved(Event):
     slot: int

@@ -23,6 +23,7 @@ from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
 from ntsim.nt.ke.irql import DISPATCH_LEVEL, set_irql
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_page_fault, ki_raise
+from ntsim.nt.ki.stack import ki_check_stack
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.mm.images import Image, Images
 from ntsim.nt.mm.mm import Mm
@@ -344,14 +345,17 @@ class Kernel:
         thread = self.il.current.context
         return thread.user is not None and not thread.images and not thread.in_kernel
 
-    def raise_status(self, status: int) -> NoReturn:
-        """ExRaiseStatus."""
-        ki_raise(self, status, (), "ExRaiseStatus", EXCEPTION_NONCONTINUABLE)
+    def raise_status(
+        self, status: int, reason: str = "ExRaiseStatus", information: tuple[int, ...] = ()
+    ) -> NoReturn:
+        """ExRaiseStatus, called by a driver or by the routine that `reason` names."""
+        ki_raise(self, status, information, reason, EXCEPTION_NONCONTINUABLE)
 
     def raise_exception(self, error: StructuredException) -> NoReturn:
         """An exception that a driver has made itself."""
         name = ntstatus.status_name(error.ExceptionCode)
         self.emit_at(ExceptionRaised, name, error.reason)
+        ki_check_stack(self, f"{name} ({error.reason})")
         error.stack = frames.capture(self)
         raise error
 

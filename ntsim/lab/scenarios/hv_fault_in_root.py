@@ -5,9 +5,9 @@ from ntsim.lab.facts import Facts
 from ntsim.lab.scenario import Case, Scenario
 
 
-def parameter_1_is_privileged_instruction(facts: Facts) -> bool:
-    """Parameter 1 is 0xc0000096, STATUS_PRIVILEGED_INSTRUCTION."""
-    return facts.parameters[0] == 0xC0000096
+def parameter_1_is_incorrect_stack(facts: Facts) -> bool:
+    """Parameter 1 is 4, FAST_FAIL_INCORRECT_STACK."""
+    return facts.parameters[0] == 4
 
 
 def the_drivers_routine_is_on_the_stack(facts: Facts) -> bool:
@@ -19,7 +19,8 @@ SCENARIO = Scenario(
     summary=("The guest's invalid value becomes a fault of the hypervisor."),
     story=(
         "A guest that writes an invalid value would get #GP. The exit handler executes the "
-        "instruction for it, and has the #GP itself, in root operation where nothing handles it."
+        "instruction for it, and has the #GP itself, in root operation and on a stack of the "
+        "driver's own, where Windows does not even look for a handler."
     ),
     look_at="driver/hypervisor_crashes/hd_429.py; then the same with --fixed.",
     source="HyperDbg issue 429 (there it is XSETBV).",
@@ -27,13 +28,13 @@ SCENARIO = Scenario(
         drivers=("driver/hypervisor_crashes/hd_429.py",),
         apps=("userapp/hypervisor_crash_app.py",),
         expected=Expectation(
-            code=0x1E,
+            code=0x139,
             checks=(
-                parameter_1_is_privileged_instruction,
+                parameter_1_is_incorrect_stack,
                 the_drivers_routine_is_on_the_stack,
             ),
         ),
-        ends="bug check 0x1e in the exit handler",
+        ends="bug check 0x139 in the exit handler",
     ),
     fixed=Case(
         drivers=("driver/hypervisor_system.py",),

@@ -8,7 +8,6 @@ from ntsim.abi import ntstatus
 from ntsim.abi.scalars import BOOLEAN, POOL_FLAGS, POOL_TYPE, PVOID, SIZE_T, ULONG
 from ntsim.nt.ex.pool import NX, PAGED_POOL, tag_text
 from ntsim.nt.exports import Out, export
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -25,7 +24,7 @@ def ex_allocate(
     address = nt.ex.pool.allocate(size, tag, paged=paged, executable=executable, zero=zero)
     if not address:
         if raises:
-            raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="pool")
+            nt.raise_status(ntstatus.STATUS_INSUFFICIENT_RESOURCES, "pool")
         return 0
     nt.ex.pool.record_allocation(address, size, tag)
     return address

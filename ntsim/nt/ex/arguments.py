@@ -54,7 +54,7 @@ def in_kernel_mode(nt: Kernel, service: Callable[..., T], *arguments: Any) -> T:
 def read_argument(nt: Kernel, address: int, size: int) -> bytes:
     """Copy `size` bytes of the caller's memory."""
     if nt.thread.v.PreviousMode:
-        mm_probe(address, size, 1)
+        mm_probe(nt, address, size, 1)
     return nt.mmu.read(address, size)
 
 
@@ -66,7 +66,7 @@ def read_number(nt: Kernel, address: int, size: int = 8, signed: bool = False) -
 def write_result(nt: Kernel, address: int, data: bytes) -> None:
     """Store bytes in the caller's memory."""
     if nt.thread.v.PreviousMode:
-        mm_probe(address, len(data), 1)
+        mm_probe(nt, address, len(data), 1)
     nt.mmu.write(address, data)
 
 

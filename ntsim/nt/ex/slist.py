@@ -13,7 +13,6 @@ from ntsim.abi import ntstatus
 from ntsim.abi.rtl import SINGLE_LIST_ENTRY
 from ntsim.abi.scalars import USHORT
 from ntsim.nt.exports import export
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.abi.rtl import PSINGLE_LIST_ENTRY, PSLIST_HEADER
@@ -40,7 +39,7 @@ def update(header: PSLIST_HEADER, first: int, change: int) -> None:
 def ExInitializeSListHead(nt: Kernel, SListHead: PSLIST_HEADER) -> None:
     """An empty list; STATUS_DATATYPE_MISALIGNMENT is raised if not aligned. Source: WDK."""
     if SListHead & 0xF:
-        raise StructuredException(ntstatus.STATUS_DATATYPE_MISALIGNMENT, reason="SLIST_HEADER")
+        nt.raise_status(ntstatus.STATUS_DATATYPE_MISALIGNMENT, "SLIST_HEADER")
     v = SListHead._v
     v.Alignment, v.Region = 0, 0
 

@@ -116,9 +116,9 @@ def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: in
     """METHOD_BUFFERED: one system buffer as long as the longer of the two."""
     mode = v.RequestorMode
     if mode and size:
-        mm_probe(source, size, 1)
+        mm_probe(nt, source, size, 1)
     if mode and room:
-        mm_probe(target, room, 1)
+        mm_probe(nt, target, room, 1)
         nt.mmu.host(target, WRITE, user=True)
     length = size if size > room else room
     if not length:
@@ -140,7 +140,7 @@ def iop_copy_input(nt: Kernel, v: Any, source: int, size: int) -> None:
     if not size:
         return
     if v.RequestorMode:
-        mm_probe(source, size, 1)
+        mm_probe(nt, source, size, 1)
     buffer = nt.ex.pool.allocate(size, _IOSB)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")

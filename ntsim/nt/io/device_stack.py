@@ -16,6 +16,7 @@ from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID, UCHAR, ULON
 from ntsim.nt.exports import Out, export
 from ntsim.nt.io.device import IoAttachDeviceToDeviceStack, iop_top_of
 from ntsim.nt.io.open import OpenRequest, iop_open
+from ntsim.nt.ki.stack import ki_check_stack
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ def IoIsWdmVersionAvailable(nt: Kernel, MajorVersion: UCHAR, MinorVersion: UCHAR
 
 @export(irql="<= APC")
 def IoGetStackLimits(nt: Kernel, LowLimit: Out[ULONG_PTR], HighLimit: Out[ULONG_PTR]) -> None:
-    """The current kernel stack's bounds. Source: WDK IoGetStackLimits."""
+    """The current kernel stack's bounds; 0x139 on a stack that is not the thread's.
+
+    Source: WDK IoGetStackLimits. That it checks as exception dispatch does is inferred.
+    """
+    ki_check_stack(nt, "IoGetStackLimits")
     v = nt.thread.v
     LowLimit[0], HighLimit[0] = v.StackLimit, v.StackBase
 

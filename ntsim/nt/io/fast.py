@@ -45,7 +45,7 @@ def iop_fast_control(
     if nt.thread.v.PreviousMode:
         try:
             if target and room and code & 3 != NEITHER:
-                mm_probe(target, room, 1)
+                mm_probe(nt, target, room, 1)
         except StructuredException as error:
             return int(error.ExceptionCode)
     block = nt.allocate_pool(IO_STATUS_BLOCK.size, "IoSb")

@@ -112,7 +112,7 @@ def iop_transfer(
     try:
         if nt.thread.v.PreviousMode:
             iop_probe_status_block(nt, block)
-            mm_probe(buffer, length, 1)
+            mm_probe(nt, buffer, length, 1)
         irp = iop_new_irp(nt, file, major, block, event)
         if not irp:
             iop_let_go(nt, file, event)

@@ -63,7 +63,7 @@ def iop_drop(nt: Kernel, file: Any, event: Any) -> None:
 
 def iop_probe_status_block(nt: Kernel, address: int) -> None:
     """Raises if the caller's I/O status block cannot be written."""
-    mm_probe(address, IO_STATUS_BLOCK.size, 4)
+    mm_probe(nt, address, IO_STATUS_BLOCK.size, 4)
     nt.mmu.host(address, WRITE, user=True)
     if address & 0xFFF > PAGE_SIZE - IO_STATUS_BLOCK.size:
         nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, WRITE, user=True)

@@ -139,7 +139,7 @@ def NtCreateFile(
     """Open a device or a file on it. Source: WDK ZwCreateFile."""
     try:
         iop_probe_status_block(nt, IoStatusBlock)
-        mm_probe(FileHandle, 8, 1)
+        mm_probe(nt, FileHandle, 8, 1)
         attributes = read_attributes(nt, ObjectAttributes)
         allocation = read_number(nt, AllocationSize, 8) if AllocationSize else 0
         extended = read_argument(nt, EaBuffer, EaLength) if EaBuffer and EaLength else b""
@@ -294,7 +294,7 @@ def iop_information(
     try:
         irp = iop_probed_irp(nt, file, major, block)
         if nt.thread.v.PreviousMode:
-            mm_probe(buffer, length, 1)
+            mm_probe(nt, buffer, length, 1)
         v = irp._v
         v.AssociatedIrp_SystemBuffer = system = nt.ex.pool.allocate(length, "IoSB")
         if not system:

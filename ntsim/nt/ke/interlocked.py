@@ -17,7 +17,6 @@ from ntsim.abi import ntstatus
 from ntsim.abi.scalars import BOOLEAN, CHAR, LONG, LONGLONG, PVOID, SHORT, UCHAR
 from ntsim.hw.mmu import WRITE
 from ntsim.nt.exports import export
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -41,7 +40,7 @@ def cell(nt: Kernel, address: int, kind: Any) -> Any:
     host = nt.mmu.raw(address, size)
     if host is None:
         if (address & 0xFFF) + size > 0x1000:
-            raise StructuredException(ntstatus.STATUS_DATATYPE_MISALIGNMENT, reason="split lock")
+            nt.raise_status(ntstatus.STATUS_DATATYPE_MISALIGNMENT, "split lock")
         host = nt.mmu.host(address, WRITE)
     return kind.from_address(host)
 

@@ -17,7 +17,6 @@ from ntsim.nt.ke.wait import (
     ki_signal,
 )
 from ntsim.nt.rtl import lists
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.abi.ke import PKEVENT, PKMUTANT, PKSEMAPHORE
@@ -116,7 +115,7 @@ def KeReleaseSemaphore(
     v = Semaphore._v
     old: int = v.Header_SignalState
     if not old < old + Adjustment <= v.Limit:
-        raise StructuredException(STATUS_SEMAPHORE_LIMIT_EXCEEDED, reason="KeReleaseSemaphore")
+        nt.raise_status(STATUS_SEMAPHORE_LIMIT_EXCEEDED, "KeReleaseSemaphore")
     if Wait:
         ki_prepare_wait(nt, "KeReleaseSemaphore")
     v.Header_SignalState = old + Adjustment
@@ -200,7 +199,7 @@ def ke_release_mutant(nt: Kernel, mutant: PKMUTANT, boost: int, wait: int, routi
     thread = nt.thread
     if v.OwnerThread != thread.va:
         code = STATUS_ABANDONED if v.MutantFlags & MUTANT_ABANDONED else STATUS_MUTANT_NOT_OWNED
-        raise StructuredException(code, reason=f"{routine} by a thread that does not own it")
+        nt.raise_status(code, f"{routine} by a thread that does not own it")
     if wait:
         ki_prepare_wait(nt, routine)
     old: int = v.Header_SignalState

@@ -275,7 +275,6 @@ def ki_idle_loop(nt: Kernel, processor: Processor) -> None:
             processor.cr8 = 0
         else:
             nt.il.halt()
-            nt.ke.ticks[processor.number] = nt.il.clock.now
 
 
 def is_waiting(thread: Thread) -> bool:

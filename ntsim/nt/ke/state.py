@@ -93,6 +93,10 @@ class Ke:
         self.ticks[processor.number] = now
         return max(1, (now - last) // TICK_100NS)
 
+    def woken(self, processor: Processor) -> None:
+        """A halted processor gets no ticks, and has missed none."""
+        self.ticks[processor.number] = self.nt.il.clock.now
+
     def update_time(self) -> None:
         """KUSER_SHARED_DATA's times, high part written twice as readers expect."""
         v, now = self.shared_data._v, self.nt.il.now

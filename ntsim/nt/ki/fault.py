@@ -18,6 +18,7 @@ from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
+from ntsim.nt.ki.stack import ki_check_stack
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.resolve import mi_spring_guard
 from ntsim.nt.rtl.exception import StructuredException
@@ -110,7 +111,9 @@ def ki_raise(
     nt: Kernel, code: int, information: tuple[int, ...], reason: str, flags: int = 0
 ) -> NoReturn:
     """Raise a structured exception in the running code; `flags` are ExceptionFlags."""
-    nt.emit_at(ExceptionRaised, ntstatus.status_name(code), reason)
+    name = ntstatus.status_name(code)
+    nt.emit_at(ExceptionRaised, name, reason)
+    ki_check_stack(nt, f"{name} ({reason})")
     made = StructuredException(code, information, _rip(nt), reason)
     made.ExceptionFlags = flags
     made.stack = frames.capture(nt)

@@ -119,23 +119,49 @@ CLOCK_WATCHDOG_100NS = 10 * 10_000_000
 def ki_clock_watchdog(nt: Kernel) -> None:
     """Another processor notices one that takes no clock interrupt: 0x101.
 
-    Parameter 1 is the time-out in nominal ticks, parameter 3 the silent processor's PRCB, parameter
-    4 its number. On a machine with one processor there is nobody to notice. Source: bug check 0x101
-    0x133 reference.
+    Of several it is the one that has been silent longest: the others may be waiting for it, as in
+    KeIpiGenericCall at IPI_LEVEL. On a machine with one processor there is nobody to notice.
+    Source: bug check 0x101 reference.
     """
-    now = nt.il.clock.now
+    now, silent, longest = nt.il.clock.now, None, CLOCK_WATCHDOG_100NS
     for processor in nt.processors:
-        silent = now - nt.ke.ticks[processor.number]
-        if silent <= CLOCK_WATCHDOG_100NS or processor.halted:
-            continue
-        witness = next((p for p in nt.processors if p is not processor), None)
-        if witness is not None:
-            nt.ke.pending_watchdog = (witness.number, processor.number)
-            witness.apic.request(CLOCK_VECTOR)
-            return
+        since = now - nt.ke.ticks[processor.number]
+        if since > longest and not _sleeps(nt, processor):
+            silent, longest = processor, since
+    witness = None if silent is None else _witness(nt, silent)
+    if silent is not None and witness is not None:
+        nt.ke.pending_watchdog = (witness.number, silent.number)
+        witness.apic.request(CLOCK_VECTOR)
+
+
+def ki_clock_watchdog_due(nt: Kernel) -> tuple[int, int] | None:
+    """When a processor halted for good will be noticed, and by which: (interrupt time, number)."""
+    for processor in nt.processors:
+        if processor.halted and not _sleeps(nt, processor):
+            witness = _witness(nt, processor)
+            if witness is not None:
+                return nt.ke.ticks[processor.number] + CLOCK_WATCHDOG_100NS + 1, witness.number
+    return None
+
+
+def _sleeps(nt: Kernel, processor: Processor) -> bool:
+    """Halted until an interrupt comes; with RFLAGS.IF clear none ever does."""
+    if not processor.halted:
+        return False
+    return processor.interrupts_enabled or nt.vmx_mode(processor) == "non-root"
+
+
+def _witness(nt: Kernel, silent: Processor) -> Processor | None:
+    """A processor that takes its clock interrupts."""
+    able = (p for p in nt.processors if p.interrupts_enabled and p.cr8 < CLOCK_VECTOR >> 4)
+    return next((processor for processor in able if processor is not silent), None)
 
 
 def ki_clock_watchdog_timeout(nt: Kernel, number: int) -> None:
-    """The witness stops the system on behalf of the silent processor."""
+    """The witness stops the system on behalf of the silent processor.
+
+    Parameter 1 is the time-out in nominal ticks, parameter 3 the silent processor's PRCB, parameter
+    4 its number.
+    """
     interval = CLOCK_WATCHDOG_100NS // TICK_100NS
     nt.bugcheck(bugcodes.CLOCK_WATCHDOG_TIMEOUT, interval, 0, int(nt.prcb[number]), number)

@@ -1,4 +1,4 @@
-"""Where the frames of a stack lie: stack pointers and return addresses, written into its bytes.
+"""Kernel stacks: where their frames lie, and whether the stack pointer is on one.
 
 Python frames have no stack pointer; each gets the size its code object would need, from the top of
 the kernel stack (below the trap frame) and of the user stack downwards. The return addresses are
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.hw.cpu import Processor
 from ntsim.hw.mmu import WRITE
+from ntsim.nt.events import StackNotTheThreads
 from ntsim.nt.ki.frames import StackFrame
 
 if TYPE_CHECKING:
     from ntsim.nt.ke.thread import Thread
     from ntsim.nt.kernel import Kernel
+
+FAST_FAIL_INCORRECT_STACK = 4
 
 
 def lay_out(
@@ -46,6 +49,23 @@ def lay_out(
         slot = frame.child_sp + frame.size - 8
         if not frame.user and frame.child_sp > low and nt.mmu.probe(slot, WRITE) is not None:
             nt.mmu.write(slot, caller.address.to_bytes(8, "little"))
+
+
+def ki_check_stack(nt: Kernel, what: str) -> None:
+    """0x139, parameter 1 = 4, if the stack pointer is on no stack of the current thread.
+
+    Dispatching an exception asks for the stack's limits before it looks at a single frame, so a
+    handler around the code that raises makes no difference: in a VM-exit handler whose HOST_RSP is
+    memory of the driver's own, every exception ends here. KTHREAD says what the limits are.
+    Source: a dump in cutecatsandvirtualmachines/SKLib issue 10 (KiDispatchException,
+    RtlDispatchException, RtlpGetStackLimitsEx, KiRaiseSecurityCheckFailure), others of the same
+    parameters in tandasat/HyperPlatform issues 4 and 92.
+    """
+    thread = nt.thread
+    low, high = thread.v.StackLimit, thread.v.StackBase
+    if not low <= thread.storage <= high:
+        nt.emit_at(StackNotTheThreads, what, thread.storage, low, high)
+        nt.fast_fail(FAST_FAIL_INCORRECT_STACK, f"{what} on a stack that is not the thread's")
 
 
 def drop_startup(stack: list[StackFrame]) -> None:

@@ -26,7 +26,6 @@ from ntsim.nt.exports import export
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.mm.user_space import PHYSICAL
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.abi.io import PIRP
@@ -131,7 +130,7 @@ def mm_lock_pages(nt: Kernel, mdl: PMDL, mode: int, operation: int) -> None:
     v = mdl._v
     start, length = v.StartVa + v.ByteOffset, v.ByteCount
     if mode and (start + length > layout.MM_USER_PROBE_ADDRESS or start + length < start):
-        raise StructuredException(ntstatus.STATUS_ACCESS_VIOLATION, (0, start), 0, "user address")
+        nt.raise_status(ntstatus.STATUS_ACCESS_VIOLATION, "user address", (0, start))
     access = WRITE if operation else READ
     frames = []
     for page in range(mdl_pages(v.ByteOffset, length)):
@@ -255,7 +254,7 @@ def _map_to_user(nt: Kernel, v: Any, frames: list[int], address: int) -> int:
     size = len(frames) * PAGE_SIZE
     made = space.reserve(size, address, c.PAGE_READWRITE, PHYSICAL)
     if made is None:
-        raise StructuredException(ntstatus.STATUS_CONFLICTING_ADDRESSES, reason="MmMapLockedPages")
+        nt.raise_status(ntstatus.STATUS_CONFLICTING_ADDRESSES, "MmMapLockedPages")
     for i, pa in enumerate(frames):
         space.map_shared(made.base + i * PAGE_SIZE, pa)
     return made.base + int(v.ByteOffset)

@@ -10,34 +10,32 @@ from ntsim.abi.scalars import BOOLEAN, PVOID, SIZE_T, ULONG
 from ntsim.hw.mmu import READ, WRITE
 from ntsim.nt.exports import export
 from ntsim.nt.mm import layout
-from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 
-def mm_probe(address: int, length: int, alignment: int) -> None:
+def mm_probe(nt: Kernel, address: int, length: int, alignment: int) -> None:
     """The checks that touch no memory: alignment and range."""
     if not length:
         return
     if address & (alignment - 1):
-        raise StructuredException(ntstatus.STATUS_DATATYPE_MISALIGNMENT, reason=f"{address:#x}")
+        nt.raise_status(ntstatus.STATUS_DATATYPE_MISALIGNMENT, f"{address:#x}")
     if address + length > layout.MM_USER_PROBE_ADDRESS:
-        raise StructuredException(
-            ntstatus.STATUS_ACCESS_VIOLATION, (0, address), 0, f"{address:#x} is no user address"
-        )
+        reason = f"{address:#x} is no user address"
+        nt.raise_status(ntstatus.STATUS_ACCESS_VIOLATION, reason, (0, address))
 
 
 @export(irql="<= APC")
 def ProbeForRead(nt: Kernel, Address: PVOID, Length: SIZE_T, Alignment: ULONG) -> None:
     """Raise unless the range is aligned and below MmUserProbeAddress; touches nothing."""
-    mm_probe(int(Address), Length, Alignment)
+    mm_probe(nt, int(Address), Length, Alignment)
 
 
 @export(irql="<= APC")
 def ProbeForWrite(nt: Kernel, Address: PVOID, Length: SIZE_T, Alignment: ULONG) -> None:
     """As ProbeForRead, and every page must be writable."""
-    mm_probe(int(Address), Length, Alignment)
+    mm_probe(nt, int(Address), Length, Alignment)
     if Length:
         for va in [int(Address), *range((int(Address) | 0xFFF) + 1, int(Address) + Length, 0x1000)]:
             nt.mmu.host(va, WRITE, user=True)

@@ -162,7 +162,7 @@ def mi_read_from(nt: Kernel, process: Process, address: int, size: int) -> tuple
     """(status, bytes up to the first page that cannot be read)."""
     data = bytearray()
     try:
-        mm_probe(address, size, 1)
+        mm_probe(nt, address, size, 1)
         with in_address_space(nt, process):
             while len(data) < size:
                 at = address + len(data)
@@ -188,7 +188,7 @@ def NtWriteVirtualMemory(
     data = read_argument(nt, Buffer, BufferSize)
     done = 0
     try:
-        mm_probe(BaseAddress, BufferSize, 1)
+        mm_probe(nt, BaseAddress, BufferSize, 1)
         with in_address_space(nt, process):
             while done < BufferSize:
                 at = BaseAddress + done

@@ -8,10 +8,13 @@ from ntsim.nt.events import (
     PoolAllocated,
     PoolFreed,
     ResourceInitialized,
+    StackNotTheThreads,
     StackRestored,
     StackSaved,
+    VmExited,
 )
 from ntsim.watch.why.case import Case, Explainer
+from ntsim.watch.why.level import interrupts_off_since
 from ntsim.watch.why.memory import block_at, tell_memory
 
 CORRUPT_LIST_ENTRY, INCORRECT_STACK = 3, 4
@@ -22,6 +25,10 @@ def explain(case: Case) -> None:
     state = case.state
     if case.parameters[0] == CORRUPT_LIST_ENTRY:
         explain_list(case)
+        return
+    outside = case.last(StackNotTheThreads, processor=state.processor)
+    if case.parameters[0] == INCORRECT_STACK and outside is not None:
+        explain_outside(case, outside)
         return
     raised = case.last(ExceptionRaised, processor=state.processor)
     reason = raised.reason if raised else f"fast fail {case.parameters[0]}"
@@ -35,6 +42,29 @@ def explain(case: Case) -> None:
     if raised is not None:
         case.tell(raised, f"The check failed: {reason}.")
     case.summary = f"The kernel found corruption: {reason}."
+
+
+def explain_outside(case: Case, outside: StackNotTheThreads) -> None:
+    """What asked for the stack's limits, and how the stack pointer came to be elsewhere."""
+    left = interrupts_off_since(case, case.state.processor)
+    whose = "code that has loaded RSP itself"
+    if isinstance(left, VmExited):
+        whose = "a VM-exit handler"
+        case.tell(
+            left,
+            f"VM exit ({left.reason}, guest RIP {left.rip:#x}): the processor loaded RSP with "
+            "HOST_RSP, which points into memory of the driver's own.",
+        )
+    limits = f"{outside.low:#x} to {outside.high:#x}"
+    case.tell(
+        outside,
+        f"{outside.what}. Windows looked for the stack's limits first: RSP is {outside.rsp:#x}, "
+        f"the thread's stack is {limits}.",
+    )
+    case.summary = (
+        f"{outside.what} in {whose}, at {case.sources.place(case.state.stack)}: on a stack that is "
+        "not the thread's no exception is dispatched, whatever handler is around it."
+    )
 
 
 def explain_list(case: Case) -> None:
