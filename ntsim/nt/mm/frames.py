@@ -52,6 +52,18 @@ class Frames:
         ctypes.memset(self.ram.address + pa, 0 if zero else POISON, PAGE_SIZE)
         return pa
 
+    def take_between(self, pages: int, lowest: int, highest: int) -> list[int]:
+        """Up to `pages` single frames within [lowest, highest], poisoned."""
+        last = highest + 1 - PAGE_SIZE
+        found = [pa for pa in self.free if lowest <= pa <= last][:pages]
+        taken = set(found)
+        self.free = [pa for pa in self.free if pa not in taken]
+        for pa in found:
+            ctypes.memset(self.ram.address + pa, POISON, PAGE_SIZE)
+        while len(found) < pages and (one := self.take_run(1, lowest, highest)) is not None:
+            found.append(one)
+        return found
+
     def take_at(self, pa: int) -> int:
         """The zeroed frame at `pa` below the general pool (boot structures)."""
         self.low.remove(pa)

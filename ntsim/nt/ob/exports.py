@@ -65,6 +65,7 @@ def ObReferenceObjectByPointer(
     return ntstatus.STATUS_SUCCESS
 
 
+@export(irql="== PASSIVE")
 def NtClose(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
     """Close a handle of the current process; a kernel handle from kernel mode. Source: WDK."""
     return ob_close(nt, Handle, nt.thread.v.PreviousMode)
