@@ -37,13 +37,30 @@ if TYPE_CHECKING:
 
 GENERIC = (0x2_0005, 0x2_0002, 0x2_0008, w.SECTION_ALL_ACCESS)
 SECTION_SIZE = 0x40
-MEM_DOS_LIM = 0x4000_0000
+MEM_DOS_LIM, SEC_BASED, SEC_NO_CHANGE = 0x4000_0000, 0x20_0000, 0x40_0000
+_VIEW_TYPES = w.MEM_RESERVE | w.MEM_TOP_DOWN | w.MEM_LARGE_PAGES | MEM_DOS_LIM | SEC_NO_CHANGE
+_BACKED = w.SEC_COMMIT | w.SEC_RESERVE | w.SEC_IMAGE
+_CACHE = w.SEC_NOCACHE | w.SEC_WRITECOMBINE
+_ATTRIBUTES = _BACKED | _CACHE | w.SEC_LARGE_PAGES | SEC_BASED | SEC_NO_CHANGE
+_CACHE_MODIFIERS = w.PAGE_NOCACHE | w.PAGE_WRITECOMBINE
+_LARGE_PAGE, _MOST = 0x20_0000, 1 << 44
 VALID_ACCESS = w.SECTION_ALL_ACCESS | w.SYNCHRONIZE
 VIEW_SHARE, VIEW_UNMAP = 1, 2
-_READ = (w.PAGE_READONLY, w.PAGE_EXECUTE_READ)
-_WRITE = (w.PAGE_READWRITE, w.PAGE_EXECUTE_READWRITE)
-_EXECUTE = (w.PAGE_EXECUTE, w.PAGE_EXECUTE_READ, w.PAGE_EXECUTE_READWRITE)
-_PROTECTIONS = {*_READ, *_WRITE, *_EXECUTE, w.PAGE_NOACCESS, w.PAGE_WRITECOPY}
+_READING = {w.PAGE_NOACCESS, w.PAGE_READONLY, w.PAGE_WRITECOPY}
+_RUNNING = {w.PAGE_NOACCESS, w.PAGE_EXECUTE}
+_RUNNING_READING = {*_READING, *_RUNNING, w.PAGE_EXECUTE_READ, w.PAGE_EXECUTE_WRITECOPY}
+_VIEWS = {
+    w.PAGE_READONLY: _READING,
+    w.PAGE_WRITECOPY: _READING,
+    w.PAGE_READWRITE: {*_READING, w.PAGE_READWRITE},
+    w.PAGE_EXECUTE: _RUNNING,
+    w.PAGE_EXECUTE_READ: _RUNNING_READING,
+    w.PAGE_EXECUTE_WRITECOPY: _RUNNING_READING,
+    w.PAGE_EXECUTE_READWRITE: {*_RUNNING_READING, w.PAGE_READWRITE, w.PAGE_EXECUTE_READWRITE},
+}
+"""A section's protection to those that its views may have."""
+
+_PROTECTIONS = {w.PAGE_NOACCESS, *_VIEWS}
 
 
 @dataclass(eq=False, slots=True)
@@ -81,9 +98,10 @@ def mi_delete_section(nt: Kernel, body: int) -> None:
 
 def mi_section_arguments(maximum: int, protection: int, attributes: int, file: int) -> int:
     """The checks of ZwCreateSection on its arguments alone."""
-    if not attributes & (w.SEC_COMMIT | w.SEC_RESERVE | w.SEC_IMAGE):
+    backed = attributes & _BACKED
+    if attributes & ~_ATTRIBUTES or not backed or backed & (backed - 1):
         return ntstatus.STATUS_INVALID_PARAMETER_6
-    if attributes & w.SEC_COMMIT and attributes & (w.SEC_RESERVE | w.SEC_IMAGE):
+    if attributes & w.SEC_LARGE_PAGES and (file or not attributes & w.SEC_COMMIT):
         return ntstatus.STATUS_INVALID_PARAMETER_6
     if protection not in _PROTECTIONS or protection == w.PAGE_NOACCESS:
         return ntstatus.STATUS_INVALID_PAGE_PROTECTION
@@ -91,8 +109,10 @@ def mi_section_arguments(maximum: int, protection: int, attributes: int, file: i
         return ntstatus.STATUS_INVALID_FILE_FOR_SECTION
     if attributes & w.SEC_IMAGE:
         return ntstatus.STATUS_INVALID_FILE_FOR_SECTION
-    if maximum <= 0:
+    if not maximum or (attributes & w.SEC_LARGE_PAGES and maximum % _LARGE_PAGE):
         return ntstatus.STATUS_INVALID_PARAMETER_4
+    if not 0 < maximum <= _MOST:
+        return ntstatus.STATUS_SECTION_TOO_BIG
     return ntstatus.STATUS_SUCCESS
 
 
@@ -146,9 +166,7 @@ def ZwOpenSection(
 
 def mi_allows(section: SectionObject, protection: int) -> bool:
     """Whether the section's protection covers a view's."""
-    most = section.protection
-    writable = protection not in _WRITE or most in _WRITE
-    return writable and (protection not in _EXECUTE or most in _EXECUTE)
+    return protection & ~_CACHE_MODIFIERS in _VIEWS[section.protection]
 
 
 def mi_view_span(section: SectionObject, offset: int, size: int) -> tuple[int, int]:
@@ -162,6 +180,15 @@ def mi_view_span(section: SectionObject, offset: int, size: int) -> tuple[int, i
     return ntstatus.STATUS_SUCCESS, span
 
 
+def mi_check_commit(section: SectionObject, size: int, commit: int, kind: int) -> int:
+    """A section without a file has nothing to reserve and no more to commit than it is long."""
+    if kind & w.MEM_RESERVE:
+        return ntstatus.STATUS_INVALID_PARAMETER_9
+    if commit > (size or section.size):
+        return ntstatus.STATUS_INVALID_PARAMETER_5
+    return ntstatus.STATUS_SUCCESS
+
+
 def mi_map_view(
     nt: Kernel, body: int, process: Any, base: int, offset: int, size: int, protection: int
 ) -> tuple[int, int, int]:
@@ -172,7 +199,8 @@ def mi_map_view(
     status, span = mi_view_span(section, offset, size)
     if status:
         return status, 0, 0
-    made = process.user.reserve(span, base, protection, MAPPED)
+    lead = offset % GRANULARITY if section.physical and not base else 0
+    made = process.user.reserve(lead + span, base, protection, MAPPED)
     if made is None:
         failed = ntstatus.STATUS_CONFLICTING_ADDRESSES if base else ntstatus.STATUS_NO_MEMORY
         return failed, 0, 0
@@ -180,21 +208,26 @@ def mi_map_view(
     nt.ob.reference(body)
     first = offset // PAGE_SIZE
     for index in range(span // PAGE_SIZE):
-        at = made.base + index * PAGE_SIZE
+        at = made.base + lead + index * PAGE_SIZE
         process.user.map_shared(at, section.frames[first + index], protection)
-    return ntstatus.STATUS_SUCCESS, made.base, span
+    return ntstatus.STATUS_SUCCESS, made.base + lead, span
 
 
-def mi_map_arguments(base: int, size: int, inherit: int, protection: int) -> int:
+def mi_map_arguments(
+    base: int, size: int, inherit: int, protection: int, kind: int, zero_bits: int
+) -> int:
     """The checks of ZwMapViewOfSection on its arguments alone."""
     if inherit not in (VIEW_SHARE, VIEW_UNMAP):
         return ntstatus.STATUS_INVALID_PARAMETER_8
-    if protection not in _PROTECTIONS:
+    if kind & ~_VIEW_TYPES:
+        return ntstatus.STATUS_INVALID_PARAMETER_9
+    cache = protection & _CACHE_MODIFIERS
+    if protection - cache not in (_VIEWS if cache else _PROTECTIONS) or cache == _CACHE_MODIFIERS:
         return ntstatus.STATUS_INVALID_PAGE_PROTECTION
-    if base > layout.HIGHEST_USER:
+    if 21 < zero_bits < 32:
+        return ntstatus.STATUS_INVALID_PARAMETER_4
+    if base > layout.HIGHEST_USER or size > layout.HIGHEST_USER - base:
         return ntstatus.STATUS_INVALID_PARAMETER_3
-    if size > layout.HIGHEST_USER - base:
-        return ntstatus.STATUS_INVALID_PARAMETER_7
     return ntstatus.STATUS_SUCCESS
 
 
@@ -215,11 +248,14 @@ def ZwMapViewOfSection(
     """Map a view of a section into a process; base, offset and size are read and written back.
 
     Base and offset must be multiples of 64 KiB (STATUS_MAPPED_ALIGNMENT); an offset into physical
-    memory is rounded down instead. Source: WDK ZwMapViewOfSection; ReactOS kmtests.
+    memory is rounded down to its page instead, where the view then begins. ZeroBits are looked at
+    as in NtAllocateVirtualMemory. Source: WDK ZwMapViewOfSection; ReactOS kmtests.
     """
     base, size = BaseAddress[0] or 0, ViewSize[0]
     offset: int = SectionOffset.QuadPart if SectionOffset else 0
-    status = mi_map_arguments(base, size, InheritDisposition, Win32Protect)
+    status = mi_map_arguments(
+        base, size, InheritDisposition, Win32Protect, AllocationType, ZeroBits
+    )  # fmt: skip
     if status:
         return status
     status, process = in_kernel_mode(nt, mm_process, ProcessHandle, VM_OPERATION)
@@ -228,12 +264,16 @@ def ZwMapViewOfSection(
     status, body = in_kernel_mode(nt, exp_reference, SectionHandle, 0, "Section")
     if status:
         return status
-    rounding = 0
-    if nt.ob.bodies[body].physical:
-        rounding = offset % GRANULARITY
-    if base % GRANULARITY or (offset - rounding) % GRANULARITY:
+    section = nt.ob.bodies[body]
+    rounding = offset % PAGE_SIZE if section.physical else 0
+    if base % GRANULARITY or (not section.physical and offset % GRANULARITY):
         nt.ob.dereference(body)
         return ntstatus.STATUS_MAPPED_ALIGNMENT
+    if not section.physical:
+        status = mi_check_commit(section, size, CommitSize, AllocationType)
+        if status:
+            nt.ob.dereference(body)
+            return status
     wanted = size + rounding if size else 0
     status, base, span = mi_map_view(
         nt, body, process, base, offset - rounding, wanted, Win32Protect

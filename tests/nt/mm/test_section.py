@@ -107,7 +107,7 @@ def test_physical_memory_is_a_section(value_of) -> None:
         pa = MmGetPhysicalAddress(block).QuadPart
         Status, Handle = ZwOpenSection(SECTION_ALL_ACCESS, attributes("\\Device\\PhysicalMemory"))
         result, address, _, offset = map_view(Handle, 64, pa)
-        found = [Status, result, offset == pa & ~0xFFFF]
+        found = [Status, result, offset == pa & ~0xFFF]
         found += [read_bytes(address + pa - offset, 8), ZwUnmapViewOfSection(ME, address)]
         return [*found, read_bytes(block, 8)]
 
