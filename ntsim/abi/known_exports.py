@@ -1,8 +1,11 @@
 """Names of ntoskrnl and hal beside the documented routines: what compiled drivers also import.
 
 Routines that the WDK's documentation leaves out, and variables. Names from the kernel's export
-table (mingw-w64 lib64/ntoskrnl.def) as far as drivers of the field use them.
+table (mingw-w64 lib64/ntoskrnl.def).
 """
+
+from functools import cache
+from importlib.resources import files
 
 ROUTINES = (
     "__C_specific_handler __chkstk _local_unwind _setjmp _setjmpex longjmp RtlRaiseStatus "
@@ -28,11 +31,32 @@ ROUTINES = (
 )
 
 VARIABLES = (
-    "ExDesktopObjectType ExEventObjectType ExSemaphoreObjectType ExWindowStationObjectType "
-    "FsRtlLegalAnsiCharacterArray HalDispatchTable InitSafeBootMode IoAdapterObjectType "
-    "IoDeviceHandlerObjectType IoDeviceObjectType IoDriverObjectType IoFileObjectType "
-    "KdDebuggerEnabled KdDebuggerNotPresent KeNumberProcessors LpcPortObjectType "
-    "MmHighestUserAddress MmSectionObjectType MmSystemRangeStart MmUserProbeAddress "
-    "NtBuildNumber NtGlobalFlag PsInitialSystemProcess PsJobType PsProcessType PsThreadType "
-    "SeExports SeTokenObjectType".split()
+    "CcFastMdlReadWait CcFastReadNotPossible CcFastReadWait CmKeyObjectType ExDesktopObjectType "
+    "ExEventObjectType ExSemaphoreObjectType ExWindowStationObjectType "
+    "FsRtlLegalAnsiCharacterArray HalDispatchTable HalPrivateDispatchTable InitSafeBootMode "
+    "IoAdapterObjectType IoDeviceHandlerObjectSize IoDeviceHandlerObjectType IoDeviceObjectType "
+    "IoDriverObjectType IoFileObjectType IoReadOperationCount IoReadTransferCount "
+    "IoStatisticsLock IoWriteOperationCount IoWriteTransferCount KdDebuggerEnabled "
+    "KdDebuggerNotPresent KdEnteredDebugger KeLastBranchMSR KeLoaderBlock KeNumberProcessors "
+    "KiBugCheckData LpcPortObjectType Mm64BitPhysicalAddress MmBadPointer MmHighestUserAddress "
+    "MmSectionObjectType MmSystemRangeStart MmUserProbeAddress NlsAnsiCodePage NlsLeadByteInfo "
+    "NlsMbCodePageTag NlsMbOemCodePageTag NlsOemCodePage NlsOemLeadByteInfo NtBuildGUID "
+    "NtBuildLab NtBuildNumber NtGlobalFlag PsInitialSystemProcess PsJobType PsProcessType "
+    "PsThreadType PsUILanguageComitted SeExports SePublicDefaultDacl SeSystemDefaultDacl "
+    "SeTokenObjectType TmEnlistmentObjectType TmResourceManagerObjectType "
+    "TmTransactionManagerObjectType TmTransactionObjectType".split()
 )
+
+ALSO_EXPORTED = (
+    "IoAllocateAdapterChannel KeGetCurrentIrql PsGetCurrentThread RtlCopyMemory RtlEqualLuid "
+    "RtlZeroMemory".split()
+)
+"""What headers expand in the caller and the kernel has a routine for all the same: drivers built
+with newer kits, or without those headers, import it."""
+
+
+@cache
+def undocumented() -> tuple[str, ...]:
+    """The rest of the kernel's routines: known by name alone."""
+    text = files("ntsim.abi").joinpath("data/kernel_exports.txt").read_text(encoding="ascii")
+    return tuple(text.split())

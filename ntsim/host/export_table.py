@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ntsim.abi import routines
-from ntsim.abi.known_exports import ROUTINES, VARIABLES
+from ntsim.abi.known_exports import ALSO_EXPORTED, ROUTINES, VARIABLES, undocumented
 from ntsim.host.faces import faces, make_unmodelled
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.exports import EXPORTS, Export, load_rooms
@@ -55,14 +55,15 @@ def is_kernel_module(name: str) -> bool:
 def exported_names() -> tuple[str, ...]:
     """Every routine that a driver's import table may name, in alphabetical order.
 
-    What the headers expand in the caller (KeGetCurrentIrql) is no export, whether it is modelled
-    for Python drivers or not.
+    What the headers expand in the caller is no export, whether it is modelled for Python drivers
+    or not, but for a few (ALSO_EXPORTED).
     """
     load_rooms()
     modelled = {name for name, export in EXPORTS.items() if not export.inline}
     known = {name for name in routines.names() if not routines.lookup(name).inline}
     inline = {name for name, export in EXPORTS.items() if export.inline}
-    return tuple(sorted(modelled | (known - inline) | set(ROUTINES)))
+    named = {*ROUTINES, *ALSO_EXPORTED, *undocumented()}
+    return tuple(sorted(modelled | (known - inline) | named))
 
 
 def standing(name: str) -> Standing:
