@@ -14,7 +14,12 @@ from ntsim.abi.structure import Structure, array, at
 if TYPE_CHECKING:
     from ntsim.abi.ex import EX_PUSH_LOCK
     from ntsim.abi.ps import PEPROCESS
-    from ntsim.abi.rtl import LIST_ENTRY, SINGLE_LIST_ENTRY
+    from ntsim.abi.rtl import LARGE_INTEGER, LIST_ENTRY, SINGLE_LIST_ENTRY
+
+
+class PHYSICAL_MEMORY_RANGE(Structure, size=0x10):
+    BaseAddress: LARGE_INTEGER = at(0x00)
+    NumberOfBytes: LARGE_INTEGER = at(0x08)
 
 
 class MDL(Structure, size=0x30):
@@ -113,6 +118,7 @@ class PHYSICAL_MEMORY_DESCRIPTOR(Structure, size=0x20):
 
 if TYPE_CHECKING:
     PMDL = MDL
+    PPHYSICAL_MEMORY_RANGE = PHYSICAL_MEMORY_RANGE
     PMMPFN = MMPFN
     PPHYSICAL_MEMORY_RUN = PHYSICAL_MEMORY_RUN
     PPHYSICAL_MEMORY_DESCRIPTOR = PHYSICAL_MEMORY_DESCRIPTOR

@@ -198,6 +198,9 @@ class Ob:
         if kind.delete is not None:
             kind.delete(self.nt, body)
         self.count_object(kind, -1)
+        descriptor = self.headers[body].SecurityDescriptor & ~0xF
+        if descriptor:
+            self.nt.free_pool(descriptor)
         self.bodies.pop(body, None)
         self.headers.pop(body, None)
         self.nt.free_pool(body - BODY - NAME_INFO)
