@@ -127,7 +127,10 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
         ("CcMdlRead", Standing.UNMODELLED),
         ("PsThreadType", Standing.VARIABLE),
         ("PsJobType", Standing.UNMODELLED_VARIABLE),
-        ("KeGetCurrentIrql", Standing.UNKNOWN),  # inline: mov rax, cr8
+        ("KeGetCurrentIrql", Standing.MODELLED),
+        ("KeRaiseIrqlToDpcLevel", Standing.MODELLED),
+        ("CcCanIWrite", Standing.UNMODELLED),
+        ("READ_PORT_UCHAR", Standing.UNKNOWN),  # inline: mov rax, cr8
         ("Speculate", Standing.UNKNOWN),
     ],
 )
