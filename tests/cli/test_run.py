@@ -133,10 +133,10 @@ def test_no_DriverEntry_is_a_failed_load(driver: Write, capsys: pytest.CaptureFi
 def test_a_routine_that_is_not_modelled_is_named_where_it_is_called(
     driver: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = driver("    HalGetBusData(1, 2, 3, 4, 5)")
+    path = driver("    HalExamineMBR(1, 2, 3, 4)")
     status, result = run_json(capsys, path)
     assert (status, result["outcome"]) == (1, "unmodelled")
-    assert "HalGetBusData" in result["error"]["message"]
+    assert "HalExamineMBR" in result["error"]["message"]
     assert (result["error"]["file"], result["error"]["line"]) == (path, 5)
 
 
