@@ -140,7 +140,8 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
             if outcome is not None and _repeats(nt, processor, outcome, again):
                 nt.il.spin_in_guest()
         if outcome is None:
-            if unit.activity != vmx.ACTIVITY_STATE_ACTIVE:
+            waits = unit.activity != vmx.ACTIVITY_STATE_ACTIVE
+            if waits and unit.timer_deadline is None:
                 nt.il.wait_in_guest()
             else:
                 nt.il.give_way_in_guest()
@@ -185,9 +186,7 @@ def resume_unseen(nt: Kernel, processor: Processor) -> Entered | GuestExit:
     return ENTERED
 
 
-def resume(
-    nt: Kernel, processor: Processor, operation: Callable[[], Any]
-) -> Entered | GuestExit:
+def resume(nt: Kernel, processor: Processor, operation: Callable[[], Any]) -> Entered | GuestExit:
     """VMRESUME of the exit stub, behind which the guest runs at once.
 
     A handler in machine code has executed its own, which is why it has come back.

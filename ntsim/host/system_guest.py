@@ -32,6 +32,7 @@ from ntsim.hw.exceptions import INVALID_OPCODE, MNEMONICS, ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.preemption_timer import expired
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor, virtualised
 from ntsim.nt.ke.nmi import ki_handle_nmi
@@ -47,6 +48,12 @@ if TYPE_CHECKING:
 
 LONGEST_INSTRUCTION = 15
 _VECTOR_NMI, _VECTOR_BP = 2, 3
+_BETWEEN = (
+    abi.EXIT_REASON_CR_ACCESS,
+    abi.EXIT_REASON_EXTERNAL_INTERRUPT,
+    abi.EXIT_REASON_VMX_PREEMPTION_TIMER,
+)
+"""After these nothing else comes in: the kernel is in the middle of something."""
 
 
 class SystemGuest:
@@ -129,6 +136,8 @@ def begin(nt: Kernel, processor: Processor) -> None:
 def _become_guest(nt: Kernel, processor: Processor) -> None:
     """Non-root operation with the guest's state loaded; RFLAGS.IF is what GUEST_RFLAGS says."""
     processor.__class__ = VirtualisedProcessor
+    if processor.vmx.timer_deadline is not None:
+        nt.il.alarm = lambda on: _timer(nt, on)
     if processor.rflags & RFLAGS_IF:
         nt.off_since.pop(processor.number, None)
     else:
@@ -166,9 +175,7 @@ def would_exit(processor: Processor, cause: WouldExit) -> bool:
     return processor.would_exit(cause)
 
 
-def leave(
-    nt: Kernel, processor: Processor, cause: ExitInformation, activation: Any = None
-) -> bool:
+def leave(nt: Kernel, processor: Processor, cause: ExitInformation, activation: Any = None) -> bool:
     """VM exit, the handler, and the guest again: whether the instruction is over.
 
     `activation` is whose compiled code executes the instruction, None for Python code. Raises what
@@ -176,7 +183,8 @@ def leave(
     """
     over = _round_trip(nt, processor, cause, activation)
     if not over:
-        _note_repetition(nt, processor, cause)
+        if cause.reason != abi.EXIT_REASON_VMX_PREEMPTION_TIMER:
+            _note_repetition(nt, processor, cause)
         _pass_time(nt, processor, cause)
     event = _injected(processor)
     while virtualised(processor) and (following := _following(processor, cause, over)) is not None:
@@ -199,7 +207,7 @@ def _note_repetition(nt: Kernel, processor: Processor, cause: ExitInformation) -
 
 def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
     """The same instruction again: a step. In the middle of loading CR3 or CR8 nothing comes in."""
-    if cause.reason in (abi.EXIT_REASON_CR_ACCESS, abi.EXIT_REASON_EXTERNAL_INTERRUPT):
+    if cause.reason in _BETWEEN:
         processor.budget -= 1
         if processor.budget < 0:
             nt.il.give_way_in_guest()
@@ -209,9 +217,7 @@ def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None
         nt.il.step()
 
 
-def _following(
-    processor: Processor, cause: ExitInformation, over: bool
-) -> ExitInformation | None:
+def _following(processor: Processor, cause: ExitInformation, over: bool) -> ExitInformation | None:
     """What happens at the next instruction boundary because a control says so."""
     assert isinstance(processor, VirtualisedProcessor)
     primary = processor.controls.primary
@@ -328,6 +334,18 @@ def interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
         processor.apic.unaccept(vector)
     cause = ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event)
     leave(nt, processor, cause, _interrupted(nt))
+
+
+def _timer(nt: Kernel, processor: Processor) -> None:
+    """The VMX-preemption timer, looked at between turns: an exit if it has expired.
+
+    A halted processor is not woken by it, because the machine could never be idle then: its exit
+    comes when something else wakes it.
+    """
+    deadline = processor.vmx.timer_deadline if virtualised(processor) else None
+    if deadline is not None and expired(processor, deadline):
+        cause = ExitInformation(abi.EXIT_REASON_VMX_PREEMPTION_TIMER)
+        leave(nt, processor, cause, _interrupted(nt))
 
 
 def _interrupted(nt: Kernel) -> Any:

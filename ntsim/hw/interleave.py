@@ -62,7 +62,8 @@ class Interleaver:
     timer, `timers_due(now)` the processors with expired ones, `clock_vector` is what a tick
     requests, `timer_vector` the interrupt at whose level timers expire. `begin` is a host stack
     that the hub shall begin before anything else, `alone` the one processor that runs while the
-    others stand still. `progress` counts what happened; the kernel
+    others stand still. `alarm` is asked, where there is one, whenever interrupts may come in.
+    `progress` counts what happened; the kernel
     increments it.
     """
 
@@ -80,6 +81,7 @@ class Interleaver:
         self.woken: Callable[[Processor], None] = lambda processor: None
         """Is told of a processor whose HLT is over."""
         self.poll: Callable[[], None] = lambda: None
+        self.alarm: Callable[[Processor], None] | None = None
         self.clock_vector, self.timer_vector = 0xD1, 0x2F
         self.progress = 0
         self.closed = False
@@ -209,6 +211,9 @@ class Interleaver:
         if self.hub is None:
             return
         processor = self.current
+        if self.alarm is not None:
+            self.alarm(processor)
+            processor = self.current
         apic = processor.apic
         while apic.requested and processor.rflags & 0x200:
             vector = apic.deliverable(processor.cr8)

@@ -3,6 +3,8 @@ exit says: SDM 3, "Information for VM Exits Due to Instruction Execution"."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from driver.vmcs import *
@@ -174,3 +176,56 @@ def test_general_detect_is_a_single_step_exception_of_the_driver():
     hypervisor = Hypervisor(guest)
     with run(hypervisor):
         assert hypervisor.result == (0x8000_0004, 0x400)
+
+
+def timed(guest, times, value=1000):
+    """A hypervisor whose guest exits when the timer expires; `times` gets the TSC of each exit."""
+
+    def fields():
+        pin = vmread(PIN_BASED_VM_EXEC_CONTROL) | abi.PIN_BASED_ACTIVATE_VMX_PREEMPTION_TIMER
+        return [(PIN_BASED_VM_EXEC_CONTROL, pin), (abi.GUEST_PREEMPTION_TIMER, value)]
+
+    def expired(regs):
+        times.append(__rdtsc())
+        return False
+
+    return Hypervisor(guest, {abi.EXIT_REASON_VMX_PREEMPTION_TIMER: expired}, fields)
+
+
+def work(count):
+    for _ in range(count):
+        __nop()
+
+
+def test_the_preemption_timer_exits_again_and_again_and_never_early():
+    times = []
+    hypervisor = timed(lambda: work(20_000), times)
+    with run(hypervisor):
+        steps = [b - a for a, b in pairwise(times)]
+    shift = 7
+    assert len(steps) > 3
+    assert min(steps) > 999 << shift
+    assert max(steps) < 2000 << shift  # late by no more than a turn
+
+
+def test_interrupts_off_do_not_hold_the_preemption_timer_up():
+    times = []
+
+    def guest():
+        _disable()
+        before = len(times)
+        work(5_000)
+        count = len(times) - before
+        _enable()
+        return count
+
+    hypervisor = timed(guest, times)
+    with run(hypervisor):
+        assert hypervisor.result >= 1
+
+
+def test_the_machine_comes_to_rest_with_the_preemption_timer_running():
+    hypervisor = timed(lambda: None, [])
+    with run(hypervisor) as machine:
+        machine.run_until_idle()
+        assert machine.bugcheck is None

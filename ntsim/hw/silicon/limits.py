@@ -96,7 +96,6 @@ _LEAF_7_EDX = (
 
 _PIN_BASED = (
     Limit({5: "virtual NMIs"}, "NMI blocking of a guest is not tracked"),
-    Limit({6: "VMX-preemption timer"}, "a guest's quantum has no exact length in TSC ticks"),
     Limit({7: "posted interrupts"}, _NO_APIC_PAGE),
 )
 _PRIMARY = (
@@ -121,7 +120,6 @@ _SECONDARY = (
 )
 _EXIT = (
     Limit({12: "load IA32_PERF_GLOBAL_CTRL"}, _NO_COUNTERS),
-    Limit({22: "save VMX-preemption timer"}, "no such timer"),
     Limit({23: "clear IA32_BNDCFGS"}, "no MPX"),
     Limit({24: "conceal VMX from PT", 25: "clear IA32_RTIT_CTL"}, _NO_PT),
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ntsim.abi import vmx_constants as abi
-from ntsim.hw.vmx import msr_areas
+from ntsim.hw.vmx import msr_areas, preemption_timer
 from ntsim.hw.vmx.entry.outcome import Violation
 from ntsim.hw.vmx.events import VmExited, VmxAborted
 from ntsim.hw.vmx.exit_information import ExitInformation, record_entry_failure
@@ -47,6 +47,8 @@ def perform(state: VmxState, information: ExitInformation) -> GuestExit:
     guest_rip = processor.rip
     information.record(vmcs)
     save_guest(processor, vmcs, state.activity, state.interruptibility, state.pending_debug)
+    if state.timer_deadline is not None:
+        preemption_timer.save(processor, vmcs, state.capabilities.misc, state.timer_deadline)
     count = vmcs.values[abi.VM_EXIT_MSR_STORE_COUNT]
     failed = count and msr_areas.store(processor, vmcs.get(abi.VM_EXIT_MSR_STORE_ADDR), count)
     aborted = _abort(state, ABORT_STORE_MSR, f"MSR-store entry {failed}") if failed else 0

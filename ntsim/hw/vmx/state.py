@@ -9,6 +9,7 @@ from ctypes import c_uint64
 from enum import Enum
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.vmx import preemption_timer
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.events import VmxInstructionFailed, VmxObserver, ignore
 from ntsim.hw.vmx.interruption import Event
@@ -46,7 +47,8 @@ class VmxState:
     `active` maps the physical address of each VMCS active here to its on-chip copy; `current`
     is the one that VMREAD, VMWRITE and VM entries use. While a guest runs,
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
-    the VMCS, and `injection` is an event that waits for its first instruction boundary;
+    the VMCS, `injection` is an event that waits for its first instruction boundary, and
+    `timer_deadline` the TSC at which the VMX-preemption timer has expired, None if it is not on;
     `retired` is how many instructions the last run took. `new_frame` gives the physical address of
     a page frame for the engine's nested tables: guests with EPT need it. `report_passages` says
     whether successful VM entries and VM exits are reported: who records them anyway turns it off.
@@ -68,6 +70,7 @@ class VmxState:
         self.translations_invalid = False
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection: Event | None = None
+        self.timer_deadline: int | None = None
         self.report_passages = True
         self.retired = 0
         self.entered = self.launching = False
@@ -81,13 +84,16 @@ class VmxState:
         self.pending_debug = values[abi.GUEST_PENDING_DBG_EXCEPTIONS]
         self.injection = injection
         self.launching = launching
+        self.timer_deadline = preemption_timer.deadline(
+            self.processor, vmcs, self.capabilities.misc
+        )
         self.mode = _NON_ROOT
         self.entered = True
 
     def leave_guest(self) -> None:
         """Nothing is pending in root operation."""
         self.activity = self.interruptibility = self.pending_debug = 0
-        self.injection = None
+        self.injection = self.timer_deadline = None
 
     @property
     def capabilities(self) -> VmxCapabilities:

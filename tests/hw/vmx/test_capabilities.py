@@ -183,7 +183,7 @@ def test_a_region_too_small_for_the_fields_is_a_configuration_error():
 def test_fields_of_masked_controls_do_not_exist():
     model = VmxCapabilities.from_msrs(DEFAULT.msrs, 39)
     fields = supported_fields(model)
-    assert 0x482E not in fields  # preemption timer
+    assert 0x200E not in fields  # page-modification logging
     assert 0x681E in fields
     assert all(not encoding & 1 for encoding in fields)
 

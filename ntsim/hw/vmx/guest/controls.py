@@ -13,6 +13,7 @@ from ntsim.hw.engine import Intercept
 from ntsim.hw.vmx.vmcs import Vmcs
 
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+_TIMER = abi.PIN_BASED_ACTIVATE_VMX_PREEMPTION_TIMER
 _LOADING = abi.VM_ENTRY_LOAD_DEBUG_CONTROLS | abi.VM_ENTRY_LOAD_IA32_PAT
 _SAVING = abi.VM_EXIT_SAVE_DEBUG_CONTROLS | abi.VM_EXIT_SAVE_IA32_PAT | abi.VM_EXIT_SAVE_IA32_EFER
 _MSR_LISTS = (
@@ -57,13 +58,14 @@ def _read(vmcs: Vmcs) -> Controls:
     primary = vmcs.get(abi.CPU_BASED_VM_EXEC_CONTROL)
     activated = primary & abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
     secondary = vmcs.get(abi.SECONDARY_VM_EXEC_CONTROL) if activated else 0
+    pin = vmcs.get(abi.PIN_BASED_VM_EXEC_CONTROL)
     return Controls(
-        vmcs.get(abi.PIN_BASED_VM_EXEC_CONTROL),
+        pin,
         primary,
         secondary,
         _intercepts(primary, secondary),
         vmcs.get(abi.EPT_POINTER) if secondary & abi.SECONDARY_ENABLE_EPT else None,
-        not primary & _STEPPING and not any(map(vmcs.get, _MSR_LISTS)),
+        not (primary & _STEPPING or pin & _TIMER or any(map(vmcs.get, _MSR_LISTS))),
         bool(vmcs.get(abi.VM_ENTRY_CONTROLS) & _LOADING),
         bool(vmcs.get(abi.VM_EXIT_CONTROLS) & _SAVING),
     )

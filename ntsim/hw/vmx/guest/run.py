@@ -26,6 +26,7 @@ from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_
 from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.preemption_timer import expired, instructions_left
 from ntsim.hw.vmx.state import VmxMode
 
 _Handler = Callable[[Guest, Exit], ExitInformation | None]
@@ -51,7 +52,10 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
     information = _first_boundary(guest) if eventful else None
     while information is None and vmx.retired < steps:
         if vmx.activity != _ACTIVE:
-            break
+            if vmx.timer_deadline is None or vmx.activity > abi.ACTIVITY_STATE_SHUTDOWN:
+                break
+            information = _wait_for_timer(guest, steps - vmx.retired)
+            continue
         information = _execute(guest, steps - vmx.retired)
         if information is not None:
             break
@@ -84,6 +88,8 @@ def _watched(guest: Guest) -> bool:
     """Whether anything may happen between instructions."""
     if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING:
         return True
+    if guest.vmx.timer_deadline is not None:
+        return True
     if not guest.unseen_processor.apic.requested:
         return False
     exits = guest.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
@@ -91,8 +97,10 @@ def _watched(guest: Guest) -> bool:
 
 
 def _boundary(guest: Guest) -> ExitInformation | None:
-    """What may happen between two instructions: window exits, then interrupts."""
+    """What may happen between two instructions: the timer, window exits, then interrupts."""
     vmx = guest.vmx
+    if vmx.timer_deadline is not None and expired(guest.unseen_processor, vmx.timer_deadline):
+        return ExitInformation(abi.EXIT_REASON_VMX_PREEMPTION_TIMER)
     open_window = guest.registers.rflags & abi.RFLAGS_IF and not vmx.interruptibility & _SHADOW
     if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and open_window:
         return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
@@ -123,11 +131,21 @@ def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | No
     return ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event)
 
 
+def _wait_for_timer(guest: Guest, steps: int) -> ExitInformation | None:
+    """A guest that waits uses up its quantum: the timer runs in HLT and shutdown too."""
+    deadline = guest.vmx.timer_deadline
+    assert deadline is not None
+    guest.retire(instructions_left(guest.unseen_processor, deadline, steps))
+    return _boundary(guest)
+
+
 def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     """One run of the engine, and whatever stopped it."""
     vmx, stepping = guest.vmx, guest.primary & _STEPPING
     if stepping or (vmx.interruptibility & _SHADOW and _watched(guest)):
         steps = 1  # what waits is let through behind the next instruction
+    if vmx.timer_deadline is not None:
+        steps = instructions_left(guest.unseen_processor, vmx.timer_deadline, steps)
     if guest.execute_only:
         exit_ = run_execute_only(guest)
     else:
