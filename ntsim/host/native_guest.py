@@ -160,6 +160,9 @@ class GuestRuns:
         guest.hold(activation.registers)
         guest.begin()
         stepping = guest.primary & _STEPPING
+        if guest.primary & abi.CPU_BASED_NMI_WINDOW_EXITING:
+            self._leave(guest, activation, ExitInformation(abi.EXIT_REASON_NMI_WINDOW))
+            return None
         if stepping & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and processor.rflags & RFLAGS_IF:
             self._leave(guest, activation, ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW))
             return None
@@ -319,4 +322,3 @@ class GuestRuns:
         system = unit.system
         python = system is not None and system.waiting and system.activation is None
         return 1 if python and not unit.in_operation else steps
-

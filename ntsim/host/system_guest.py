@@ -224,6 +224,8 @@ def _following(processor: Processor, cause: ExitInformation, over: bool) -> Exit
     if primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
         retried = cause.reason == abi.EXIT_REASON_EPT_VIOLATION and not over
         return None if retried else ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+    if primary & abi.CPU_BASED_NMI_WINDOW_EXITING:  # an NMI would have been a bug check
+        return ExitInformation(abi.EXIT_REASON_NMI_WINDOW)
     if primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and processor.rflags & RFLAGS_IF:
         return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
     return None

@@ -94,14 +94,8 @@ _LEAF_7_EDX = (
     Limit({31: "SSBD"}, "nothing speculates here, and the MSRs are not there"),
 )
 
-_PIN_BASED = (
-    Limit({5: "virtual NMIs"}, "NMI blocking of a guest is not tracked"),
-    Limit({7: "posted interrupts"}, _NO_APIC_PAGE),
-)
-_PRIMARY = (
-    Limit({21: "TPR shadow"}, _NO_APIC_PAGE),
-    Limit({22: "NMI-window exiting"}, "needs virtual NMIs"),
-)
+_PIN_BASED = (Limit({7: "posted interrupts"}, _NO_APIC_PAGE),)
+_PRIMARY = (Limit({21: "TPR shadow"}, _NO_APIC_PAGE),)
 _SECONDARY = (
     Limit({0: "virtualize APIC accesses", 4: "virtualize x2APIC mode"}, _NO_APIC_PAGE),
     Limit({8: "APIC-register virtualization", 9: "virtual-interrupt delivery"}, _NO_APIC_PAGE),

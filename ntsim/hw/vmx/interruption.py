@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import VECTORS_WITH_ERROR_CODE
 
+_NMI_UNBLOCKING = 1 << 12
+
 
 @dataclass(slots=True)
 class Event:
     """Something delivered through the IDT, or injected: `kind` is the 3-bit type.
 
     `instruction_length` is in bytes, for the software kinds, which push the RIP behind it.
+    `unblocked_nmis`: a fault of an IRET that had ended NMI blocking by then.
     """
 
     vector: int
     kind: int
     error_code: int | None = None
     instruction_length: int = 0
+    unblocked_nmis: bool = False
 
     @classmethod
     def from_field(cls, field: int, error_code: int, instruction_length: int) -> "Event | None":
@@ -44,7 +48,8 @@ class Event:
     def field(self) -> int:
         """The 32-bit field, valid bit set."""
         has_code = abi.INTR_INFO_DELIVER_ERROR_CODE if self.error_code is not None else 0
-        return abi.INTR_INFO_VALID | has_code | self.kind << 8 | self.vector
+        unblocked = _NMI_UNBLOCKING if self.unblocked_nmis else 0
+        return abi.INTR_INFO_VALID | has_code | unblocked | self.kind << 8 | self.vector
 
     @property
     def is_software(self) -> bool:

@@ -12,7 +12,11 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.engine import Intercept
 from ntsim.hw.vmx.vmcs import Vmcs
 
-_STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+_WATCHED = (
+    abi.CPU_BASED_MONITOR_TRAP_FLAG
+    | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
+    | abi.CPU_BASED_NMI_WINDOW_EXITING
+)
 _TIMER = abi.PIN_BASED_ACTIVATE_VMX_PREEMPTION_TIMER
 _LOADING = abi.VM_ENTRY_LOAD_DEBUG_CONTROLS | abi.VM_ENTRY_LOAD_IA32_PAT
 _SAVING = abi.VM_EXIT_SAVE_DEBUG_CONTROLS | abi.VM_EXIT_SAVE_IA32_PAT | abi.VM_EXIT_SAVE_IA32_EFER
@@ -27,8 +31,9 @@ _MSR_LISTS = (
 class Controls:
     """The three words of execution controls, secondary ones as 0 when not activated.
 
-    `intercepts` is what has to stop the engine; `eptp` is None without EPT. `quiet`: nothing has to
-    be watched for between instructions, and entries and exits have no MSR lists. `loads`, `saves`:
+    `intercepts` is what has to stop the engine; `eptp` is None without EPT. `between`: a
+    control says that something may happen between instructions. `quiet`: it does not, and entries
+    and exits have no MSR lists. `loads`, `saves`:
     entries load debug controls or PAT, exits save them or IA32_EFER.
     """
 
@@ -37,12 +42,15 @@ class Controls:
     secondary: int
     intercepts: Intercept
     eptp: int | None
+    between: bool
     quiet: bool
     loads: bool
     saves: bool
 
 
-NO_CONTROLS = Controls(0, 0, 0, Intercept.DEFAULT, None, quiet=False, loads=False, saves=False)
+NO_CONTROLS = Controls(
+    0, 0, 0, Intercept.DEFAULT, None, between=True, quiet=False, loads=False, saves=False
+)
 """Before the first VM entry."""
 
 
@@ -59,13 +67,15 @@ def _read(vmcs: Vmcs) -> Controls:
     activated = primary & abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
     secondary = vmcs.get(abi.SECONDARY_VM_EXEC_CONTROL) if activated else 0
     pin = vmcs.get(abi.PIN_BASED_VM_EXEC_CONTROL)
+    between = bool(primary & _WATCHED or pin & _TIMER)
     return Controls(
         pin,
         primary,
         secondary,
         _intercepts(primary, secondary),
         vmcs.get(abi.EPT_POINTER) if secondary & abi.SECONDARY_ENABLE_EPT else None,
-        not (primary & _STEPPING or pin & _TIMER or any(map(vmcs.get, _MSR_LISTS))),
+        between,
+        not (between or any(map(vmcs.get, _MSR_LISTS))),
         bool(vmcs.get(abi.VM_ENTRY_CONTROLS) & _LOADING),
         bool(vmcs.get(abi.VM_EXIT_CONTROLS) & _SAVING),
     )

@@ -21,19 +21,21 @@ from ntsim.hw.vmx.guest import (
     unseen,
     vmx_instructions,
 )
+from ntsim.hw.vmx.guest.boundary import SHADOW, boundary, first_boundary, raise_debug, watched
 from ntsim.hw.vmx.guest.ept import EptFault
-from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, inject, raise_event
+from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, raise_event
 from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
-from ntsim.hw.vmx.preemption_timer import expired, instructions_left
+from ntsim.hw.vmx.preemption_timer import instructions_left
 from ntsim.hw.vmx.state import VmxMode
 
 _Handler = Callable[[Guest, Exit], ExitInformation | None]
-_SHADOW = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
 _MEMORY_FAULTS = (abi.VECTOR_PF, abi.VECTOR_GP, abi.VECTOR_SS)
 _QUANTUM_END, _NESTED_FAULT, _ACTIVE = K.QUANTUM_END, K.NESTED_FAULT, abi.ACTIVITY_STATE_ACTIVE
+_IRET = K.IRET
+_NMI_UNBLOCKING = 1 << 12
 _DR_MOVES = ("mov_to_dr", "mov_from_dr")
 
 
@@ -48,8 +50,8 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
     assert vmx.mode is VmxMode.NON_ROOT, "no guest is running"
     guest.begin()
     vmx.retired = 0
-    eventful = vmx.injection is not None or _watched(guest)
-    information = _first_boundary(guest) if eventful else None
+    eventful = vmx.injection is not None or vmx.pending_debug or watched(guest)
+    information = first_boundary(guest) if eventful else None
     while information is None and vmx.retired < steps:
         if vmx.activity != _ACTIVE:
             if vmx.timer_deadline is None or vmx.activity > abi.ACTIVITY_STATE_SHUTDOWN:
@@ -59,9 +61,9 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
         information = _execute(guest, steps - vmx.retired)
         if information is not None:
             break
-        if _watched(guest):
+        if watched(guest):
             guest.note_interrupt_shadow()
-            information = _boundary(guest)
+            information = boundary(guest)
     if information is not None and guest.unseen and not guest.disturbed():
         guest.note_code()
         return unseen.leave(guest, information)
@@ -70,86 +72,22 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
     return None if information is None else perform(vmx, information)
 
 
-def _first_boundary(guest: Guest) -> ExitInformation | None:
-    """VM entry delivers what it injects, before anything else happens."""
-    vmx = guest.vmx
-    event, vmx.injection = vmx.injection, None
-    if event is None:
-        return _boundary(guest)
-    if event.kind == abi.INTR_TYPE_OTHER_EVENT:
-        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
-    exited = inject(guest, event)
-    if exited is None and guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
-        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
-    return exited or _boundary(guest)
-
-
-def _watched(guest: Guest) -> bool:
-    """Whether anything may happen between instructions."""
-    if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING:
-        return True
-    if guest.vmx.timer_deadline is not None:
-        return True
-    if not guest.unseen_processor.apic.requested:
-        return False
-    exits = guest.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
-    return bool(exits or guest.words[RFLAGS] & abi.RFLAGS_IF)
-
-
-def _boundary(guest: Guest) -> ExitInformation | None:
-    """What may happen between two instructions: the timer, window exits, then interrupts."""
-    vmx = guest.vmx
-    if vmx.timer_deadline is not None and expired(guest.unseen_processor, vmx.timer_deadline):
-        return ExitInformation(abi.EXIT_REASON_VMX_PREEMPTION_TIMER)
-    open_window = guest.registers.rflags & abi.RFLAGS_IF and not vmx.interruptibility & _SHADOW
-    if guest.primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and open_window:
-        return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
-    return _external_interrupt(guest, bool(open_window))
-
-
-def _external_interrupt(guest: Guest, open_window: bool) -> ExitInformation | None:
-    """With external-interrupt exiting RFLAGS.IF does not matter; without it the guest takes it."""
-    processor = guest.unseen_processor  # CR8 and the APIC are nobody's state area
-    apic = processor.apic
-    if not apic.requested:
-        return None
-    vector = apic.deliverable(processor.cr8)
-    if vector < 0 or guest.vmx.activity > abi.ACTIVITY_STATE_HLT:
-        return None
-    event = Event(vector, abi.INTR_TYPE_EXTERNAL_INTERRUPT)
-    if not guest.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
-        if not open_window:
-            return None
-        apic.accept(vector)
-        return inject(guest, event)
-    if guest.vmx.interruptibility & _SHADOW:
-        return None
-    acknowledge = guest.get(abi.VM_EXIT_CONTROLS) & abi.VM_EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT
-    if not acknowledge:
-        return ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT)
-    apic.accept(vector)
-    return ExitInformation(abi.EXIT_REASON_EXTERNAL_INTERRUPT, event=event)
-
-
 def _wait_for_timer(guest: Guest, steps: int) -> ExitInformation | None:
     """A guest that waits uses up its quantum: the timer runs in HLT and shutdown too."""
     deadline = guest.vmx.timer_deadline
     assert deadline is not None
     guest.retire(instructions_left(guest.unseen_processor, deadline, steps))
-    return _boundary(guest)
+    return boundary(guest)
 
 
 def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     """One run of the engine, and whatever stopped it."""
     vmx, stepping = guest.vmx, guest.primary & _STEPPING
-    if stepping or (vmx.interruptibility & _SHADOW and _watched(guest)):
+    if stepping or (vmx.interruptibility & SHADOW and watched(guest)):
         steps = 1  # what waits is let through behind the next instruction
     if vmx.timer_deadline is not None:
         steps = instructions_left(guest.unseen_processor, vmx.timer_deadline, steps)
-    if guest.execute_only:
-        exit_ = run_execute_only(guest)
-    else:
-        exit_ = guest.engine.run(guest.world, guest.registers, steps)
+    exit_ = _engine(guest, steps)
     retired = exit_.retired
     vmx.retired += retired
     guest.unseen_processor.budget -= retired
@@ -162,8 +100,16 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     return None
 
 
+def _engine(guest: Guest, steps: int) -> Exit:
+    if guest.execute_only:
+        return run_execute_only(guest)
+    return guest.engine.run(guest.world, guest.registers, steps)
+
+
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
+    if exit_.kind is _IRET:
+        return _iret(guest)
     flags = guest.words[RFLAGS]
     stepped = flags & abi.RFLAGS_TF
     try:
@@ -183,8 +129,31 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     if exit_.kind in _INSTRUCTIONS:
         guest.end_interrupt_shadow()
         if stepped:
-            return raise_event(guest, Event.exception(abi.VECTOR_DB), DR6_BS)
+            return raise_debug(guest, DR6_BS)
     return None
+
+
+def _iret(guest: Guest) -> ExitInformation | None:
+    """IRET ends NMI blocking, even if it faults; an exit for such a fault says so in bit 12."""
+    vmx = guest.vmx
+    vmx.interruptibility &= ~abi.BLOCKING_BY_NMI
+    guest.store()
+    guest.intercepts = guest.controls.intercepts
+    guest.load()
+    information: ExitInformation | None = None
+    kind = _NESTED_FAULT
+    while kind is _NESTED_FAULT and information is None:
+        again = _engine(guest, 1)
+        kind = again.kind
+        guest.retire(again.retired)
+        information = None if kind is _QUANTUM_END else _stopped(guest, again)
+    if information is None or information.vectoring is not None:
+        return information
+    if information.event is not None and information.event.vector != abi.VECTOR_DF:
+        information.event.unblocked_nmis = True
+    elif information.reason == abi.EXIT_REASON_EPT_VIOLATION:
+        information.qualification |= _NMI_UNBLOCKING
+    return information
 
 
 def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
@@ -205,8 +174,9 @@ def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
             return information
     if exit_.vector == abi.VECTOR_PF:
         return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), exit_.address)
-    cause = DR6_BS if exit_.vector == abi.VECTOR_DB else 0
-    return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), cause)
+    if exit_.vector == abi.VECTOR_DB:
+        return raise_debug(guest, DR6_BS)
+    return raise_event(guest, Event.exception(exit_.vector, exit_.error_code))
 
 
 def _software_interrupt(guest: Guest, exit_: Exit) -> ExitInformation | None:

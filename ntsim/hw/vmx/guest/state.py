@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import SEGMENT_NAMES
-from ntsim.hw.engine import Engine, Exit, ResidentRegisters, World, WorldState
+from ntsim.hw.engine import Engine, Exit, Intercept, ResidentRegisters, World, WorldState
 from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.controls import NO_CONTROLS, Controls, controls_of
 from ntsim.hw.vmx.guest.ept import Ept
@@ -64,6 +64,7 @@ class Guest:
             vmx.directory.seen_code = SeenCode(self.physical_memory)
         self._code = vmx.directory.seen_code
         self.controls = NO_CONTROLS
+        self.intercepts = NO_CONTROLS.intercepts
         self.pin = self.primary = self.secondary = 0
         self._memory = GuestMemory(vmx.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
@@ -110,6 +111,9 @@ class Guest:
         if self.unseen:
             return  # nothing is blocked, and the world is as it has to be
         self.warm = None
+        self.intercepts = self.controls.intercepts
+        if vmx.interruptibility & abi.BLOCKING_BY_NMI:
+            self.watch_iret()
         self.load()
         blocked = bool(vmx.interruptibility & _BLOCKING)
         if blocked != self._hidden.interrupt_shadow:
@@ -118,6 +122,7 @@ class Guest:
     def _take_controls(self, controls: Controls) -> None:
         self.controls = controls
         self.pin, self.primary, self.secondary = controls.pin, controls.primary, controls.secondary
+        self.intercepts = controls.intercepts
         if controls.eptp != (self.ept.pointer if self.ept else None):
             self._set_up_ept(controls.eptp)
 
@@ -133,6 +138,13 @@ class Guest:
             self.engine.flush_linear()
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()
+
+    def watch_iret(self) -> None:
+        """NMIs are blocked until the guest executes IRET, unless that is left to the host (SDM 3,
+        "Changes to Instruction Behavior in VMX Non-Root Operation", IRET)."""
+        exits = self.pin & abi.PIN_BASED_NMI_EXITING
+        if not exits or self.pin & abi.PIN_BASED_VIRTUAL_NMIS:
+            self.intercepts |= Intercept.IRET
 
     def take_new_controls(self) -> None:
         """The processor itself has changed a control field."""
@@ -161,7 +173,7 @@ class Guest:
         words[RSP], words[RIP], words[RFLAGS] = p.rsp, p.rip, p.rflags
         rest = (
             p.cr0, p.cr3, p.cr4, p.efer, p.msrs[abi.IA32_KERNEL_GS_BASE],
-            self.controls.intercepts, self.ept,
+            self.intercepts, self.ept,
         )  # fmt: skip
         if p.segments != self._segments or rest != self._rest:
             self._load_world()
@@ -172,7 +184,7 @@ class Guest:
         values, msrs = vmcs.values, self.unseen_processor.msrs
         rest = (
             cr0, values[abi.GUEST_CR3], values[abi.GUEST_CR4], efer, msrs[abi.IA32_KERNEL_GS_BASE],
-            self.controls.intercepts, self.ept,
+            self.intercepts, self.ept,
         )  # fmt: skip
         return vmcs.segments == self._segments and rest == self._rest
 
@@ -184,10 +196,10 @@ class Guest:
         p, root = self.processor, self._nested_root()
         state = WorldState.of(p)
         if self._segments is None:
-            self.world = self.engine.world(state, root, self.controls.intercepts)
+            self.world = self.engine.world(state, root, self.intercepts)
             self._hidden = HiddenState(self.world)
         else:
-            self.world.load(state, root, self.controls.intercepts)
+            self.world.load(state, root, self.intercepts)
         self._hidden.remember()
         self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
 
