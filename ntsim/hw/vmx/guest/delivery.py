@@ -2,7 +2,7 @@
 
 Source: SDM 3, "Exception and Interrupt Handling": gates, "Error Code", "64-Bit Mode Stack Frame",
 "Stack Switching in IA-32e Mode"; SDM 3, "Interrupt and Exception Handling in Real-Address Mode".
-Task gates are not modelled: delivery through one is a #GP, with the vector's error code.
+A task gate of protected mode is `TaskSwitch`: SDM 3, "Treatment of Task Switches".
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ntsim.hw.vmx.interruption import Event
 _IN_IDT, _EXTERNAL = 2, 1
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
 _GATE_16 = 0x6, 0x7
+_TASK_GATE, _TSS_16, _TSS_32 = 0x5, 0x1, 0x9
+_TSS_LIMITS = {_TSS_16: 0x2B, _TSS_32: 0x67}
 _PRESENT = 0x80
 _RSP0, _IST1 = 4, 36  # offsets in a 64-bit TSS
 _ESP0_32 = 4  # in a 32-bit TSS; SS0 is behind it
@@ -35,8 +37,16 @@ class _Gate:
     dpl: int
 
 
+class TaskSwitch(Exception):
+    """A task gate leads to the available TSS of `selector`: in a guest that is a VM exit."""
+
+    def __init__(self, selector: int) -> None:
+        super().__init__(selector)
+        self.selector = selector
+
+
 def deliver(guest: Guest, event: Event) -> None:
-    """Push the frame and go to the handler; ProcessorException or EptFault if that fails.
+    """Push the frame and go to the handler; ProcessorException, EptFault or TaskSwitch instead.
 
     Nothing of the guest's registers has changed when one is raised.
     """
@@ -81,7 +91,8 @@ def _read_gate(guest: Guest, event: Event, size: int) -> _Gate:
     if size == 16:
         offset |= int.from_bytes(raw[8:12], "little") << 32
     gate = _Gate(low >> 16 & 0xFFFF, offset, low >> 32 & 7, low >> 40 & 0x1F, low >> 45 & 3)
-    if gate.kind not in (_INTERRUPT_GATE, _TRAP_GATE, *(_GATE_16 if size == 8 else ())):
+    kinds = (_INTERRUPT_GATE, _TRAP_GATE, *((*_GATE_16, _TASK_GATE) if size == 8 else ()))
+    if gate.kind not in kinds:
         raise _refuse(abi.VECTOR_GP, _idt_error(event), f"IDT entry {event.vector} is no gate")
     int1 = event.kind == abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION
     if event.is_software and not int1 and gate.dpl < guest.processor.cpl:
@@ -108,6 +119,21 @@ def _descriptor(guest: Guest, selector: int, event: Event) -> tuple[int, int, in
     size = raw & 0xFFFF | raw >> 32 & 0xF_0000
     rights = raw >> 40 & 0xF0FF
     return base, size << 12 | 0xFFF if rights & _G else size, rights
+
+
+def _check_task(guest: Guest, selector: int, event: Event) -> None:
+    """What is checked before a task switch exits: an available TSS in the GDT, large enough."""
+    code = selector & ~3 | _external(event)
+    if selector & 4:
+        raise _refuse(abi.VECTOR_GP, code, f"TSS selector {selector:#x} is not of the GDT")
+    _, limit, rights = _descriptor(guest, selector, event)
+    least = _TSS_LIMITS.get(rights & 0x1F)
+    if least is None:
+        raise _refuse(abi.VECTOR_GP, code, f"selector {selector:#x} is of no available TSS")
+    if not rights & _PRESENT:
+        raise _refuse(abi.VECTOR_NP, code, f"the TSS of {selector:#x} is absent")
+    if limit < least:
+        raise _refuse(abi.VECTOR_TS, code, f"the TSS of {selector:#x} is too small")
 
 
 def _code_segment(guest: Guest, gate: _Gate, event: Event) -> tuple[int, int, int, int]:
@@ -180,6 +206,9 @@ def _deliver_protected(guest: Guest, event: Event) -> None:
     """32-bit and 16-bit gates of protected mode."""
     p = guest.processor
     gate = _read_gate(guest, event, 8)
+    if gate.kind == _TASK_GATE:
+        _check_task(guest, gate.selector, event)
+        raise TaskSwitch(gate.selector)
     base, limit, rights, cpl = _code_segment(guest, gate, event)
     size = 4 if gate.kind & 8 else 2
     frame = [pushed_flags(p.rflags, event), p.cs.selector, _return_rip(guest, event)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
-from ntsim.hw.vmx.guest.delivery import deliver, pushed_flags
+from ntsim.hw.vmx.guest.delivery import TaskSwitch, deliver, pushed_flags
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.interruption import Event
@@ -25,6 +25,7 @@ _EXCEPTION_KINDS = (
 )
 DR6_BS = 1 << 14
 _DR7_GENERAL_DETECT = 1 << 13
+_TASK_GATE_IN_IDT = 3 << 30
 
 
 def event_of(fault: ProcessorException) -> Event:
@@ -65,6 +66,11 @@ def inject(guest: Guest, event: Event) -> ExitInformation | None:
         return raise_event(guest, event_of(fault), fault.address, during=event)
     except EptFault as fault:
         return ept_exit(guest, fault, during=event)
+    except TaskSwitch as switch:
+        registers = guest.registers
+        registers.rflags = pushed_flags(registers.rflags, event)
+        qualification = switch.selector | _TASK_GATE_IN_IDT
+        return ExitInformation(abi.EXIT_REASON_TASK_SWITCH, qualification, vectoring=event)
     guest.end_interrupt_shadow()
     guest.vmx.activity = abi.ACTIVITY_STATE_ACTIVE
     return None
