@@ -1,7 +1,10 @@
 """Damaged code ends in what Windows ends in, never in an error of ntsim's own; and the cookie."""
 
 import contextlib
+import os
 import random
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -100,18 +103,58 @@ def test_two_machines_run_compiled_drivers_side_by_side(ntsim_machine) -> None:
     ],
 )
 def test_a_thread_that_is_machine_code_and_nothing_else(ntsim_machine, code, end) -> None:
+    machine = ntsim_machine(processors=2)
+    with pytest.raises(ntsim.Error) as caught:
+        run_code(machine, code)
+    assert getattr(caught.value, "code", type(caught.value)) == end
+
+
+def run_code(machine, code: str) -> None:
+    """A system thread that executes `code`, until the machine is idle."""
+
     def entry(DriverObject, RegistryPath) -> int:
         pool = ExAllocatePoolWithTag(NonPagedPool, 64, 0x41414141)
         write_bytes(pool, bytes.fromhex(code))
         PsCreateSystemThread(0, NULL, NULL, NULL, pool, NULL)
         return STATUS_SUCCESS
 
-    machine = ntsim_machine(processors=2)
+    machine.load_driver(entry, name="code.sys")
+    machine.run_until_idle()
 
-    def run() -> None:
-        machine.load_driver(entry, name="code.sys")
-        machine.run_until_idle()
 
+AT_DISPATCH = "b802000000 440f22c0"  # mov eax, 2; mov cr8, rax
+AT_HIGH = "b80f000000 440f22c0"
+LOOPS = {"jmp $": "ebfe", "a spin": "f390ebfc"}
+
+
+@pytest.mark.parametrize("processors", [1, 4])
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("before", "alone", "beside_others"),
+    [
+        ("", ntsim.Hang, ntsim.Hang),
+        (AT_DISPATCH, 0x133, 0x133),
+        (AT_HIGH, ntsim.Hang, 0x101),  # no clock interrupt, and nobody to notice
+        ("fa", ntsim.Hang, 0x101),
+        (AT_DISPATCH + "fa", ntsim.Hang, 0x101),
+    ],
+    ids=["PASSIVE_LEVEL", "DISPATCH_LEVEL", "HIGH_LEVEL", "cli", "cli at DISPATCH_LEVEL"],
+)
+def test_an_endless_loop_ends_by_a_watchdog_on_the_virtual_clock(
+    ntsim_machine, processors, loop, before, alone, beside_others
+) -> None:
+    machine = ntsim_machine(processors=processors)
     with pytest.raises(ntsim.Error) as caught:
-        run()
+        run_code(machine, before + LOOPS[loop])
+    end = alone if processors == 1 else beside_others
     assert getattr(caught.value, "code", type(caught.value)) == end
+
+
+def test_ctrl_c_stops_machine_code_that_loops(ntsim_machine, monkeypatch) -> None:
+    monkeypatch.setattr("ntsim.hw.interleave.HANG_AFTER_100NS", 1 << 63)
+    machine = ntsim_machine()
+    timer = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_code(machine, LOOPS["jmp $"])
+    timer.join()
