@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from ntsim.cli.run import RunCommand, execute, find_target, refuse_extra, run_options
+from ntsim.cli.run import (
+    RunCommand,
+    execute,
+    find_target,
+    parse_stub,
+    refuse_extra,
+    run_options,
+)
 from ntsim.cli.verdict import verdict
 from ntsim.errors import ConfigurationError
 
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
 @run_options
 @click.option("--cpu", metavar="NAME", help="The processor model as it was then.")
 @click.option("--verifier", metavar="LIST", help="Driver Verifier as it was then.")
+@click.option(
+    "--stub", "stubs", metavar="NAME=VALUE", multiple=True, help="Replaced routines as they were."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -37,12 +47,14 @@ def command(
     as_json: bool,
     cpu: str | None,
     verifier: str | None,
+    stubs: tuple[str, ...],
 ) -> int:
     """Run TARGET again as it was RECORDED.
 
     RECORDED is a schedule string such as 1.random.7.4, or the file of an earlier
     `ntsim run --json`: then the outcomes are compared as well, and the exit status is 0 if they are
-    the same. TARGET and --app are what was run then, arguments of the app stand after --.
+    the same. TARGET, --app, --cpu, --verifier and --stub are what was given then, arguments of the
+    app stand after --.
     """
     from ntsim.lab.run import Options
 
@@ -55,7 +67,10 @@ def command(
         )
     schedule = recorded if earlier is None else earlier.schedule
     arguments = ctx.meta["app arguments"]
-    options = Options(schedule=schedule, arguments=arguments, verifier=verifier, cpu=cpu)
+    replaced = tuple(parse_stub(text) for text in stubs)
+    options = Options(
+        schedule=schedule, arguments=arguments, verifier=verifier, stubs=replaced, cpu=cpu
+    )
     compare = None if earlier is None else lambda made: comparison(made, earlier)
     found = find_target(target, apps, fixed, plugged)
     return execute(found, options, limit, events, as_json, compare)

@@ -60,3 +60,12 @@ def test_the_command_line_takes_values(capsys) -> None:
     assert '"debug_output":[]' in capsys.readouterr().out.replace(" ", "")
     assert main(["run", str(HELLO), "--stub", "DbgPrint"]) == 2
     assert "NAME=VALUE" in capsys.readouterr().err
+
+
+def test_a_run_with_a_stub_is_replayed_with_it(tmp_path, capsys) -> None:
+    recorded = tmp_path / "result.json"
+    main(["run", str(HELLO), "--stub", "DbgPrint=0x10", "--json"])
+    recorded.write_text(capsys.readouterr().out)
+    assert main(["replay", str(recorded), str(HELLO), "--stub", "DbgPrint=0x10"]) == 0
+    assert main(["replay", str(recorded), str(HELLO)]) == 1
+    assert "NOT the same as recorded" in capsys.readouterr().out
