@@ -31,6 +31,7 @@ from ntsim.host.context import context_bytes
 from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
 from ntsim.host.gates import Gates
 from ntsim.host.handler_call import Place
+from ntsim.host.libraries import Libraries
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
@@ -74,6 +75,7 @@ class NativeCode:
         self.worlds: list[World | None] = [None] * len(nt.processors)
         self.guests = GuestRuns(self)
         self.gates = Gates(self)
+        self.libraries = Libraries(self)
         self._stale: set[int] = set()
         self._seen_changes = -1
         self._idle: list[RegisterFile] = []
@@ -86,13 +88,14 @@ class NativeCode:
 
     def load(self, path: Path, name: str | None) -> NativeImage:
         """Map a driver; DriverLoadError if it cannot be."""
-        made = self.loader.load(path, name)
+        made = self.libraries.load(path, name)
         self.engine.invalidate_code()
         return made
 
     def unload(self, native: NativeImage) -> None:
         self.loader.unload(native)
         self.engine.invalidate_code()
+        self.libraries.unloaded(native)
         self._places.clear()
 
     def innermost(self, thread: Any, rsp: int) -> Activation | None:

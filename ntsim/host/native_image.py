@@ -7,7 +7,7 @@ specification; Windows Internals 7, part 1, chapter 5, "Kernel-mode image loadin
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -90,6 +90,7 @@ class ImageLoader:
     def __init__(self, nt: Kernel, exports: ExportTable) -> None:
         self.nt, self.exports = nt, exports
         self.loaded: dict[int, NativeImage] = {}
+        self.find_library: Callable[[Path, str], NativeImage | None] = lambda path, module: None
 
     def load(self, path: Path, name: str | None = None) -> NativeImage:
         """Map the file. Nothing stays mapped if that fails."""
@@ -143,7 +144,10 @@ class ImageLoader:
         for other in self.loaded.values():
             if other.image.file_name.lower() == wanted.module.lower():
                 return self._driver_export(path, wanted, other, depth)
-        text = f"{path}: it imports from {wanted.module}, which is not loaded"
+        library = self.find_library(path, wanted.module)
+        if library is not None:
+            return self._driver_export(path, wanted, library, depth)
+        text = f"{path}: it imports from {wanted.module}, which is neither loaded nor beside it"
         raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path))
 
     def _driver_export(self, path: Path, wanted: Import, other: NativeImage, depth: int) -> int:
