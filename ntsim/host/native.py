@@ -40,6 +40,7 @@ from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
+from ntsim.hw.ram import PAGE_SIZE
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
@@ -260,6 +261,8 @@ class NativeCode:
                 if exit_.rip == back:
                     continue
             if exit_.kind is ExitKind.QUANTUM_END:
+                if self.code_aliases:
+                    engine.invalidate_code()
                 if in_guest and guests.stepped(activation, processor):
                     continue
                 processor.budget = -1
@@ -382,10 +385,17 @@ class NativeCode:
         world = self.worlds[processor.number]
         if world is None:
             world = self.worlds[processor.number] = self.engine.world(state)
+            world.on_code = self._code_seen
         else:
             world.load(state)
         self._stale.discard(processor.number)
         return world
+
+    def _code_seen(self, address: int) -> None:
+        """Code outside of images, in pool as a rule: the kernel's own routines may write it too,
+        unseen by the engine, which then has to forget it after each of them."""
+        if self.nt.images.at(address) is None:
+            self.code_aliases.add(address & -PAGE_SIZE)
 
     def forget_world(self, processor: Processor) -> None:
         """Control registers, segments or MSRs of the processor have changed."""

@@ -199,6 +199,8 @@ class Engine:
         found = decoded(view.read(place, size), count, view.mode(registers.words[CS]))
         self.blocks.note(place, size, (count,) if found is None else tuple(found[0]))
         world.blocks.learn(place, size, count, found)
+        if world.on_code is not None:
+            world.on_code(place)
 
     def _step_through(self, world: World, registers: Registers, place: int, size: int) -> int:
         """Single-step a block up to its end, the limit or an exit, looking at each instruction."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,8 @@ class World:
 
     `cr3` and the bases below can be assigned, other state changes by `load`. `nested_root` is the
     physical address of a four-level nested page table (AMD format: present, write, user, NX; user
-    must be set), or None.
+    must be set), or None. Where blocks are counted, `on_code` is called with the address of every
+    block of code that is new, before any of it runs.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class World:
         "intercepts",
         "native",
         "nested_root",
+        "on_code",
         "slot",
         "translation",
         "view",
@@ -86,6 +88,7 @@ class World:
         weakref.finalize(self, native.give_back_slot, self.slot)
         self.slot.msr_map[:] = b"\xff" * len(self.slot.msr_map)
         self.intercepts = intercepts
+        self.on_code: Callable[[int], None] | None = None
         self.view = View(native, self.slot, engine.ram, engine.tables)
         self._become(state, nested_root)
 
