@@ -73,6 +73,7 @@ class NativeCode:
             nt.engine = Engine(nt.mm.ram)
         self.engine: Engine = nt.engine
         self.code_aliases = nt.mm.system.code_aliases
+        self.loose_code: set[int] = set()
         self.worlds: list[World | None] = [None] * len(nt.processors)
         self.guests = GuestRuns(self)
         self.gates = Gates(self)
@@ -261,7 +262,7 @@ class NativeCode:
                 if exit_.rip == back:
                     continue
             if exit_.kind is ExitKind.QUANTUM_END:
-                if self.code_aliases:
+                if self.code_aliases or self.loose_code:
                     engine.invalidate_code()
                 if in_guest and guests.stepped(activation, processor):
                     continue
@@ -326,7 +327,7 @@ class NativeCode:
             words[RSP] = stack + 8
         finally:
             activation.in_export = False
-            if self.code_aliases:
+            if self.code_aliases or self.loose_code:
                 self.engine.invalidate_code()
 
     def _stopped(self, activation: Activation, exit_: Any) -> None:
@@ -395,7 +396,7 @@ class NativeCode:
         """Code outside of images, in pool as a rule: the kernel's own routines may write it too,
         unseen by the engine, which then has to forget it after each of them."""
         if self.nt.images.at(address) is None:
-            self.code_aliases.add(address & -PAGE_SIZE)
+            self.loose_code.add(address & -PAGE_SIZE)
 
     def forget_world(self, processor: Processor) -> None:
         """Control registers, segments or MSRs of the processor have changed."""
