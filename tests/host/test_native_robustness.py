@@ -1,10 +1,7 @@
 """Damaged code ends in what Windows ends in, never in an error of ntsim's own; and the cookie."""
 
 import contextlib
-import os
 import random
-import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -148,13 +145,3 @@ def test_an_endless_loop_ends_by_a_watchdog_on_the_virtual_clock(
         run_code(machine, before + LOOPS[loop])
     end = alone if processors == 1 else beside_others
     assert getattr(caught.value, "code", type(caught.value)) == end
-
-
-def test_ctrl_c_stops_machine_code_that_loops(ntsim_machine, monkeypatch) -> None:
-    monkeypatch.setattr("ntsim.hw.interleave.HANG_AFTER_100NS", 1 << 63)
-    machine = ntsim_machine()
-    timer = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_code(machine, LOOPS["jmp $"])
-    timer.join()
