@@ -11,6 +11,7 @@ from ntsim.abi import (
     ex,
     io,
     ke,
+    mcb,
     mm,
     ob,
     os_version,
@@ -32,7 +33,7 @@ from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
 
 MODULES = (
-    callbacks, cc, cm, ex, io, ke, mm, ob, os_version, pnp, ps, rtl, scalars, se, share_access,
+    callbacks, cc, cm, ex, io, ke, mcb, mm, ob, os_version, pnp, ps, rtl, scalars, se, share_access,
     time_fields,
 )  # fmt: skip
 NULL, TRUE, FALSE = 0, 1, 0

@@ -17,6 +17,7 @@ from ntsim.abi.io import FILE_OBJECT
 from ntsim.abi.ke import KEVENT
 from ntsim.abi.mm import MDL
 from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.fsrtl.status import FsRtlNormalizeNtstatus
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.device import iop_top_of
 from ntsim.nt.io.irp import io_allocate_irp, io_next_location
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 WR_PAGE_IN = 2
 LONGEST_READ, LONGEST_WRITE = 64, 256
 """Pages of one transfer at most."""
-
-EXPECTED_EXCEPT = {0x8000_0002, 0xC000_0005, 0xC000_001D, 0xC000_00AA}
-"""Statuses that FsRtlNormalizeNtstatus replaces: misalignment, access violation, illegal
-instruction, misaligned instruction."""
 
 
 def runs(pages: list[int], longest: int) -> list[tuple[int, int]]:
@@ -88,12 +85,9 @@ def cc_read_run(cache_map: CacheMap, first: int, count: int) -> None:
     KeSetEvent(nt, event, 0, False)
     nt.free_pool(int(event))
     if failed:
-        raise StructuredException(cc_normalize(status), reason="a paging read failed")
-
-
-def cc_normalize(status: int) -> int:
-    """FsRtlNormalizeNtstatus with STATUS_UNEXPECTED_IO_ERROR as the general status."""
-    return ntstatus.STATUS_UNEXPECTED_IO_ERROR if status in EXPECTED_EXCEPT else status
+        general = ntstatus.STATUS_UNEXPECTED_IO_ERROR
+        code = FsRtlNormalizeNtstatus(nt, status, general)
+        raise StructuredException(code, reason="a paging read failed")
 
 
 def cc_write(cache_map: CacheMap, pages: list[int]) -> tuple[int, int]:
