@@ -62,7 +62,9 @@ class StackFrame:
 
     @property
     def call_site(self) -> str:
-        """`eh!run_vcpu+0x3c`."""
+        """`eh!run_vcpu+0x3c`; the bare address where no image is."""
+        if self.symbol.startswith("0x"):
+            return f"0x{self.address >> 32:08x}`{self.address & 0xFFFF_FFFF:08x}"
         offset = f"+{self.offset:#x}" if self.offset else ""
         return f"{self.image.module_name}!{self.symbol}{offset}"
 
