@@ -25,6 +25,7 @@ from ntsim.nt.kernel import Kernel
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9 = range(10)
 RFLAGS, RIP = 16, 17
+_IN_REGISTERS = RCX, RDX, R8, R9
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 HOME_SPACE = 0x20
 VARIADIC_SLOTS = 24
@@ -69,15 +70,15 @@ def enter(
 ) -> None:
     """Set up the stack and registers for a call that returns to `back`."""
     thread, words = activation.thread, activation.words
-    slots = max(4, len(arguments))
-    stack = (thread.storage - 8 * slots & ~15) - 8
-    if thread.stack_limit <= thread.storage <= thread.stack_base and stack < thread.stack_limit:
+    count, storage = len(arguments), thread.storage
+    stack = (storage - 8 * (count if count > 4 else 4) & ~15) - 8
+    if stack < thread.stack_limit <= storage <= thread.stack_base:
         nt.ki.double_fault(stack, address)
     activation.top = stack
     nt.mmu.write_word(stack, back)
-    for place, register in enumerate((RCX, RDX, R8, R9)[: len(arguments)]):
-        words[register] = int(arguments[place] or 0) & MASK
-    for place in range(4, len(arguments)):
+    for register, argument in zip(_IN_REGISTERS, arguments, strict=False):
+        words[register] = int(argument or 0) & MASK
+    for place in range(4, count):
         nt.mmu.write_word(stack + 8 + 8 * place, int(arguments[place] or 0) & MASK)
     words[RSP], words[RIP] = stack, address
 
@@ -118,8 +119,14 @@ class ExportCalls:
         """Run the export with what the caller left in registers and on the stack."""
         count, variadic = self.counts[number]
         face = self.faces[number]
-        if count <= 4 and not variadic:
-            return face(*(words[RCX], words[RDX], words[R8], words[R9])[:count])
+        if not variadic and count <= 4:
+            if count == 1:
+                return face(words[RCX])
+            if count == 2:
+                return face(words[RCX], words[RDX])
+            if count == 3:
+                return face(words[RCX], words[RDX], words[R8])
+            return face(words[RCX], words[RDX], words[R8], words[R9]) if count else face()
         further = count - 4 if not variadic else count - 4 + self._room(words[RSP], count)
         stack = self._stack(words[RSP] + 8 + HOME_SPACE, further)
         arguments = (words[RCX], words[RDX], words[R8], words[R9], *stack)
@@ -159,6 +166,8 @@ def _positional(function: Callable[..., Any]) -> int:
 
 def store_result(words: Any, result: Any) -> None:
     """What an export returned goes to RAX; a VOID one leaves it alone."""
-    if result is not None:
+    if type(result) is int:
+        words[RAX] = result & MASK
+    elif result is not None:
         words[RAX] = int(getattr(result, "QuadPart", result)) & MASK
 

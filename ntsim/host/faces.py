@@ -43,6 +43,8 @@ MISSING = object()
 
 def coerce_pointer(nt: Any, value: Any, cls: type[Pointer], where: str) -> Any:
     """An argument of pointer type `cls`: addresses get the type, None is NULL."""
+    if type(value) is int:
+        return nt.mmu.pointers[cls][value]
     if isinstance(value, cls):
         return value
     if isinstance(value, int):

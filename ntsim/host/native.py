@@ -83,6 +83,7 @@ class NativeCode:
         self._idle: list[RegisterFile] = []
         self._last = len(self.exports.names) - 1
         self._places: dict[int, str] = {}
+        self._images: dict[int, NativeImage] = {}  # by addresses that were asked for
         self._turn = 0
         self._open: dict[int, Activation] = {}
 
@@ -99,6 +100,7 @@ class NativeCode:
         self.engine.invalidate_code()
         self.libraries.unloaded(native)
         self._places.clear()
+        self._images.clear()
 
     def innermost(self, thread: Any, rsp: int) -> Activation | None:
         """The innermost call on a thread's kernel stack that `rsp` is a stack pointer of."""
@@ -116,10 +118,13 @@ class NativeCode:
 
     def image_at(self, address: int) -> NativeImage | None:
         """The compiled driver that an address lies in."""
-        for native in self.loader.loaded.values():
-            if address in native.image:
-                return native
-        return None
+        found = self._images.get(address)
+        if found is None:
+            for native in self.loader.loaded.values():
+                if address in native.image:
+                    found = self._images[address] = native
+                    break
+        return found
 
     def owns(self, address: int) -> bool:
         """Whether an address lies in a compiled driver or an export's body."""
@@ -237,7 +242,8 @@ class NativeCode:
                     world.cr3 = processor.cr3
             if mmu.changes != self._seen_changes:
                 self.flush_translations()
-            words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | processor.rflags & RFLAGS_IF
+            if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
+                words[RFLAGS] ^= RFLAGS_IF
             budget = processor.budget
             steps = max(2, (budget + 1) * INSTRUCTIONS_PER_STEP) - self._shift(budget)
             if in_guest:
