@@ -87,10 +87,10 @@ def view_type(kind: Any) -> Any:
     return kind.ctype
 
 
-def make_attribute(name: str, offset: int, kind: Any) -> property:
+def make_attribute(name: str, offset: int, kind: Any) -> property | NestedStructure:
     """The property of one field, by its kind."""
     if isinstance(kind, type):
-        return structure_attribute(name, offset, kind)
+        return NestedStructure(name, offset, kind)
     if isinstance(kind, ArrayType):
         return array_attribute(offset, kind)
     if isinstance(kind, PointerType):
@@ -127,19 +127,24 @@ def pointer_attribute(name: str, kind: PointerType) -> property:
     return property(get, put)
 
 
-def structure_attribute(name: str, offset: int, kind: Any) -> property:
-    key = "~" + name
+class NestedStructure:
+    """A structure as a field: an address that does not change, kept by the object from its first
+    use on. `fset` assigns the structure, as a property's does."""
 
-    def get(self: Any) -> Any:
-        inner = self.__dict__.get(key)
-        if inner is None:
-            inner = self.__dict__[key] = kind.at(self._m, (int(self) + offset) & MASK64)
+    __slots__ = ("_kind", "_name", "_offset")
+
+    def __init__(self, name: str, offset: int, kind: Any) -> None:
+        self._name, self._offset, self._kind = name, offset, kind
+
+    def __get__(self, structure: Any, owner: Any = None) -> Any:
+        if structure is None:
+            return self
+        va = (int(structure) + self._offset) & MASK64
+        inner = structure.__dict__[self._name] = self._kind.at(structure._m, va)
         return inner
 
-    def put(self: Any, value: Any) -> None:
-        kind.store(self._m, (int(self) + offset) & MASK64, value)
-
-    return property(get, put)
+    def fset(self, structure: Any, value: Any) -> None:
+        self._kind.store(structure._m, (int(structure) + self._offset) & MASK64, value)
 
 
 def array_attribute(offset: int, kind: ArrayType) -> property:
