@@ -201,7 +201,8 @@ class Pool:
         found = self.big.get(address)
         if found is None:
             self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0x46, address, 0, 0)
-        self._check_tag(address, tag_value(found.tag), tag)
+        if tag is not None:
+            self._check_tag(address, tag_value(found.tag), tag)
         del self.big[address]
         self.big_pages.remove(address)
         mm = self.nt.mm
@@ -230,29 +231,30 @@ class Pool:
             self.nt.bugcheck(code, 0x46, address, 0, 0)
         paged, _, block = kind
         va = address - HEADER
-        both = self.nt.mmu.read_word(va)
+        mmu, offset = self.nt.mmu, va & 0xFFF
+        both = mmu.read_word(va)
         word, pool_tag = both & 0xFFFF_FFFF, both >> 32
-        if word >> 16 & 0xFF != block >> 4 or va % PAGE_SIZE % block:
+        if word >> 16 & 0xFF != block >> 4 or offset % block:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
         if not word >> 24 & 2:
             self.nt.bugcheck(code, 7, pool_tag, word, address)
-        self._check_next(va, block)
+        if offset + 2 * block <= PAGE_SIZE:
+            self._check_next(va, block)
         text = tag_text(pool_tag)
-        self._check_tag(address, pool_tag, tag)
-        self.nt.mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
+        if tag is not None:
+            self._check_tag(address, pool_tag, tag)
+        mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
         self._count(text, paged, block - HEADER)
         return block - HEADER, text, paged
 
-    def _check_tag(self, address: int, own: int, tag: str | None) -> None:
+    def _check_tag(self, address: int, own: int, tag: str) -> None:
         """The tag a block is freed with must be its own; bit 31 only says that this is wanted."""
-        if tag is not None and (tag_value(tag) ^ own) & 0x7FFF_FFFF:
+        if (tag_value(tag) ^ own) & 0x7FFF_FFFF:
             self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0xA, address, own, tag_value(tag))
 
     def _check_next(self, va: int, block: int) -> None:
         """The header after this block in its page must still be one."""
-        if (va & 0xFFF) + 2 * block > PAGE_SIZE:
-            return
         word = self.nt.mmu.read_word(va + block) & 0xFFFF_FFFF
         if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)

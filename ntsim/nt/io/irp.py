@@ -7,6 +7,7 @@ test_irp_struct.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
@@ -37,6 +38,10 @@ LOOKASIDE_DEPTH = 256
 IRP_ALLOCATED_FIXED_SIZE = 4
 THREAD_LIST_ENTRY = IRP.offset_of("ThreadListEntry")
 IRP_LIST = ETHREAD.offset_of("IrpList")
+_FRESH = struct.Struct("<HH28xQQ18xBB116xQ")
+"""An IRP up to its last field that is not zero: Type, Size, ThreadListEntry, StackCount,
+CurrentLocation, Tail.Overlay.CurrentStackLocation."""
+assert _FRESH.size == IRP.offset_of("Tail.Overlay.CurrentStackLocation") + 8
 ALL_INVOKE = c.SL_INVOKE_ON_SUCCESS | c.SL_INVOKE_ON_ERROR | c.SL_INVOKE_ON_CANCEL
 
 _SYNONYMS = ("IRP_MJ_SCSI", "IRP_MJ_PNP_POWER", "IRP_MJ_MAXIMUM_FUNCTION")
@@ -52,16 +57,13 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
     size = IRP_SIZE + stack_size * LOCATION
     free = nt.io.free_irps.get(stack_size)
     address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
-    irp = nt.io.irps[address]
     if address:
-        nt.mmu.write(address, bytes(size))
-        v = irp._v
-        v.Type, v.Size = IO_TYPE_IRP, size
-        v.StackCount, v.CurrentLocation = stack_size, stack_size + 1
-        v.Tail_Overlay_CurrentStackLocation = address + size
-        entry = address + THREAD_LIST_ENTRY
-        v.ThreadListEntry_Flink = v.ThreadListEntry_Blink = entry
-    return irp
+        entry, count = address + THREAD_LIST_ENTRY, stack_size & 0xFF
+        fresh = _FRESH.pack(
+            IO_TYPE_IRP, size & 0xFFFF, entry, entry, count, count + 1 & 0xFF, address + size
+        )
+        nt.mmu.write(address, fresh.ljust(size, b"\0"))
+    return nt.io.irps[address]
 
 
 def io_free_irp(nt: Kernel, irp: Any) -> None:
