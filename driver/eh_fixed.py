@@ -14,8 +14,9 @@ whatever is not on a stack has to be put right by hand, on every path:
   to.
 
 Returning to user mode before VMXOFF is no fault: VMX root operation is a property of the processor,
-and the rest of the system runs in it unchanged. Still as a VM exit leaves it: the GDT and IDT
-limits are 0xFFFF until VMXOFF and beyond; harmless here.
+and the rest of the system runs in it unchanged, if it has the limits of GDT and IDT back: a VM exit
+loads them with 0xFFFF, and what protects Windows from patches stops with 0x109 when it sees that,
+minutes later.
 """
 
 from driver.eh_device import (
@@ -38,6 +39,7 @@ from driver.eh_vcpu import (
     reload_vcpu,
     stop_vcpu,
 )
+from driver.vmx_guest import keep_tables, put_tables_back
 from ntsim.intrin import *
 from ntsim.wdm import *
 
@@ -92,7 +94,9 @@ def eh_driver_first_run(irp: PIRP, vcpu: PVCPU) -> NTSTATUS:
 def run_vcpu(vcpu: PVCPU, code: PVOID) -> int:
     """VMXON to VMLAUNCH, all at DISPATCH_LEVEL: on one processor. 0 if the guest ran."""
     vcpu.OldIrql = KeRaiseIrqlToDpcLevel()
+    tables = keep_tables()
     failed = load_vcpu(vcpu, code) or enter_guest(vcpu, __vmx_vmlaunch)
+    put_tables_back(tables)
     _enable()
     if failed or vcpu.State == VCPU_STATE_OFF_AND_DIRTY:
         stop_vcpu(vcpu)
@@ -103,7 +107,9 @@ def run_vcpu(vcpu: PVCPU, code: PVOID) -> int:
 def resume_vcpu(vcpu: PVCPU) -> int:
     """VMRESUME, on the vcpu's processor, again at DISPATCH_LEVEL. 0 if the guest ran."""
     vcpu.OldIrql = KeRaiseIrqlToDpcLevel()
+    tables = keep_tables()
     failed = reload_vcpu(vcpu) or enter_guest(vcpu, __vmx_vmresume)
+    put_tables_back(tables)
     _enable()
     if failed or vcpu.State == VCPU_STATE_OFF_AND_DIRTY:
         stop_vcpu(vcpu)

@@ -30,6 +30,8 @@ from driver.vmx_guest import (
     VMX_GUEST,
     alloc_guest,
     free_guest,
+    keep_tables,
+    put_tables_back,
     skip_instruction,
     vmread,
     vmx_start,
@@ -266,15 +268,17 @@ def run_code(buffer, length) -> NTSTATUS:
 def run_guest(code) -> int:
     """VMXON to VMXOFF on one processor. 0: the guest halted. Not 0: it did not start, or broke off.
 
-    What a VM exit leaves behind is put right here (eh_fixed.py explains): interrupts on, level
-    down.
+    What a VM exit leaves behind is put right here (eh_fixed.py explains): the limits of GDT and
+    IDT, interrupts on, level down.
     """
     old_irql = KeRaiseIrqlToDpcLevel()
+    tables = keep_tables()
     failed = vmx_start(g.Guest)
     if not failed:
         failed = vmcs_setup(g.Guest, code, vm_exit_handler)
         failed = failed or save_stack(g.SavedStack, __vmx_vmlaunch)
         vmx_stop(g.Guest)
+    put_tables_back(tables)
     _enable()
     KeLowerIrql(old_irql)
     return failed

@@ -18,7 +18,7 @@ Sources: SDM 3, chapters "Introduction to Virtual Machine Extensions", "VM Entri
 """
 
 from driver.vmcs import *
-from driver.vmcs_setup import GUEST_STACK_SIZE, HOST_STACK_SIZE
+from driver.vmcs_setup import DESCRIPTOR_TABLE_REGISTER, GUEST_STACK_SIZE, HOST_STACK_SIZE
 from ntsim.intrin import *
 from ntsim.wdm import *
 
@@ -38,6 +38,27 @@ class SAVED_STACK(Structure):
     """The slot of save_stack and restore_stack: where the stack pointer is kept."""
 
     Rsp: ULONG_PTR
+
+
+class DESCRIPTOR_TABLES(Structure):
+    """GDTR and IDTR as Windows has them: VM exits load both limits with 0xFFFF."""
+
+    Gdt: DESCRIPTOR_TABLE_REGISTER
+    Idt: DESCRIPTOR_TABLE_REGISTER
+
+
+def keep_tables():
+    """This processor's, before the guest is entered."""
+    tables = DESCRIPTOR_TABLES()
+    _sgdt(tables.Gdt)
+    __sidt(tables.Idt)
+    return tables
+
+
+def put_tables_back(tables) -> None:
+    """After the last VM exit: limits of 0xFFFF are a changed GDT, bug check 0x109 in minutes."""
+    _lgdt(tables.Gdt)
+    __lidt(tables.Idt)
 
 
 def vmx_supported() -> bool:

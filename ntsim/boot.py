@@ -31,11 +31,12 @@ from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_idle_loop, ki_start_greenl
 from ntsim.nt.ke.state import Ke
 from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.integrity import Integrity
 from ntsim.nt.ki.interrupt import (
     CLOCK_VECTOR,
     ki_clock_watchdog,
-    ki_clock_watchdog_due,
     ki_interrupt,
+    ki_next_event,
 )
 from ntsim.nt.ki.processor import ki_initialize_processor, ki_set_syscall_entry
 from ntsim.nt.ki.state import Ki
@@ -70,7 +71,7 @@ def boot(options: BootOptions) -> Kernel:
     nt = power_on(options)
     start_processors(nt)
     phase_0(nt, options.seed)
-    phase_1(nt)
+    phase_1(nt, options.seed)
     nt.recorder.enabled = options.record
     return nt
 
@@ -118,7 +119,7 @@ def start_processors(nt: Kernel) -> None:
     nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)
-    nt.il.watch_due = lambda: ki_clock_watchdog_due(nt)
+    nt.il.next_event = lambda timer: ki_next_event(nt, timer)
 
 
 def record_vmx(nt: Kernel, event: object) -> None:
@@ -170,12 +171,13 @@ def start_idle(nt: Kernel, processor: Processor) -> None:
     thread.greenlet = processor.greenlet = ki_start_greenlet(nt, thread)
 
 
-def phase_1(nt: Kernel) -> None:
-    """Object types of the executive, the loaded-module list, system threads."""
+def phase_1(nt: Kernel, seed: int) -> None:
+    """Object types of the executive, the loaded-module list, patch protection."""
     nt.module_list = mi_variable(nt, "PsLoadedModuleList", 16)
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
     ex_create_object_types(nt)
+    nt.ki.integrity = Integrity(nt, seed)
 
 
 def start_verifier(nt: Kernel, settings: Settings, seed: int) -> None:

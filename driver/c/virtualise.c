@@ -19,8 +19,6 @@ typedef struct {
     ULONG64 EndRip, EndRsp, EndRflags;
 } VCPU;
 
-typedef struct { USHORT Limit; ULONG64 Base; } __attribute__((packed)) TABLE;
-
 typedef struct {
     ULONG64 Pml4[512], Pdpt[512], Pd[GIGABYTES][512];
 } EPT;

@@ -187,14 +187,21 @@ static inline VOID GuestSegment(ULONG Index, USHORT Selector, ULONG64 Base)
     Write(0x6806 + 2 * Index, Base);
 }
 
+typedef struct { USHORT Limit; ULONG64 Base; } __attribute__((packed)) TABLE;
+
+static inline VOID StoreTables(TABLE *Gdt, TABLE *Idt)
+{
+    __asm__ volatile("sgdt %0; sidt %1" : "=m"(*Gdt), "=m"(*Idt));
+}
+
 /* The processor as it is now, as host and as guest; controls, RIP and RSP are the caller's. */
 static inline VOID WriteProcessorState(VOID)
 {
-    struct { USHORT Limit; ULONG64 Base; } __attribute__((packed)) Gdt, Idt;
+    TABLE Gdt, Idt;
     USHORT Es, Cs, Ss, Ds, Fs, Gs, Ldtr, Tr;
     ULONG64 Rflags, Dr7;
 
-    __asm__ volatile("sgdt %0; sidt %1" : "=m"(Gdt), "=m"(Idt));
+    StoreTables(&Gdt, &Idt);
     __asm__ volatile("mov %%es, %0; mov %%cs, %1; mov %%ss, %2; mov %%ds, %3"
                      : "=r"(Es), "=r"(Cs), "=r"(Ss), "=r"(Ds));
     __asm__ volatile("mov %%fs, %0; mov %%gs, %1" : "=r"(Fs), "=r"(Gs));

@@ -37,6 +37,7 @@ typedef struct {
     VCPU_STATE State;
     ULONG Processor;
     KIRQL OldIrql;
+    TABLE Gdt, Idt; /* as they were before a VM exit */
     PVOID Code;
     PVOID VmxonRegion, VmcsRegion;
     UCHAR *HostStack, *GuestStack;
@@ -142,6 +143,7 @@ static int LoadVcpu(VCPU *Vcpu, PVOID Code)
 {
     ULONG Number = KeGetCurrentProcessorNumberEx(NULL);
 
+    StoreTables(&Vcpu->Gdt, &Vcpu->Idt);
     if (Loaded[Number])
         return 1;
     WriteCr4(ReadCr4() | CR4_VMXE);
@@ -188,8 +190,8 @@ static VOID AfterGuest(VCPU *Vcpu, int Failed)
 {
     BOOLEAN Ended = Failed || Vcpu->State == VcpuOffAndDirty;
 
-    if (IS_FIXED)
-        __asm__ volatile("sti"); /* RFLAGS is 2 after a VM exit */
+    if (IS_FIXED) /* RFLAGS is 2 after a VM exit, the limits of GDT and IDT 0xffff */
+        __asm__ volatile("lgdt %0; lidt %1; sti" : : "m"(Vcpu->Gdt), "m"(Vcpu->Idt));
     if (Ended)
         StopVcpu(Vcpu);
     if (Ended || IS_FIXED)

@@ -12,6 +12,8 @@ from driver.vmx_guest import (
     VMX_GUEST,
     alloc_guest,
     free_guest,
+    keep_tables,
+    put_tables_back,
     skip_instruction,
     vmread,
     vmx_start,
@@ -41,11 +43,13 @@ def RunSmallGuest(Code):
         return None
     sg.Count = 0
     OldIrql = KeRaiseIrqlToDpcLevel()
+    Tables = keep_tables()
     Failed = vmx_start(sg.Vmx)
     if not Failed:
         Failed = vmcs_setup(sg.Vmx, Code, SmallExitHandler) or write_fields(EptFields())
         Failed = Failed or save_stack(sg.Slot, __vmx_vmlaunch)
         vmx_stop(sg.Vmx)
+    put_tables_back(Tables)
     _enable()  # RFLAGS is 2 after a VM exit
     KeLowerIrql(OldIrql)
     free_guest(sg.Vmx)

@@ -22,11 +22,12 @@ BY_AFFINITY, BY_DPC, BY_IPI = range(3)
 
 def VirtualiseProcessor() -> None:
     """From the VMLAUNCH in here on this processor is a guest. Status says whether it is."""
-    Vcpu = CurrentVcpu()
-    __writecr4(__readcr4() | CR4_VMXE)
+    Vcpu, Cr4 = CurrentVcpu(), __readcr4()
+    __writecr4(Cr4 | CR4_VMXE)
     Vcpu.Status = __vmx_on(physical(Vcpu.VmxonRegion))
     if Vcpu.Status:
-        return  # somebody else's VMX operation keeps its CR4.VMXE
+        __writecr4(Cr4)  # somebody else's VMX operation keeps its VMXE
+        return
     Vmcs = physical(Vcpu.VmcsRegion)
     Vcpu.Status = __vmx_vmclear(Vmcs) or __vmx_vmptrld(Vmcs)
     if not Vcpu.Status:

@@ -19,10 +19,11 @@ from ntsim.host.current import caller_error, current_kernel
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import general_protection
 from ntsim.hw.vmx.results import VmSucceed, WouldExit, intrinsic_status, result_of_flags
-from ntsim.nt.events import InterruptsDisabled
+from ntsim.nt.events import InterruptsDisabled, SystemRegisterLoaded
 from ntsim.nt.kd.breakpoint import DbgBreakPoint
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.fault import ki_raise
+from ntsim.nt.ki.integrity import MSRS
 
 INTRINSICS: dict[str, Callable[..., Any]] = {}
 
@@ -139,6 +140,8 @@ def __writemsr(register: int, value: int) -> None:
     nt, processor = _privileged("__writemsr")
     number, content = index(register), index(value) & memory.MASK64
     nt.ki.processor_operation(processor.wrmsr, number, content)
+    if number in MSRS:
+        nt.emit_at(SystemRegisterLoaded, MSRS[number], content)
 
 
 def _read_cr(number: int) -> Callable[[], int]:
@@ -285,6 +288,7 @@ def _load_table(name: str, source: Any, register: str) -> None:
     table = getattr(processor, register)
     table.limit = int.from_bytes(data[:2], "little")
     table.base = int.from_bytes(data[2:], "little")
+    nt.emit_at(SystemRegisterLoaded, register.upper(), table.base)
 
 
 @intrinsic

@@ -38,7 +38,9 @@ from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import MNEMONICS
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, VmSucceed, flags_after
+from ntsim.nt.events import SystemRegisterLoaded
 from ntsim.nt.ki.fault import ki_raise
+from ntsim.nt.ki.integrity import MSRS
 
 if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
@@ -142,6 +144,8 @@ class Exits:
         processor, index = nt.il.current, words[RCX] & _LOW
         value = words[RAX] & _LOW | (words[RDX] & _LOW) << 32
         nt.ki.processor_operation(processor.wrmsr, index, value)
+        if index in MSRS:
+            nt.emit_at(SystemRegisterLoaded, MSRS[index], value)
         if index in _OF_THE_WORLD:
             self.code.forget_world(processor)
         self._skip(activation, exit_)
@@ -211,6 +215,7 @@ class Exits:
             table = processor.gdtr if name == "lgdt" else processor.idtr
             table.limit = int.from_bytes(data[:2], "little")
             table.base = int.from_bytes(data[2:], "little")
+            self.nt.emit_at(SystemRegisterLoaded, f"{name[1:].upper()}R", table.base)
         elif name in ("str", "sldt"):
             segment = processor.tr if name == "str" else processor.ldtr
             self._store_number(activation, exit_, segment.selector)

@@ -76,8 +76,9 @@ class Interleaver:
         self.next_timer: NextTimer = lambda able: None
         self.timers_due: Callable[[int], Iterable[int]] = lambda now: ()
         self.watch: Callable[[], None] = lambda: None
-        self.watch_due: Callable[[], tuple[int, int] | None] = lambda: None
-        """When somebody who watches wants a tick though all are idle, and on which processor."""
+        self.next_event: Callable[[tuple[int, int] | None], tuple[int, int] | None]
+        self.next_event = lambda timer: timer
+        """What an idle machine waits for, as (interrupt time, processor), given the next timer."""
         self.woken: Callable[[Processor], None] = lambda processor: None
         """Is told of a processor whose HLT is over."""
         self.poll: Callable[[], None] = lambda: None
@@ -240,8 +241,7 @@ class Interleaver:
         """One quantum of one processor; False if no processor can ever run again."""
         runnable = self._runnable()
         while not runnable:
-            events = self.next_timer(self._takes_ticks), self.watch_due()
-            due = min((event for event in events if event is not None), default=None)
+            due = self.next_event(self.next_timer(self._takes_ticks))
             if due is None:
                 return False
             self._jump(*due)

@@ -340,6 +340,19 @@ class VmExited(Event):
     rip: int
 
 
+@event("{what} loaded with {value}")
+class SystemRegisterLoaded(Event):
+    what: str
+    value: int
+
+
+@event("patch protection: {what} was {was} and is {now}")
+class StructureChanged(Event):
+    what: str
+    was: int
+    now: int
+
+
 @event("{what} on a stack that is not the thread's: RSP {rsp}, its stack {low} to {high}")
 class StackNotTheThreads(Event):
     what: str

@@ -65,8 +65,13 @@ def ki_service_interrupt(nt: Kernel, processor: Processor, vector: int, interrup
 def ki_dispatch_interrupt(nt: Kernel, processor: Processor) -> None:
     """DISPATCH_LEVEL: expire timers and retire DPCs, then let the dispatcher choose.
 
+    Patch protection looks first, where it is due.
+
     What they do is no progress by itself: it does not show that anybody who spins gets on.
     """
+    if processor.number in nt.ki.integrity.wanted:
+        nt.ki.integrity.look(processor)
+        processor = nt.il.current
     progress = nt.il.progress
     nt.ke.timers.expire(processor.number, nt.il.now)
     ki_retire_dpc_list(nt, processor)
@@ -81,6 +86,11 @@ def ki_clock_interrupt(nt: Kernel, processor: Processor, interrupted: int) -> No
     if nt.ke.pending_watchdog is not None and nt.ke.pending_watchdog[0] == processor.number:
         ki_clock_watchdog_timeout(nt, nt.ke.pending_watchdog[1])
     if processor.number in nt.ke.timers.processors_due(nt.il.now):
+        processor.apic.request(DISPATCH_VECTOR)
+    integrity = nt.ki.integrity
+    if nt.il.clock.now >= integrity.due:
+        integrity.begin()
+    if processor.number in integrity.wanted:
         processor.apic.request(DISPATCH_VECTOR)
     if interrupted >= DISPATCH_LEVEL:
         ki_dpc_watchdog(nt, processor, elapsed)
@@ -134,8 +144,15 @@ def ki_clock_watchdog(nt: Kernel) -> None:
         witness.apic.request(CLOCK_VECTOR)
 
 
-def ki_clock_watchdog_due(nt: Kernel) -> tuple[int, int] | None:
-    """When a processor halted for good will be noticed, and by which: (interrupt time, number)."""
+def ki_next_event(nt: Kernel, timer: tuple[int, int] | None) -> tuple[int, int] | None:
+    """What an idle machine waits for, as (interrupt time, processor): `timer`, or a check."""
+    halted = _halted_for_good(nt)
+    changed = nt.ki.integrity.next_look() if timer is None else None
+    return min((event for event in (timer, halted, changed) if event is not None), default=None)
+
+
+def _halted_for_good(nt: Kernel) -> tuple[int, int] | None:
+    """When a processor that no interrupt wakes will be noticed, and by which."""
     for processor in nt.processors:
         if processor.halted and not _sleeps(nt, processor):
             witness = _witness(nt, processor)

@@ -19,6 +19,7 @@ from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
+    from ntsim.nt.ki.integrity import Integrity
 
 USER_APC_PENDING = 2
 """Bit of KAPC_STATE.UserApcPendingAll."""
@@ -31,6 +32,8 @@ DOUBLE_FAULT_IST = 1
 
 class Ki:
     """Trap handling of one machine."""
+
+    integrity: Integrity
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt

@@ -225,6 +225,14 @@ def a_processor_that_takes_no_interrupts(bench) -> None:
     bench.run(body)
 
 
+@mistake(0x109)
+def a_changed_system_call_entry(bench) -> None:
+    """A driver leaves IA32_LSTAR changed: minutes later patch protection looks."""
+    bench.expect(ANY, ANY, 0xC0000082, 7)
+    bench.run(lambda: __writemsr(0xC0000082, __readmsr(0xC0000082) + 0x10))
+    bench.machine.run_until_idle()
+
+
 @mistake(0x133)
 def a_lock_taken_twice(bench) -> None:
     """A spin lock is acquired by the processor that holds it: the level stays raised for ever."""

@@ -1,0 +1,61 @@
+"""0x109: a descriptor table, MSR or control register is not what it was when Windows started."""
+
+from __future__ import annotations
+
+from ntsim.nt.events import StructureChanged, SystemRegisterLoaded, VmExited
+from ntsim.watch.why.case import Case, Explainer
+
+LIMIT_AFTER_EXIT = 0xFFFF
+MOST_LOADS = 3
+
+
+def explain(case: Case) -> None:
+    """What differs, and what loaded it last on that processor."""
+    number = case.state.processor
+    changed = case.last(StructureChanged, processor=number)
+    if changed is None:
+        case.summary = "Something that a driver may not change is changed."
+        return
+    whose = f"{changed.what} of processor {number}"
+    cause = ""
+    if changed.what.endswith("limit") and changed.now == LIMIT_AFTER_EXIT:
+        cause = _tell_exit(case, changed)
+    cause = cause or _tell_loads(case, changed)
+    case.tell(
+        changed,
+        f"Patch protection looked, minutes later: {whose} is {changed.now:#x}. It was "
+        f"{changed.was:#x} when Windows had started.",
+    )
+    case.summary = f"{whose} was {changed.was:#x} and is {changed.now:#x}{cause}."
+    case.summary = case.summary[:1].upper() + case.summary[1:]
+
+
+def _tell_exit(case: Case, changed: StructureChanged) -> str:
+    left = case.last(VmExited, processor=case.state.processor, before=changed)
+    if left is None:
+        return ""
+    case.tell(
+        left,
+        f"VM exit ({left.reason}): the processor loaded the limits of GDTR and IDTR with 0xffff "
+        "(SDM 3, Loading Host Segment and Descriptor-Table Registers). Whoever leaves the guest "
+        "for good has to load them again, with LGDT and LIDT.",
+    )
+    return ": a VM exit has set it, and nothing has put it back"
+
+
+def _tell_loads(case: Case, changed: StructureChanged) -> str:
+    """The last loads of that register on that processor; the last of all for the summary."""
+    register = changed.what
+    for table in ("GDT", "IDT"):
+        if register.startswith(f"the {table}"):
+            register = f"{table}R"
+    loads = case.newest_first(
+        SystemRegisterLoaded, processor=case.state.processor, before=changed
+    )
+    found = [load for load in loads if load.what == register][:MOST_LOADS]
+    for load in found:
+        case.tell(load, f"{load.what} was loaded with {load.value:#x}.")
+    return f": it was loaded at {found[0].where}" if found else ""
+
+
+EXPLAINS: dict[int, Explainer] = {0x109: explain}
