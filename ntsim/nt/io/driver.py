@@ -139,9 +139,23 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
         if DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)._v.AddDevice:
             v.Flags &= ~c.DRVO_LEGACY_DRIVER
         iop_ready_devices(nt, driver)
+        iop_reinitialize(nt)
     else:
+        body = int(driver.object)
+        nt.io.reinitialize = [each for each in nt.io.reinitialize if each[0] != body]
         iop_remove_driver(nt, driver)
     return status
+
+
+def iop_reinitialize(nt: Kernel) -> None:
+    """Call what drivers registered to run after DriverEntry, which may register again."""
+    while nt.io.reinitialize:
+        body, routine, context = nt.io.reinitialize.pop(0)
+        v = DRIVER_OBJECT.at(nt.mmu, body)._v
+        extension = DRIVER_EXTENSION.at(nt.mmu, v.DriverExtension)._v
+        extension.Count += 1
+        v.Flags &= ~(c.DRVO_REINIT_REGISTERED | c.DRVO_BOOTREINIT_REGISTERED)
+        nt.call(routine, body, context, extension.Count)
 
 
 def iop_ready_devices(nt: Kernel, driver: Driver) -> None:

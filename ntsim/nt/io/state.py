@@ -45,6 +45,7 @@ class Io:
         self.nt = nt
         self.shutdown: list[int] = []
         self.last_chance: list[int] = []
+        self.reinitialize: list[tuple[int, int, int]] = []
         pointers = nt.mmu.pointers
         self.irps, self.devices = pointers[IRP], pointers[DEVICE_OBJECT]
         self.files, self.locations = pointers[FILE_OBJECT], pointers.views(IO_STACK_LOCATION)
