@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
-from ntsim.abi.scalars import BOOLEAN, LONG, NTSTATUS, PCSTR, PVOID, USHORT
+from ntsim.abi.scalars import BOOLEAN, CHAR, LONG, NTSTATUS, PCSTR, PVOID, USHORT
 from ntsim.nt.exports import export
 from ntsim.nt.rtl.codepage import ansi_decode, ansi_encode
 from ntsim.nt.rtl.cstring import narrow_bytes
@@ -67,11 +67,27 @@ def RtlCopyString(nt: Kernel, DestinationString: PSTRING, SourceString: PSTRING)
 def RtlAppendStringToString(nt: Kernel, Destination: PSTRING, Source: PSTRING) -> NTSTATUS:
     """Append; STATUS_BUFFER_TOO_SMALL if it does not fit. Source: WDK RtlAppendStringToString."""
     v, length = Destination._v, Source._v.Length
-    if v.Length + length > v.MaximumLength:
+    if length and v.Length + length > v.MaximumLength:
         return ntstatus.STATUS_BUFFER_TOO_SMALL
     rtl_copy(nt.mmu, v.Buffer + v.Length, Source._v.Buffer, length)
     v.Length += length
     return ntstatus.STATUS_SUCCESS
+
+
+@export(irql="<= APC")
+def RtlUpperChar(nt: Kernel, Character: CHAR) -> CHAR:
+    """An ASCII letter in upper case; other bytes stay. Source: WDK; Wine ntdll tests rtlstr.c."""
+    upper = bytes([Character & 0xFF]).upper()[0]
+    return upper - 0x100 if upper > 0x7F else upper
+
+
+@export(irql="<= APC")
+def RtlUpperString(nt: Kernel, DestinationString: PSTRING, SourceString: PSTRING) -> None:
+    """Copy in upper case as much as there is room for. Source: WDK RtlUpperString."""
+    v = DestinationString._v
+    data = rtl_string_bytes(nt, SourceString)[: v.MaximumLength].upper()
+    nt.mmu.write(v.Buffer, data)
+    v.Length = len(data)
 
 
 @export(irql="== PASSIVE")

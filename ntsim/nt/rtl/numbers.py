@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import ntstatus
-from ntsim.abi.scalars import LONGLONG, NTSTATUS, PCSTR, ULONG, ULONGLONG
+from ntsim.abi.scalars import LONGLONG, NTSTATUS, PCSTR, ULONG, ULONGLONG, USHORT
 from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.rtl.codepage import ansi_decode, wide_encode
 from ntsim.nt.rtl.cstring import narrow_bytes
@@ -124,3 +124,26 @@ def RtlCharToInteger(nt: Kernel, String: PCSTR, Base: ULONG, Value: Out[ULONG]) 
         return ntstatus.STATUS_INVALID_PARAMETER
     Value[0] = found[0] & 0xFFFF_FFFF
     return ntstatus.STATUS_SUCCESS
+
+
+def swapped(value: int, size: int) -> int:
+    """The bytes of a number in the other order."""
+    return int.from_bytes((value & ((1 << 8 * size) - 1)).to_bytes(size, "little"), "big")
+
+
+@export(irql="any")
+def RtlUshortByteSwap(nt: Kernel, Source: USHORT) -> USHORT:
+    """Two bytes in the other order. Source: WDK RtlUshortByteSwap."""
+    return swapped(Source, 2)
+
+
+@export(irql="any")
+def RtlUlongByteSwap(nt: Kernel, Source: ULONG) -> ULONG:
+    """Four bytes in the other order. Source: WDK RtlUlongByteSwap."""
+    return swapped(Source, 4)
+
+
+@export(irql="any")
+def RtlUlonglongByteSwap(nt: Kernel, Source: ULONGLONG) -> ULONGLONG:
+    """Eight bytes in the other order. Source: WDK RtlUlonglongByteSwap."""
+    return swapped(Source, 8)

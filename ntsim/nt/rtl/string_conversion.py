@@ -76,7 +76,10 @@ def RtlUnicodeStringToAnsiString(
         return ntstatus.STATUS_INVALID_PARAMETER_2
     status = prepare(nt, DestinationString, len(data) + 1, AllocateDestinationString)
     v = DestinationString._v
-    if status == ntstatus.STATUS_NO_MEMORY or not v.MaximumLength:
+    if status == ntstatus.STATUS_NO_MEMORY:
+        return status
+    if not v.MaximumLength:
+        v.Length = len(data)
         return status
     data = data[: v.MaximumLength - 1]
     v.Length = len(data)

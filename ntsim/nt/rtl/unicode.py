@@ -203,7 +203,7 @@ def RtlHashUnicodeString(
     HashValue: Out[ULONG],
 ) -> NTSTATUS:
     """The x65599 hash. Source: WDK RtlHashUnicodeString."""
-    if HashAlgorithm not in (HASH_DEFAULT, HASH_X65599):
+    if not String or HashAlgorithm not in (HASH_DEFAULT, HASH_X65599):
         return ntstatus.STATUS_INVALID_PARAMETER
     value = 0
     for unit in array("H", fold(rtl_string_bytes(nt, String), CaseInSensitive)):

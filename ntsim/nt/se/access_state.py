@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.abi.ob import ACCESS_STATE
-from ntsim.abi.scalars import ACCESS_MASK, NTSTATUS, PVOID
+from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID
 from ntsim.abi.se import LUID_AND_ATTRIBUTES, PRIVILEGE_SET, TOKEN
 from ntsim.nt.exports import OutOpt, export
 from ntsim.nt.se.privilege import HEADER, luid_value
@@ -94,6 +94,22 @@ def RtlMapGenericMask(
 ) -> None:
     """Replace the generic rights of *AccessMask by an object type's own. Source: ntifs.h."""
     AccessMask[0] = map_generic_mask(AccessMask[0], GenericMapping)
+
+
+@export(irql="any")
+def RtlAreAllAccessesGranted(
+    nt: Kernel, GrantedAccess: ACCESS_MASK, DesiredAccess: ACCESS_MASK
+) -> BOOLEAN:
+    """Whether every right of DesiredAccess is granted. Source: ntifs.h; Wine ntdll tests rtl.c."""
+    return not DesiredAccess & ~GrantedAccess
+
+
+@export(irql="any")
+def RtlAreAnyAccessesGranted(
+    nt: Kernel, GrantedAccess: ACCESS_MASK, DesiredAccess: ACCESS_MASK
+) -> BOOLEAN:
+    """Whether one right of DesiredAccess is granted. Source: ntifs.h; Wine ntdll tests rtl.c."""
+    return bool(DesiredAccess & GrantedAccess)
 
 
 @export(irql="== PASSIVE")

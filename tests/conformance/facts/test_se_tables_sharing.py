@@ -11,6 +11,7 @@ from .fact import KMTESTS, Facts, as_tests
 TOKENS = Facts(f"{KMTESTS}/ntos_se/SeQueryInfoToken.c")
 SPLAY = Facts(f"{KMTESTS}/rtl/RtlSplayTree.c")
 AVL = Facts(f"{KMTESTS}/rtl/RtlAvlTree.c")
+NUMBERED = Facts("WDK RtlGetElementGenericTable, RtlGetElementGenericTableAvl")
 SHARING = Facts("Wine dlls/kernel32/tests/file.c test_file_sharing; WDK IoCheckShareAccess")
 TAG = 0x74736554
 SANDBOX_INERT, GROUPS_AND_PRIVILEGES, ORIGIN = 15, 13, 17
@@ -263,8 +264,8 @@ def deleted(kind: str) -> list[Any]:
     ]  # fmt: skip
 
 
-@both("elements_have_numbers", True)
-def numbered(kind: str) -> bool:
+@NUMBERED.fact(True, kind=["splay", "avl"])
+def an_element_has_a_number_by_insertion_or_in_order(kind: str) -> bool:
     table = filled(kind)
     letters = [read_bytes(int(table.get_(table.table, i)), 1).decode() for i in (0, 5, 20)]
     order = sorted(set(TEXT)) if kind == "avl" else list(dict.fromkeys(TEXT))
@@ -300,4 +301,4 @@ def opens_go_together_if_each_shares_what_the_other_does(
     return [IoCheckShareAccess(asking, s, FILE_OBJECT(), shared, FALSE) for s in SHARES]
 
 
-test_fact = as_tests(TOKENS, SPLAY, AVL, SHARING)
+test_fact = as_tests(TOKENS, SPLAY, AVL, NUMBERED, SHARING)
