@@ -3,6 +3,7 @@
 import pytest
 
 from ntsim import win32
+from ntsim.errors import BugCheck
 from ntsim.intrin import *
 from ntsim.wdm import *
 
@@ -222,3 +223,47 @@ def test_an_app_may_use_what_is_not_privileged(ntsim_machine) -> None:
     process = ntsim_machine().run(lambda: found.append((__cpuid(0)[1], __rdtsc() > 0)))
     assert (process.exit_code, found) == (0, [(int.from_bytes(b"Genu", "little"), True)])
     assert win32.GENERIC_READ
+
+
+def test_ports_are_read_and_written_one_by_one_and_in_strings(value_of) -> None:
+    def body() -> list:
+        buffer = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 0x31313131)
+        write_bytes(buffer, bytes(range(8)))
+        __outbytestring(0x2F0, buffer, 8)
+        __outword(0x2F2, 0x12345)
+        __inbytestring(0x2F1, buffer, 4)
+        __indwordstring(0x2F4, buffer + 4, 1)
+        absent = [__inbyte(0x2F0), __inword(0x2F0), __indword(0x2F0)]
+        return [absent, read_bytes(buffer, 8)]
+
+    # nothing answers there: an absent device reads as ones
+    assert value_of(body) == [[0xFF, 0xFFFF, 0xFFFF_FFFF], b"\xff" * 8]
+
+
+def test_writeeflags_turns_interrupts_off_and_on(value_of) -> None:
+    def body() -> list:
+        before = __readeflags()
+        __writeeflags(before & ~0x200 | 1)
+        off = __readeflags()
+        __writeeflags(before)
+        return [bool(flags & 0x200) for flags in (before, off, __readeflags())] + [off & 1]
+
+    assert value_of(body) == [True, False, True, 1]
+
+
+def test_instructions_that_the_processor_does_not_have_are_undefined(value_of) -> None:
+    def body() -> list:
+        return [
+            outcome(lambda: _xgetbv(0)),
+            outcome(lambda: _xsetbv(0, 3)),
+            outcome(lambda: _invpcid(0, 0x1000)),
+        ]
+
+    assert value_of(body) == [hex(ILLEGAL)] * 3
+
+
+def test_fastfail_is_0x139_with_its_code(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(lambda DriverObject, RegistryPath: __fastfail(3), name="fail.sys")
+    assert (caught.value.code, caught.value.parameters[0]) == (0x139, 3)
