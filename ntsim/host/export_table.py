@@ -114,6 +114,16 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
 """What a variable holds; 0 means that this machine has no such object type."""
 
 
+GUARDS = (
+    # test rcx, rcx; jns bad; ret; bad: mov ecx, 10; int 29h
+    ("_guard_check_icall", bytes.fromhex("4885c9 7901 c3 b90a000000 cd29")),
+    # test rax, rax; jns bad; jmp rax; bad: mov ecx, 10; int 29h
+    ("_guard_dispatch_icall", bytes.fromhex("4885c0 7902 ffe0 b90a000000 cd29")),
+)
+"""What control-flow guard calls. Without HVCI the kernel has no map of valid targets, and refuses
+user addresses only (inferred from its code): FAST_FAIL_GUARD_ICALL_CHECK_FAILURE."""
+
+
 def body(index: int) -> bytes:
     """The code of the export with this number."""
     code = _HOME + b"\xb8" + index.to_bytes(4, "little") + b"\xf4\xc3"
@@ -137,13 +147,17 @@ class ExportTable:
         self.exports: list[Export | None] = [EXPORTS.get(name) for name in self.names]
         self._numbers = {name: i for i, name in enumerate(self.names)}
         code = b"".join(body(i) for i in range(len(self.names)))
+        code += b"".join(data.ljust(EXPORT_BODY, b"\xcc") for _, data in GUARDS)
+        self.guards = tuple(self.end + i * EXPORT_BODY for i in range(len(GUARDS)))
         self._map(BODIES, code, executable=True)
         self._map(DATA, self._variables(), executable=False)
         image = nt.nt_image
         starts = [BODIES + i * EXPORT_BODY for i in range(len(self.names))]
         symbols = zip(self.names, starts, strict=True)
-        image.symbols[:0] = [Symbol(name, start, EXPORT_BODY) for name, start in symbols]
-        image.starts[:0] = starts
+        guards = zip((name for name, _ in GUARDS), self.guards, strict=True)
+        every = [Symbol(name, start, EXPORT_BODY) for name, start in (*symbols, *guards)]
+        image.symbols[:0] = every
+        image.starts[:0] = [*starts, *self.guards]
 
     def _variables(self) -> bytes:
         values = (VALUES[name](self.nt) if name in VALUES else 0 for name in VARIABLES)

@@ -107,6 +107,9 @@ class ImageLoader:
         for slot, address in bindings:
             memory[slot : slot + 8] = address.to_bytes(8, "little")
         self._replace_cookie(pe, memory, base)
+        for place, routine in zip(pe.guard_pointers, self.exports.guards, strict=True):
+            if place:
+                memory[place : place + 8] = routine.to_bytes(8, "little")
         image = Image(name, base, len(memory), base + len(memory), base + len(memory))
         image.path = str(path)
         debug = DebugInformation(path, pe)

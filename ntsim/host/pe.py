@@ -33,6 +33,11 @@ _COOKIE = 0x58
 """Offset of SecurityCookie in IMAGE_LOAD_CONFIG_DIRECTORY64."""
 
 
+_GUARD_POINTERS, _GUARD_FLAGS, _GUARDED = 0x70, 0x90, 0x100
+"""Offsets of GuardCFCheckFunctionPointer, with GuardCFDispatchFunctionPointer behind it, and of
+GuardFlags; its bit for an image that control-flow guard is in."""
+
+
 class PeError(Exception):
     """The file is no driver that can be loaded; `status` is what Windows returns."""
 
@@ -309,6 +314,21 @@ class PeFile:
         at, size = self.directory(LOAD_CONFIG)
         if not at or min(size, self.number(at, 4)) < _COOKIE + 8:
             return 0
-        cookie = self.number(at + _COOKIE, 8)
-        place = cookie - self.base
-        return place if cookie and 0 < place <= self.size - 8 else 0
+        return self._pointed_at(at + _COOKIE)
+
+    def _pointed_at(self, at: int) -> int:
+        """Where in the image an address leads that lies at a place of it, 0 if out of it."""
+        address = self.number(at, 8)
+        place = address - self.base
+        return place if address and 0 < place <= self.size - 8 else 0
+
+    @property
+    def guard_pointers(self) -> tuple[int, int]:
+        """Places of the pointers to the routines that check the target of an indirect call, and
+        that check and call it; 0 where there is none."""
+        at, size = self.directory(LOAD_CONFIG)
+        if not at or min(size, self.number(at, 4)) < _GUARD_FLAGS + 4:
+            return 0, 0
+        if not self.number(at + _GUARD_FLAGS, 4) & _GUARDED:
+            return 0, 0
+        return self._pointed_at(at + _GUARD_POINTERS), self._pointed_at(at + _GUARD_POINTERS + 8)

@@ -78,6 +78,17 @@ def test_a_driver_with_the_linkers_cookie_would_stop(ntsim_machine, tmp_path, mo
     assert (caught.value.code, caught.value.parameters[0]) == (0x139, 6)
 
 
+def test_control_flow_guard_refuses_a_user_address(ntsim_machine) -> None:
+    machine = ntsim_machine()
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(DRIVERS / "guard.sys")
+    assert machine.debug_output == ["check replaced, dispatch replaced", "called: 42"]
+    assert (caught.value.code, caught.value.parameters[0]) == (0x139, 0xA)
+    names = [f"{f.image.module_name}!{f.symbol}" for f in machine.nt.bugcheck_state.stack]
+    inner = names.index("nt!_guard_dispatch_icall")
+    assert names[inner + 1].startswith("guard!")
+
+
 def test_two_machines_run_compiled_drivers_side_by_side(ntsim_machine) -> None:
     first, second = ntsim_machine(), ntsim_machine(seed=3)
     loaded = [machine.load_driver(DRIVERS / "hello.sys") for machine in (first, second)]
