@@ -1,7 +1,7 @@
 """Compiler intrinsics for IN and OUT, and a few instructions that hardly any driver needs.
 
 Source: Microsoft C/C++, "x64 intrinsics" (names and arguments); SDM 2, IN, INS, OUT, OUTS, POPF,
-XGETBV, XSETBV, INVPCID.
+XGETBV, XSETBV.
 """
 
 from __future__ import annotations
@@ -113,13 +113,6 @@ def _extended_state(name: str) -> None:
         why = "CR4.OSXSAVE was set by the driver; what XSAVE saves is not modelled"
         nt.fail(UnmodelledRoutine(name, why))
     nt.ki.processor_operation(_undefined, f"{name} with CR4.OSXSAVE clear")
-
-
-@intrinsic
-def _invpcid(kind: int, descriptor: Any) -> None:
-    """INVPCID: #UD, because CPUID says that the processor does not have it."""
-    nt, _ = _privileged("_invpcid")
-    nt.ki.processor_operation(_undefined, "INVPCID: CPUID.(7,0):EBX bit 10 is clear")
 
 
 def _undefined(why: str) -> None:
