@@ -229,3 +229,83 @@ def test_the_machine_comes_to_rest_with_the_preemption_timer_running():
     with run(hypervisor) as machine:
         machine.run_until_idle()
         assert machine.bugcheck is None
+
+
+def zeroed_page():
+    page = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+    RtlZeroMemory(page, PAGE_SIZE)
+    return page
+
+
+def shadow_vmcs(field, value):
+    """A shadow VMCS with one field written, cleared: its physical address."""
+    page = zeroed_page()
+    indicator = abi.VMCS_SHADOW_INDICATOR
+    cast(page, PULONG)[0] = __readmsr(abi.IA32_VMX_BASIC) & 0x7FFF_FFFF | indicator
+    own = ExAllocatePoolWithTag(NonPagedPool, 8, 1)
+    address = MmGetPhysicalAddress(page)
+    __vmx_vmptrst(own)
+    assert not __vmx_vmclear(address) and not __vmx_vmptrld(address)
+    assert not __vmx_vmwrite(field, value)
+    assert not __vmx_vmclear(address) and not __vmx_vmptrld(cast(own, PULONGLONG)[0])
+    return address
+
+
+def test_a_drivers_vmread_and_vmwrite_reach_the_shadow_vmcs_without_an_exit():
+    def fields():
+        return [
+            (abi.VMCS_LINK_POINTER, shadow_vmcs(abi.TSC_OFFSET, 0x1234)),
+            (abi.VMREAD_BITMAP, MmGetPhysicalAddress(zeroed_page())),
+            (abi.VMWRITE_BITMAP, MmGetPhysicalAddress(zeroed_page())),
+            (
+                CPU_BASED_VM_EXEC_CONTROL,
+                vmread(CPU_BASED_VM_EXEC_CONTROL) | abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
+            ),
+            (SECONDARY_VM_EXEC_CONTROL, abi.SECONDARY_VMCS_SHADOWING),
+        ]
+
+    def guest():
+        first = __vmx_vmread(abi.TSC_OFFSET)
+        return first, __vmx_vmwrite(abi.TSC_OFFSET, 5), __vmx_vmread(abi.TSC_OFFSET)
+
+    hypervisor = Hypervisor(guest, fields=fields)
+    with run(hypervisor):
+        assert hypervisor.result == ((0, 0x1234), 0, (0, 5))
+        assert not {abi.EXIT_REASON_VMREAD, abi.EXIT_REASON_VMWRITE} & set(hypervisor.reasons)
+
+
+def test_an_nmi_window_exits_at_the_next_boundary():
+    def window(regs):
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) & ~abi.CPU_BASED_NMI_WINDOW_EXITING
+        __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, bits)
+        return False
+
+    def cpuid(regs):
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) | abi.CPU_BASED_NMI_WINDOW_EXITING
+        __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, bits)
+        return True
+
+    def fields():
+        bits = abi.PIN_BASED_NMI_EXITING | abi.PIN_BASED_VIRTUAL_NMIS
+        return [(PIN_BASED_VM_EXEC_CONTROL, vmread(PIN_BASED_VM_EXEC_CONTROL) | bits)]
+
+    on = {10: cpuid, abi.EXIT_REASON_NMI_WINDOW: window}
+    hypervisor = Hypervisor(lambda: __cpuid(0) and None, on, fields)
+    with run(hypervisor):
+        assert hypervisor.reasons[:2] == [10, abi.EXIT_REASON_NMI_WINDOW]
+
+
+def test_tsc_scaling_multiplies_before_it_offsets():
+    def fields():
+        bits = abi.CPU_BASED_USE_TSC_OFFSETTING | abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+        return [
+            (CPU_BASED_VM_EXEC_CONTROL, vmread(CPU_BASED_VM_EXEC_CONTROL) | bits),
+            (SECONDARY_VM_EXEC_CONTROL, abi.SECONDARY_USE_TSC_SCALING),
+            (abi.TSC_MULTIPLIER, 1 << 58),
+            (abi.TSC_OFFSET, 3),
+        ]
+
+    hypervisor = Hypervisor(__rdtsc, fields=fields)
+    with run(hypervisor, cpu="i7-1065G7"):
+        assert hypervisor.result & 0x3FF == 3
+        assert hypervisor.result > 1 << 20
