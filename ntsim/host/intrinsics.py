@@ -218,6 +218,16 @@ def __invlpg(address: int) -> None:
 
 
 @intrinsic
+def _invpcid(kind: int, descriptor: Any) -> None:
+    """INVPCID; `descriptor` is the address of 16 bytes: the PCID, and a linear address."""
+    nt, processor = _privileged("_invpcid")
+    data, place = nt.mmu.read(int(descriptor), 16), int(descriptor)
+    low, address = (int.from_bytes(data[i : i + 8], "little") for i in (0, 8))
+    if nt.ki.processor_operation(processor.invpcid, index(kind), low, address, place):
+        nt.mmu.flush(nt.mmu.root())
+
+
+@intrinsic
 def __wbinvd() -> None:
     """WBINVD: caches are not modelled, so there is nothing to write back."""
     _privileged("__wbinvd")[1].wbinvd()

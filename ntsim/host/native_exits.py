@@ -78,6 +78,7 @@ class Exits:
             K.HLT: self._hlt,
             K.IO: self._io,
             K.INVLPG: self._invlpg,
+            K.INVPCID: self._invpcid,
             K.INVD: self._skip,
             K.WBINVD: self._skip,
             K.DESCRIPTOR_TABLE: self._descriptor_table,
@@ -126,6 +127,16 @@ class Exits:
 
     def _invlpg(self, activation: Activation, exit_: Exit) -> None:
         self.nt.mmu.invalidate(exit_.operand_address())
+        self._skip(activation, exit_)
+
+    def _invpcid(self, activation: Activation, exit_: Exit) -> None:
+        nt, instruction = self.nt, exit_.instruction
+        assert instruction is not None
+        data = nt.mmu.read(exit_.operand_address(), 16)
+        low, address = (int.from_bytes(data[i : i + 8], "little") for i in (0, 8))
+        kind = activation.words[instruction.register]
+        nt.ki.processor_operation(nt.il.current.invpcid, kind, low, address)
+        self.code.flush_translations()
         self._skip(activation, exit_)
 
     # Registers

@@ -45,6 +45,7 @@ _CANONICAL_MSRS = frozenset(
     | {IA32_SYSENTER_ESP, IA32_SYSENTER_EIP}
 )
 _VMX_CAPABILITIES = range(0x480, 0x492)
+_CPUID_7_EBX_INVPCID = 1 << 10
 _DR_RESERVED_ONES = {6: 0xFFFF_0FF0, 7: 0x400}
 _DR7_GENERAL_DETECT, _DR6_BD = 1 << 13, 1 << 13
 _EFER_ALLOWED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
@@ -386,6 +387,19 @@ class Processor:
 
     def invlpg(self, address: int) -> bool:
         """INVLPG: whether its caller is to forget the translation of `address`."""
+        return True
+
+    def invpcid(self, kind: int, descriptor: int, address: int, place: int = 0) -> bool:
+        """INVPCID of a type with the two halves of its descriptor, which lies at `place`: whether
+        its caller is to forget translations (SDM 2, INVPCID)."""
+        if not self.model.leaf(7)[1] & _CPUID_7_EBX_INVPCID:
+            raise invalid_opcode(f"INVPCID: {self.model.name} has no such instruction")
+        if kind > 3 or descriptor >> 12:
+            raise general_protection(f"INVPCID of type {kind:#x}, descriptor {descriptor:#x}")
+        if kind < 2 and descriptor and not self.cr4 & CR4_PCIDE:
+            raise general_protection(f"INVPCID of PCID {descriptor:#x} with CR4.PCIDE = 0")
+        if kind == 0 and not is_canonical(address):
+            raise general_protection(f"INVPCID of {address:#x}, which is not canonical")
         return True
 
     def wbinvd(self) -> None:

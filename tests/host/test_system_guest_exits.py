@@ -34,6 +34,12 @@ def waited():
     _mm_mwait(0, 0)
 
 
+def invalidated(kind):
+    descriptor = ExAllocatePoolWithTag(NonPagedPool, 16, 1)
+    RtlZeroMemory(descriptor, 16)
+    _invpcid(kind, descriptor)
+
+
 def stored(store):
     def operation():
         place = ExAllocatePoolWithTag(NonPagedPool, 16, 1)
@@ -77,6 +83,13 @@ CASES = {
     "monitor": (monitored, 39, abi.CPU_BASED_MONITOR_EXITING, 0, {"length": 3}),
     "mwait": (waited, 36, abi.CPU_BASED_MWAIT_EXITING, 0, {"length": 3}),
     "pause": (_mm_pause, 40, abi.CPU_BASED_PAUSE_EXITING, 0, {"length": 2}),
+    "invpcid": (
+        lambda: invalidated(2),
+        58,
+        abi.CPU_BASED_INVLPG_EXITING,
+        abi.SECONDARY_ENABLE_INVPCID,
+        {"length": 5, "instruction": 2 << 7 | 3 << 15 | 1 << 22 | 2 << 23 | 1 << 28},
+    ),
     "wbinvd": (__wbinvd, 54, 0, abi.SECONDARY_WBINVD_EXITING, {"length": 2}),
     "vmcall": (lambda: __vmx_vmcall(1), 18, 0, 0, {"length": 3}),
     "sidt": (stored(__sidt), 46, 0, TABLE, {"length": 3, "instruction": 1 << 28 | TABLE_OPERAND}),
@@ -166,6 +179,29 @@ def test_debug_registers_without_a_control_are_the_processors():
     hypervisor = Hypervisor(guest)
     with run(hypervisor):
         assert hypervisor.result == (0x1234, 0x400, STATUS_ILLEGAL_INSTRUCTION)
+
+
+def test_invpcid_is_undefined_in_a_guest_that_is_not_allowed_it():
+    hypervisor = Hypervisor(lambda: excepted(lambda: invalidated(2)))
+    with run(hypervisor):
+        assert hypervisor.result == STATUS_ILLEGAL_INSTRUCTION
+
+
+def test_invpcid_without_invlpg_exiting_is_executed():
+    def fields():
+        bits = vmread(CPU_BASED_VM_EXEC_CONTROL) | abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+        return [
+            (CPU_BASED_VM_EXEC_CONTROL, bits),
+            (SECONDARY_VM_EXEC_CONTROL, abi.SECONDARY_ENABLE_INVPCID),
+        ]
+
+    def guest():
+        return excepted(lambda: invalidated(2)), excepted(lambda: invalidated(4))
+
+    hypervisor = Hypervisor(guest, fields=fields)
+    with run(hypervisor):
+        assert hypervisor.result == (None, STATUS_PRIVILEGED_INSTRUCTION)
+        assert abi.EXIT_REASON_INVPCID not in hypervisor.reasons
 
 
 def test_general_detect_is_a_single_step_exception_of_the_driver():

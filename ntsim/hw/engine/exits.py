@@ -96,7 +96,7 @@ _KIND_OF_NAME: dict[str, ExitKind] = {
     **dict.fromkeys(("int", "int3", "into", "int1"), _K.SOFTWARE_INTERRUPT),
 }
 _LIMITED = (
-    *("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "invpcid", "rdpid", "ptwrite"),
+    *("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "rdpid", "ptwrite"),
     *("xsave", "xrstor", "xsaveopt", "xsavec", "xsaves", "xrstors"),
     *("movbe", "adcx", "adox", "clwb", "clflushopt", "stac", "clac", "rdpkru", "wrpkru"),
 )
@@ -234,7 +234,7 @@ class Exit:
     @property
     def engine_limit(self) -> str | None:
         """For #UD: what the engine cannot execute though processors exist that can."""
-        if self.vector != _UNDEFINED or self.kind not in (_K.EXCEPTION, _K.INVPCID):
+        if self.vector != _UNDEFINED or self.kind is not _K.EXCEPTION:
             return None
         instruction = self.instruction
         return None if instruction is None else _LIMITS.get(instruction.mnemonic)

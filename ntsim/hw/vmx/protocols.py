@@ -170,6 +170,10 @@ class VmxProcessor(Protocol):
         """MOV to CR0, CR3, CR4 or CR8 with its checks; ProcessorException (#GP)."""
         ...
 
+    def invpcid(self, kind: int, descriptor: int, address: int, /) -> bool:
+        """INVPCID with its checks; ProcessorException (#UD, #GP)."""
+        ...
+
     def mov_from_dr(self, number: int, /) -> int:
         """MOV from a debug register with its checks; ProcessorException (#UD, #DB)."""
         ...

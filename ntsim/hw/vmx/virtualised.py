@@ -46,6 +46,8 @@ _TABLE_EXITS = {
 """Exit reason, and the instruction identity in bits 29:28 of the instruction information."""
 
 _ADDRESS_SIZE_64 = 2 << 7
+_INVPCID_OPERANDS = _ADDRESS_SIZE_64 | 3 << 15 | 1 << 22 | RDX << 23 | RCX << 28
+"""64-bit address, DS, no index, the base and the register."""
 _STORE_EXITING = {3: abi.CPU_BASED_CR3_STORE_EXITING, 8: abi.CPU_BASED_CR8_STORE_EXITING}
 
 _cr3: Any = vars(Processor)["cr3"]
@@ -296,6 +298,19 @@ class VirtualisedProcessor(Processor):
     def invlpg(self, address: int) -> bool:
         """INVLPG exiting; the qualification is the linear address."""
         return self._unless(abi.CPU_BASED_INVLPG_EXITING, abi.EXIT_REASON_INVLPG, address, 3)
+
+    def invpcid(self, kind: int, descriptor: int, address: int, place: int = 0) -> bool:
+        """#UD without "enable INVPCID"; exits with INVLPG exiting, as INVPCID RCX, [RDX]."""
+        gpr = self.vmx.gpr
+        while virtualised(self):
+            if not self.controls.secondary & abi.SECONDARY_ENABLE_INVPCID:
+                raise invalid_opcode('INVPCID without "enable INVPCID"')
+            if not self.controls.primary & abi.CPU_BASED_INVLPG_EXITING:
+                break
+            gpr[RCX], gpr[RDX] = kind, place
+            if self._exit(abi.EXIT_REASON_INVPCID, 0, 5, _INVPCID_OPERANDS):
+                return False
+        return Processor.invpcid(self, kind, descriptor, address)
 
     def _unless(self, control: int, reason: int, qualification: int, length: int) -> bool:
         while virtualised(self) and self.controls.primary & control:

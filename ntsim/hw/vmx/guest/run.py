@@ -13,6 +13,7 @@ from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.guest import (
     control_registers,
+    invpcid,
     io,
     msrs,
     plain,
@@ -230,7 +231,8 @@ _HANDLERS: dict[K, _Handler] = {
     K.MONITOR: plain.monitor,
     K.MWAIT: plain.mwait,
     K.XSETBV: plain.xsetbv,
-    **dict.fromkeys((K.XGETBV, K.RDRAND, K.RDSEED, K.INVPCID, K.GETSEC, K.RSM), plain.undefined),
+    **dict.fromkeys((K.XGETBV, K.RDRAND, K.RDSEED, K.GETSEC, K.RSM), plain.undefined),
+    K.INVPCID: invpcid.invpcid,
     K.SYSENTER: system_calls.sysenter,
     K.SYSEXIT: system_calls.sysexit,
 }
