@@ -17,6 +17,7 @@ from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import ULONG
 from ntsim.nt.events import LockAcquired, LockReleased
 from ntsim.nt.exports import export
+from ntsim.nt.ke.auto_boost import ke_ab_pre_acquire
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import SYNCHRONIZATION_EVENT, WAIT_ANY, ki_wait
 
@@ -58,6 +59,7 @@ def wait(nt: Kernel, lock: PEX_PUSH_LOCK, alone: bool) -> None:
 
 
 def acquire_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
+    ke_ab_pre_acquire(nt, int(lock))
     v = lock._v
     while v.Value & LOCKED:
         wait(nt, lock, True)
@@ -67,6 +69,7 @@ def acquire_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
 
 def acquire_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     """Share the lock; where somebody waits and nobody holds it, hold it as one alone does."""
+    ke_ab_pre_acquire(nt, int(lock))
     v = lock._v
     while v.Value & LOCKED and (v.Value & WAITING or v.Value < SHARE):
         wait(nt, lock, False)

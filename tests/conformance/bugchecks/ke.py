@@ -259,6 +259,34 @@ def a_dpc_without_end(bench) -> None:
     bench.run(lambda: dpc(routine))
 
 
+@mistake(0x192)
+def a_resource_acquired_with_a_spin_lock_held(bench) -> None:
+    """A resource is acquired by a thread that holds a spin lock."""
+
+    def body() -> None:
+        resource, lock = ERESOURCE(), KSPIN_LOCK()
+        ExInitializeResourceLite(resource)
+        KeAcquireSpinLock(lock)
+        bench.expect(int(KeGetCurrentThread()), int(resource), DISPATCH_LEVEL, 0)
+        ExAcquireResourceSharedLite(resource, TRUE)
+
+    bench.run(body)
+
+
+@mistake(0x192)
+def a_push_lock_acquired_in_a_dpc(bench) -> None:
+    """A push lock is acquired by a DPC routine."""
+    seen = []
+
+    def routine(Dpc, Context, One, Two) -> None:
+        lock = EX_PUSH_LOCK()
+        ExInitializePushLock(lock)
+        bench.expect(kernel_address, int(lock), DISPATCH_LEVEL, 0)
+        ExAcquirePushLockShared(lock)
+
+    bench.run(lambda: seen.append(dpc(routine)))
+
+
 @mistake(0x139)
 def a_list_entry_removed_twice(bench) -> None:
     """RemoveEntryList of an entry that is not on its list any more."""
