@@ -14,6 +14,7 @@ from ntsim.hw.cpu_model import CpuModel
 from ntsim.hw.interleave import Interleaver, Strategy
 from ntsim.hw.mmu import Mmu
 from ntsim.hw.ports import PortBus, SerialPort
+from ntsim.hw.prng import Random
 from ntsim.hw.ram import Ram
 from ntsim.hw.vmx.capabilities import VmxCapabilities
 from ntsim.hw.vmx.events import VmExited
@@ -144,6 +145,7 @@ def phase_0(nt: Kernel, seed: int) -> None:
     nt.il.next_timer = nt.ke.timers.next_due
     nt.il.timers_due = nt.ke.timers.processors_due
     nt.ob = Ob(nt, seed)
+    nt.ex.pool.quota_cookie = Random(seed, "ExpPoolQuotaCookie").next()
     ob_initialize_namespace(nt)
     nt.se = Se(nt)
     nt.ps = Ps(nt)

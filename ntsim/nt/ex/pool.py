@@ -6,8 +6,9 @@ and its tag in the big-page table (`big` caches it). Fresh memory is not zeroed.
 raw, paged memory guarded: its pages come into being, and may leave, one by one.
 
 What a free build notices is noticed when a block is freed, from the bytes of its header: 0xC2 for a
-block that is not allocated (parameter 1 = 7) or was never one (0x46), 0x19 for a header that an
-overrun has spoilt (0x20). Source: bug checks 0xC2 and 0x19 reference; Windows Internals 7, ch. 5.
+block that is not allocated (parameter 1 = 7), was never one (0x46), or is billed to what is no
+process (0xD); 0x19 for a header that an overrun has spoilt (0x20); 0x4E for pages that an MDL still
+holds locked (0x9A). Source: bug checks 0xC2, 0x19 and 0x4E reference; Windows Internals 7, ch. 5.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ TYPE_NONPAGED, TYPE_PAGED = 2, 3
 """POOL_HEADER.PoolType of an allocated block: pool type plus 2 (InUse); 0 when free."""
 
 QUOTA_CHARGED = 8
-"""Bit of POOL_HEADER.PoolType."""
+"""Bit of POOL_HEADER.PoolType: ProcessBilled is set."""
+
+BAD_QUOTA_PROCESS = 0xD
+STILL_LOCKED, ACTIVE_AND_VALID = 0x9A, 6
+"""0x4E: a page is freed that is locked for I/O; the state of every page in use."""
 
 _POISON_BYTE = bytes([POISON])
 _NAMES = {False: "nonpaged", True: "paged"}
@@ -68,7 +73,8 @@ def _block_size(size: int) -> int:
 
 
 class Pool:
-    """Both pools of one machine. `free_blocks` are per (kind, block size) the free small ones."""
+    """Both pools of one machine. `free_blocks` are per (kind, block size) the free small ones,
+    `paying` the processes that were ever charged for a block."""
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
@@ -77,6 +83,8 @@ class Pool:
         self.big: dict[int, BigBlock] = {}
         self.big_pages = BigPageTable(nt)
         self.usage: dict[tuple[str, bool], list[int]] = {}
+        self.quota_cookie = 0  # set at boot
+        self.paying: set[int] = set()
         self.special: Any = None  # the verifier's special pool
         self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
         self.billed: dict[int, int] = {}  # small blocks charged to a quota: the process object
@@ -113,6 +121,27 @@ class Pool:
         count[0] += 1
         count[2] += room
         return address
+
+    def bill(self, address: int) -> None:
+        """Charge the I/O manager's buffer, a small block, to the current process, which outlives the
+        request; the System process pays nothing."""
+        process = self.nt.thread.v.ApcState_Process
+        if not address & 0xFFF or process == self.nt.ps.system.va:
+            return
+        if self.special is None or address not in self.special:
+            self._write_bill(address - HEADER, process)
+
+    def _write_bill(self, va: int, process: int) -> None:
+        """The header names the process, mixed with its own address and a cookie, as in 19041."""
+        memory, value = self.nt.mmu, process ^ va ^ self.quota_cookie
+        at = memory.pair(va)
+        if at >= 0:
+            memory.words[at] |= QUOTA_CHARGED << 24
+            memory.words[at + 1] = value
+        else:
+            memory.write_word(va, memory.read_word(va) | QUOTA_CHARGED << 24)
+            memory.write_word(va + 8, value)
+        self.paying.add(process)
 
     def _allocate_small(self, block: int, tag: str, paged: bool, executable: bool) -> int:
         """What follows the header of a free block of `block` bytes."""
@@ -170,8 +199,7 @@ class Pool:
             return
         self.nt.ob.reference(process)
         self.billed[address] = process
-        at = address - HEADER
-        self.nt.mmu.write_word(at, self.nt.mmu.read_word(at) | QUOTA_CHARGED << 24)
+        self._write_bill(address - HEADER, process)
 
     def room(self, address: int) -> int:
         """The size of an allocated block: of a small one without its header, of others whole pages.
@@ -209,9 +237,21 @@ class Pool:
         if found.paged:
             self._free_paged_pages(address, found.pages)
         else:
+            self._check_unlocked(address, found.pages)
             mm.system.free(mm.nonpaged, address, found.pages)
         self._count(found.tag, found.paged, found.size)
         return found.size, found.tag, found.paged
+
+    def _check_unlocked(self, address: int, pages: int) -> None:
+        """0x4E for a page whose reference count is not the pool's alone."""
+        locks = self.nt.mm.frames.locks
+        if not locks:
+            return
+        for va in range(address, address + pages * PAGE_SIZE, PAGE_SIZE):
+            pa = self.nt.mmu.physical(va)
+            if pa in locks:
+                code, count = bugcodes.PFN_LIST_CORRUPT, 1 + locks[pa]
+                self.nt.bugcheck(code, STILL_LOCKED, pa >> 12, ACTIVE_AND_VALID, count)
 
     def _free_paged_pages(self, address: int, pages: int) -> None:
         mm = self.nt.mm
@@ -240,6 +280,10 @@ class Pool:
             self.nt.bugcheck(code, 7, pool_tag, word, address)
         if offset + 2 * block <= PAGE_SIZE:
             self._check_next(va, block)
+        if word >> 24 & QUOTA_CHARGED:
+            process = mmu.read_word(va + 8) ^ va ^ self.quota_cookie
+            if process not in self.paying:
+                self.nt.bugcheck(code, BAD_QUOTA_PROCESS, address, pool_tag, process)
         text = tag_text(pool_tag)
         if tag is not None:
             self._check_tag(address, pool_tag, tag)

@@ -126,6 +126,7 @@ def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: in
     buffer = nt.ex.pool.allocate(length, _IOSB)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
+    nt.ex.pool.bill(buffer)
     v.AssociatedIrp_SystemBuffer = buffer
     v.Flags = _OUTPUT_FLAGS
     if size:
@@ -144,6 +145,7 @@ def iop_copy_input(nt: Kernel, v: Any, source: int, size: int) -> None:
     buffer = nt.ex.pool.allocate(size, _IOSB)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
+    nt.ex.pool.bill(buffer)
     v.AssociatedIrp_SystemBuffer = buffer
     v.Flags = _OUTPUT_FLAGS
     nt.mmu.write(buffer, nt.mmu.read(source, size))

@@ -155,6 +155,7 @@ def _attach_system_buffer(nt: Kernel, v: Any, reading: bool, buffer: int, length
     system = nt.ex.pool.allocate(length, "IoSB")
     if not system:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
+    nt.ex.pool.bill(system)
     v.AssociatedIrp_SystemBuffer = system
     v.UserBuffer = buffer
     v.Flags |= c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER

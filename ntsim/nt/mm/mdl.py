@@ -120,9 +120,8 @@ def MmProbeAndLockPages(
     """
     mm_lock_pages(nt, MemoryDescriptorList, AccessMode, Operation)
     v = MemoryDescriptorList._v
-    if v.Process:
-        pages = mdl_pages(v.ByteOffset, v.ByteCount)
-        nt.emit_at(PagesLocked, int(MemoryDescriptorList), pages, v.Process)
+    pages = mdl_pages(v.ByteOffset, v.ByteCount)
+    nt.emit_at(PagesLocked, int(MemoryDescriptorList), pages, v.Process)
 
 
 def mm_lock_pages(nt: Kernel, mdl: PMDL, mode: int, operation: int) -> None:

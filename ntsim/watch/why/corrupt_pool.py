@@ -6,7 +6,7 @@ from ntsim.nt.events import PoolAllocated, PoolFreed
 from ntsim.watch.why.case import Case, Explainer
 from ntsim.watch.why.memory import block_at
 
-FREED_ALREADY, WRONG_TAG, NEVER_ALLOCATED = 7, 0xA, 0x46
+FREED_ALREADY, WRONG_TAG, BAD_QUOTA, NEVER_ALLOCATED = 7, 0xA, 0xD, 0x46
 HEADER = 0x10
 
 
@@ -23,6 +23,9 @@ def explain_bad_free(case: Case) -> None:
     elif kind == WRONG_TAG:
         what = "freed with a tag that is not its own"
         case.summary = f"A pool block was freed with a wrong tag, at {here}."
+    elif kind == BAD_QUOTA:
+        what = "freed, and its header bills it to what is no process: the bytes before were written"
+        case.summary = f"The bytes right before a pool block were written; noticed at {here}."
     else:
         what = "freed and is no pool block"
         case.summary = f"An address that is no pool block was freed, at {here}."

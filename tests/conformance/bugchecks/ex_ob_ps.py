@@ -126,6 +126,20 @@ def a_work_item_that_goes_on_impersonating(bench) -> None:
     bench.run(body)
 
 
+@mistake(0xC2)
+def a_write_over_the_process_that_pays(bench) -> None:
+    """The eight bytes before a block that is charged to a process are written, and it is freed."""
+
+    def control(DeviceObject, Irp) -> int:
+        mine = ExAllocatePoolWithQuotaTag(NonPagedPoolNx, 0x30, TAG)
+        bench.expect(0xD, mine, TAG, ANY)
+        write_bytes(mine - 8, b"overrun!")
+        ExFreePoolWithTag(mine, TAG)
+        return complete(Irp)
+
+    bench.request(device_control=control)
+
+
 @mistake(0xE1)
 def a_work_item_that_returns_at_raised_irql(bench) -> None:
     """A work item's routine raises the level and returns."""
