@@ -1,7 +1,8 @@
 """IRP allocation, stack locations, and the inline routines of wdm.h that move between them.
 
 An IRP is one block: the IRP, then StackCount stack locations. Freed blocks go to a look-aside list
-per stack size, as on Windows. Source: WDK "IRPs as data structures"; Wine ntoskrnl tests
+per stack size, as on Windows; I/O verification takes them from special pool. Source: WDK "IRPs as
+data structures"; Wine ntoskrnl tests
 test_irp_struct.
 """
 
@@ -56,7 +57,10 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
     """A zeroed, initialized IRP, or NULL."""
     size = IRP_SIZE + stack_size * LOCATION
     free = nt.io.free_irps.get(stack_size)
-    address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
+    special = nt.ex.pool.special
+    address = 0 if special is None else special.allocate_irp(size, TAG)
+    if not address:
+        address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
     if address:
         entry, count = address + THREAD_LIST_ENTRY, stack_size & 0xFF
         fresh = _FRESH.pack(
@@ -71,6 +75,10 @@ def io_free_irp(nt: Kernel, irp: Any) -> None:
     v = irp._v
     stack_size = v.StackCount
     v.Type = 0
+    special = nt.ex.pool.special
+    if special is not None and int(irp) in special:
+        nt.free_pool(int(irp))
+        return
     free = nt.io.free_irps.setdefault(stack_size, [])
     if len(free) < LOOKASIDE_DEPTH:
         free.append(int(irp))

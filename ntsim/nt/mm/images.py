@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from types import CodeType
 from typing import Any
 
@@ -26,6 +27,7 @@ EXPORT_BODY = 32
 """An export's body in memory; the slot of the Python code behind it starts after these bytes."""
 
 
+@cache
 def code_size(code: CodeType) -> int:
     """Bytes of .text that a code object takes."""
     lines = [line for _, _, line in code.co_lines() if line is not None]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BASE, SIZE = 0xFFFF_CF80_0000_0000, 0x80_0000_0000
 ALIGNMENT = 16
 CORRUPTED_BEFORE, CORRUPTED_AFTER, NOT_ALLOCATED = 0x23, 0x24, 0x20
+IRP_TAG = "Irp "
+
 KEPT_FRAMES = 1024
 """Special pool leaves so many frames to everyone else."""
 
@@ -39,14 +41,17 @@ REMEMBERED = 65536
 
 @dataclass(slots=True)
 class Block:
-    """A block; `freed` is the stack that freed it."""
+    """A block; `made` and `freed` are the stacks that allocated and freed it, None for an IRP, which
+    comes and goes with a request: of the way that freed it only the driver's line is kept, `at`."""
 
     address: int
     size: int
     tag: str
     paged: bool
-    made: Moment
+    made: Moment | None
     freed: Moment | None = None
+    gone: bool = False
+    at: str = ""
 
     @property
     def page(self) -> int:
@@ -66,7 +71,7 @@ class SpecialPool:
         self.region.next += PAGE_SIZE  # the page before the first block is not there
         self.blocks: dict[int, Block] = {}
         self.old: list[int] = []
-        self.at_start = vf.on("verify-start")
+        self.at_start, self.irps = vf.on("verify-start"), vf.on("io")
 
     def __contains__(self, address: int) -> bool:
         return address in self.region
@@ -77,8 +82,18 @@ class SpecialPool:
 
     def allocate(self, size: int, tag: str, paged: bool, executable: bool, zero: bool) -> int:
         """A block for the driver that asks; 0 if it has to come from elsewhere."""
+        if self.vf.requester is None:
+            return 0
+        return self._allocate(size, tag, paged, executable, zero)
+
+    def allocate_irp(self, size: int, tag: str) -> int:
+        """I/O verification takes every IRP from here, whoever asks; 0 without it. Source: WDK "I/O
+        Verification"."""
+        return self._allocate(size, tag, False, False, False) if self.irps else 0
+
+    def _allocate(self, size: int, tag: str, paged: bool, executable: bool, zero: bool) -> int:
         mm = self.nt.mm
-        if self.vf.requester is None or size > LARGEST_SMALL or mm.frames.available < KEPT_FRAMES:
+        if size > LARGEST_SMALL or mm.frames.available < KEPT_FRAMES:
             return 0
         try:
             page = self.region.reserve(2)
@@ -88,7 +103,8 @@ class SpecialPool:
         mm.system.map(page, [pa], executable=executable)
         room = -(-(size or 1) // ALIGNMENT) * ALIGNMENT
         address = page if self.at_start else page + PAGE_SIZE - room
-        block = Block(address, size, tag, paged, self.vf.moment())
+        made = None if tag == IRP_TAG else self.vf.moment()
+        block = Block(address, size, tag, paged, made)
         self.blocks[page] = block
         for start, end in ((page, address), (address + size, page + PAGE_SIZE)):
             mm.ram.write(pa + start - page, block.pattern * (end - start))
@@ -99,7 +115,7 @@ class SpecialPool:
     def free(self, address: int, tag: str | None) -> tuple[int, str, bool]:
         """Check the page, take it away: size, tag and whether it was paged."""
         block = self.block_at(address)
-        if block is None or block.freed is not None or block.address != address:
+        if block is None or block.gone or block.address != address:
             self._bad_free(address, block)
         if tag is not None and (tag_value(tag) ^ tag_value(block.tag)) & 0x7FFF_FFFF:
             self.nt.bugcheck(
@@ -114,7 +130,11 @@ class SpecialPool:
             mm.frames.give(entry & 0x000F_FFFF_FFFF_F000)
         else:
             mm.paging_file.pop(entry >> 32, None)
-        block.freed = self.vf.moment()
+        block.gone = True
+        if block.made is None:
+            block.at = frames.source_line(self.nt)
+        else:
+            block.freed = self.vf.moment()
         self.old.append(block.page)
         if len(self.old) > REMEMBERED:
             del self.blocks[self.old.pop(0)]
@@ -123,7 +143,7 @@ class SpecialPool:
     def _bad_free(self, address: int, block: Block | None) -> NoReturn:
         """0xC1 with 0x20: not allocated, or no longer."""
         why = f"{address:#x} was freed and is no allocated block of special pool."
-        if block is not None and block.freed is not None:
+        if block is not None and block.gone:
             why = f"A pool block at {address:#x} was freed twice."
         self.vf.violation(
             address, 0, 0, NOT_ALLOCATED, why=why, notes=self._notes(block),
@@ -189,6 +209,7 @@ class SpecialPool:
             return []
         text = f"{block.size} bytes were allocated at {block.address:#x}, tag '{block.tag}'."
         notes = [Note(text, block.made)]
-        if block.freed is not None:
-            notes.append(Note(f"The block at {block.address:#x} was freed.", block.freed))
+        if block.gone:
+            at = f" at {block.at}" if block.at else ""
+            notes.append(Note(f"The block at {block.address:#x} was freed{at}.", block.freed))
         return notes

@@ -106,7 +106,7 @@ class Verifier:
     def block_size(self, address: int) -> int:
         """Bytes of a block of pool; 0 if none begins at `address`."""
         if self.special is not None and (block := self.special.block_at(address)) is not None:
-            return block.size if block.freed is None else 0
+            return 0 if block.gone else block.size
         pool = self.nt.ex.pool
         if address & 0xFFF == 0:
             big = pool.big.get(address)
