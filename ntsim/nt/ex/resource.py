@@ -19,6 +19,8 @@ from ntsim.abi.ke import KEVENT, KSEMAPHORE
 from ntsim.abi.scalars import NTSTATUS
 from ntsim.nt.events import LockAcquired, LockReleased, ResourceInitialized
 from ntsim.nt.exports import export
+from ntsim.nt.ke.auto_boost import ke_ab_pre_acquire
+from ntsim.nt.ke.irql import DISPATCH_LEVEL, set_irql
 from ntsim.nt.ke.objects import (
     KeInitializeEvent,
     KeInitializeSemaphore,
@@ -50,6 +52,16 @@ def exp_resource_list(nt: Kernel) -> int:
         nt.ex.resource_list = nt.allocate_pool(16, TAG)
         lists.initialize(nt.mmu, nt.ex.resource_list)
     return nt.ex.resource_list
+
+
+def exp_lock_resource_list(nt: Kernel, name: str) -> int:
+    """The list has a spin lock, so it is read and changed at DISPATCH_LEVEL; the level before.
+
+    Source: ReactOS ntoskrnl/ex/resource.c, ExpResourceSpinLock.
+    """
+    level: int = nt.il.current.cr8
+    set_irql(nt, max(level, DISPATCH_LEVEL), name)
+    return level
 
 
 def owner_count(entry: POWNER_ENTRY) -> int:
@@ -119,6 +131,8 @@ def set_active(resource: PERESOURCE, entries: int) -> None:
 
 def exp_acquire_exclusive(nt: Kernel, resource: PERESOURCE, wait: bool) -> bool:
     """Hold the resource alone; a thread that shares it already waits for itself."""
+    if wait:
+        ke_ab_pre_acquire(nt, int(resource))
     v = resource._v
     if not v.ActiveEntries:
         v.Flag |= OWNED_EXCLUSIVE
@@ -137,6 +151,8 @@ def exp_acquire_exclusive(nt: Kernel, resource: PERESOURCE, wait: bool) -> bool:
 
 def exp_acquire_shared(nt: Kernel, resource: PERESOURCE, wait: bool, yields: bool) -> bool:
     """Share the resource; with `yields` only if nobody waits to hold it alone."""
+    if wait:
+        ke_ab_pre_acquire(nt, int(resource))
     v = resource._v
     mine = find_owner(resource, nt.thread.va)
     if v.Flag & OWNED_EXCLUSIVE:
@@ -240,7 +256,10 @@ def not_owned(nt: Kernel, resource: PERESOURCE, owner: int) -> NoReturn:
 def ExInitializeResourceLite(nt: Kernel, Resource: PERESOURCE) -> NTSTATUS:
     """A free resource, linked into the list of all. Source: WDK ExInitializeResourceLite."""
     nt.mmu.write(int(Resource), bytes(ERESOURCE.size))
-    lists.insert_tail(nt.mmu, exp_resource_list(nt), int(Resource))
+    head = exp_resource_list(nt)
+    level = exp_lock_resource_list(nt, "ExInitializeResourceLite")
+    lists.insert_tail(nt.mmu, head, int(Resource))
+    set_irql(nt, level, "ExInitializeResourceLite")
     nt.emit_at(ResourceInitialized, int(Resource))
     return ntstatus.STATUS_SUCCESS
 
@@ -263,7 +282,9 @@ def ExDeleteResourceLite(nt: Kernel, Resource: PERESOURCE) -> NTSTATUS:
 
     A resource that is freed without this leaves the list of all pointing at other people's memory.
     """
+    level = exp_lock_resource_list(nt, "ExDeleteResourceLite")
     lists.remove(nt.mmu, int(Resource))
+    set_irql(nt, level, "ExDeleteResourceLite")
     v = Resource._v
     for address in (v.OwnerTable, v.SharedWaiters, v.ExclusiveWaiters):
         if address:

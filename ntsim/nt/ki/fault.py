@@ -68,10 +68,16 @@ def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
 
 
 def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoReturn:
+    """0xD1 for a driver's instruction, else 0xA, or 0xD4 if the kernel looked for something that an
+    unloaded driver left behind. Source: ReactOS ntoskrnl/ke/bug.c, KeBugCheckWithTf."""
     access = 8 if error & EXECUTE else 1 if error & WRITE else 0
     frame = frames.instruction_pointer(nt)
     in_driver = frame is not None and not frame.user and frame.image is not nt.nt_image
-    code = bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL if in_driver else bugcodes.IRQL_NOT_LESS_OR_EQUAL
+    code = bugcodes.IRQL_NOT_LESS_OR_EQUAL
+    if in_driver:
+        code = bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL
+    elif nt.images.unloaded_at(va) is not None:
+        code = bugcodes.SYSTEM_SCAN_AT_RAISED_IRQL_CAUGHT_IMPROPER_DRIVER_UNLOAD
     ki_bug_check_dispatch(nt, code, va, irql, access, frame.address if frame else 0, irql=irql)
 
 

@@ -74,7 +74,6 @@ def explain_protection(case: Case) -> None:
 EXPLAINS: dict[int, Explainer] = {
     0xA: explain_irql,
     0xD1: explain_irql,
-    0xD4: explain_irql,
     0x50: explain_invalid,
     0xCE: explain_invalid,
     0xBE: explain_protection,

@@ -98,6 +98,49 @@ def unlocking_pages_twice(bench) -> None:
     bench.run(body)
 
 
+@mistake(0x4E)
+def freeing_pool_that_is_locked(bench) -> None:
+    """Nonpaged pool is freed while an MDL holds its pages locked."""
+
+    def body() -> None:
+        va = block(0x2000)
+        mdl = IoAllocateMdl(va + 0x1000, 0x1000, FALSE, FALSE, NULL)
+        MmProbeAndLockPages(mdl, KernelMode, IoReadAccess)
+        MmProbeAndLockPages(mdl, KernelMode, IoReadAccess)
+        bench.expect(0x9A, MmGetPhysicalAddress(va + 0x1000) >> 12, 6, 3)
+        ExFreePoolWithTag(va, TAG)
+
+    bench.run(body)
+
+
+@mistake(0xD4)
+def a_resource_left_in_the_list_at_unload(bench) -> None:
+    """A driver is unloaded without ExDeleteResourceLite; somebody deletes the next one in the list.
+
+    Source: zodiacon/windowskernelprogrammingbook2e pull request 27."""
+
+    def leaves_it(DriverObject, RegistryPath) -> int:
+        DriverObject.DriverUnload = lambda driver: None
+        image = machine.nt.images.at(DriverObject.DriverStart)
+        left.append(image.data_end - ERESOURCE.size & ~0xF)
+        ExInitializeResourceLite(cast(left[0], PERESOURCE))
+        return STATUS_SUCCESS
+
+    def deletes_its_own(DriverObject, RegistryPath) -> int:
+        resource = block(ERESOURCE.size, PERESOURCE)
+        ExInitializeResourceLite(resource)
+        DriverObject.DriverUnload = lambda driver: ExDeleteResourceLite(resource)
+        return STATUS_SUCCESS
+
+    left: list[int] = []
+    machine = bench.configure(processors=1)
+    one = machine.load_driver(leaves_it, name="gone.sys")
+    other = machine.load_driver(deletes_its_own, name="drv.sys")
+    machine.unload_driver(one)
+    bench.expect(left[0], DISPATCH_LEVEL, 0, bench.kernel)
+    machine.unload_driver(other)
+
+
 @mistake(0xCE)
 def a_thread_left_running_at_unload(bench) -> None:
     """DriverUnload does not wait for the driver's thread, which goes on in code that is gone."""
