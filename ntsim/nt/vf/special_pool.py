@@ -41,8 +41,8 @@ REMEMBERED = 65536
 
 @dataclass(slots=True)
 class Block:
-    """A block; `made` and `freed` are the stacks that allocated and freed it, None for an IRP, which
-    comes and goes with a request: of the way that freed it only the driver's line is kept, `at`."""
+    """A block; `made` and `freed` are the stacks that allocated and freed it, None for an IRP that
+    comes and goes with a request: of the way that freed it the driver's line is kept, `at`."""
 
     address: int
     size: int
