@@ -16,11 +16,14 @@ def parameter(number: int, value: int, meaning: str) -> Check:
 
 
 def parameter_is_pool(number: int, meaning: str) -> Check:
-    """Parameter `number` is an address in one of the pools."""
+    """Parameter `number` is an address in one of the pools, special pool included."""
 
     def check(facts: Facts) -> bool:
-        mm, address = facts.machine.nt.mm, facts.parameters[number - 1]
-        return address in mm.nonpaged or address in mm.paged
+        nt, address = facts.machine.nt, facts.parameters[number - 1]
+        special = nt.ex.pool.special
+        if special is not None and address in special:
+            return True
+        return address in nt.mm.nonpaged or address in nt.mm.paged
 
     return worded(check, f"Parameter {number} is {meaning}, an address in pool")
 

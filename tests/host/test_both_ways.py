@@ -37,7 +37,7 @@ MISTAKES: dict[str, tuple[int, set[int]]] = {
 MISUSES: dict[str, tuple[int, set[int]]] = {
     "event_at_dispatch": (0xA, set()),
     "thread_null": (0x7E, set()),
-    "timer_left_set": (0xA, set()),
+    "timer_left_set": (0xD4, set()),
     "wait_in_dpc": (0xB8, set()),
     "dereferenced_twice": (0x18, set()),
     "no_stack_location": (0x35, set()),
