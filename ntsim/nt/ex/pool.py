@@ -123,8 +123,10 @@ class Pool:
         return address
 
     def bill(self, address: int) -> None:
-        """Charge the I/O manager's buffer, a small block, to the current process, which outlives the
-        request; the System process pays nothing."""
+        """Charge a small buffer of a request to the current process, which outlives the request.
+
+        The System process pays nothing.
+        """
         process = self.nt.thread.v.ApcState_Process
         if not address & 0xFFF or process == self.nt.ps.system.va:
             return
