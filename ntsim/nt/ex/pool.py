@@ -136,7 +136,7 @@ class Pool:
     def _write_bill(self, va: int, process: int) -> None:
         """The header names the process, mixed with its own address and a cookie, as in 19041."""
         memory, value = self.nt.mmu, process ^ va ^ self.quota_cookie
-        at = memory.pair(va)
+        at = memory.pairs[va]
         if at >= 0:
             memory.words[at] |= QUOTA_CHARGED << 24
             memory.words[at + 1] = value
