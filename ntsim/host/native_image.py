@@ -204,7 +204,9 @@ class ImageLoader:
         """DriverEntry has returned: sections marked discardable leave memory."""
         for section in native.discarded():
             pages = -(-section.size // PAGE_SIZE)
-            self._unmap(native.image.base + section.address, pages)
+            start = native.image.base + section.address
+            self._unmap(start, pages)
+            native.image.discarded.append((start, start + pages * PAGE_SIZE, section.name))
 
     def unload(self, native: NativeImage) -> None:
         """The whole image goes; its addresses are not used again, so that a late call shows."""

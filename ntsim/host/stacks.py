@@ -25,6 +25,7 @@ from ntsim.hw.vmx.results import ENTERED, Entered, WouldExit, result_of_flags
 from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
+from ntsim.nt.ki.fault import ki_need_stack
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK, ki_check_stack
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.rtl.exception import StructuredException
@@ -169,7 +170,10 @@ def call_handler(
     nt.record(VmExited.number, "", reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")
-    processor.context.storage = processor.rsp
+    processor.context.storage = rsp = processor.rsp
+    if rsp not in nt.host_stacks:
+        ki_need_stack(nt, rsp, processor.rip)  # the stub pushes the general registers first
+        nt.host_stacks.add(rsp)
     try:
         nt.host.call(processor.rip, (registers,))
     except StructuredException as error:

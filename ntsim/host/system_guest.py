@@ -37,7 +37,7 @@ from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor, virtualised
 from ntsim.nt.ke.nmi import ki_handle_nmi
 from ntsim.nt.ki import frames
-from ntsim.nt.ki.fault import ki_processor_exception, ki_raise
+from ntsim.nt.ki.fault import ki_need_stack, ki_processor_exception, ki_raise
 from ntsim.nt.ki.interrupt import ki_interrupt
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.ki.syscall import ki_unhandled
@@ -391,6 +391,7 @@ def continue_at(nt: Kernel, processor: Processor, rip: int, rsp: int) -> None:
     """The guest of the exit being handled goes on at `rip`, in whatever mode the processor is."""
     system = processor.vmx.system
     if system is None or not system.waiting or rsp != system.rsp:
+        ki_need_stack(nt, rsp, rip)
         reason = f"continue_at({rip:#x}, {rsp:#x}): no VM exit left that stack"
         nt.fast_fail(FAST_FAIL_INCORRECT_STACK, reason)
         return

@@ -136,6 +136,7 @@ class Kernel:
         self.reported_irql: int | None = None
         self.stubs: dict[str, Any] = {}
         self.saved_stacks: dict[int, Any] = {}
+        self.host_stacks: set[int] = set()
         self.said: Callable[[str, str], None] = lambda source, text: None
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
         self.registers: dict[int, tuple[int, Any]] = {}  # device memory: frame to (start, model)

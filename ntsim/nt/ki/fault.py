@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 INTERRUPTS_OFF = 0xFF
+DOUBLE_FAULT = 8
 
 
 def ki_effective_irql(nt: Kernel) -> int:
@@ -41,6 +42,7 @@ def ki_page_fault(nt: Kernel, va: int, error: int) -> None:
     irql = ki_effective_irql(nt)
     if irql < DISPATCH_LEVEL and nt.mm_resolve(va, error):
         return
+    ki_need_stack(nt, nt.thread.storage)
     if not is_canonical(va):
         ki_raise(nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, 0xFFFF_FFFF_FFFF_FFFF), "not canonical")
     if error & FAULT_PRESENT and not layout.is_user_address(va):
@@ -55,6 +57,14 @@ def ki_page_fault(nt: Kernel, va: int, error: int) -> None:
             status = ntstatus.STATUS_GUARD_PAGE_VIOLATION
         ki_raise(nt, status, (kind, va), f"{what} of {va:#x}")
     _fault_in_system_space(nt, va, error)
+
+
+def ki_need_stack(nt: Kernel, rsp: int, rip: int | None = None) -> None:
+    """An exception is delivered on the stack in use; where that is no memory, the delivery faults
+    as well: a double fault, 0x7F with RSP and RIP in parameters 3 and 4 (dump: asamy/ksm#30)."""
+    if nt.mmu.probe(rsp - 8, WRITE) is None:
+        code = bugcodes.UNEXPECTED_KERNEL_MODE_TRAP
+        nt.bugcheck(code, DOUBLE_FAULT, nt.trap_frame(), rsp, _rip(nt) if rip is None else rip)
 
 
 def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
@@ -76,7 +86,7 @@ def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoRetur
     code = bugcodes.IRQL_NOT_LESS_OR_EQUAL
     if in_driver:
         code = bugcodes.DRIVER_IRQL_NOT_LESS_OR_EQUAL
-    elif nt.images.unloaded_at(va) is not None:
+    elif not error & EXECUTE and nt.images.unloaded_at(va) is not None:
         code = bugcodes.SYSTEM_SCAN_AT_RAISED_IRQL_CAUGHT_IMPROPER_DRIVER_UNLOAD
     ki_bug_check_dispatch(nt, code, va, irql, access, frame.address if frame else 0, irql=irql)
 

@@ -83,6 +83,7 @@ class Image:
     symbols_note: str = ""
     further: list[tuple[int, int]] = field(default_factory=list)
     pageable: list[tuple[int, int]] = field(default_factory=list)
+    discarded: list[tuple[int, int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.module_name = self.module_name or self.file_name.rpartition(".")[0]

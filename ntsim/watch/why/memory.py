@@ -53,7 +53,11 @@ def _tell_place(case: Case, va: int) -> str:
         if unloaded is not None:
             case.tell(unloaded, f"{gone.file_name} was unloaded; its memory is gone.")
         return f"{gone.describe(va)} in {gone.file_name}, which has been unloaded"
-    if nt.images.at(va) is not None:
+    image = nt.images.at(va)
+    if image is not None:
+        section = next((name for start, end, name in image.discarded if start <= va < end), None)
+        if section is not None:
+            return f"the {section} section of {image.file_name}, gone since DriverEntry returned"
         return nt.images.describe(va)
     return describe_place(nt, va)
 
