@@ -57,6 +57,7 @@ GROUPS = {
         "before-the-buffer",
         "chain-half-unlocked",
         "irp-after-completion",
+        "link-in-init",
     ),
     "Hypervisors that crashed": (
         "osr-vtx-0x4a",
@@ -73,6 +74,9 @@ GROUPS = {
         "hv-activity-state",
         "hv-wrong-control",
         "hv-endless-violation",
+        "hv-never-back",
+        "hv-no-host-stack",
+        "hv-stack-after-vmxoff",
     ),
 }
 """Title to scenarios, in the order in which to read them."""

@@ -16,7 +16,7 @@ SCENARIO = Scenario(
         "driver/crashes/close_holding_a_fast_mutex.py, CountSharedMemory; then the same with "
         "--fixed."
     ),
-    source="0vercl0k/sic issue 4.",
+    source="https://github.com/0vercl0k/sic/issues/4",
     case=Case(
         drivers=("driver/crashes/close_holding_a_fast_mutex.py",),
         apps=("userapp/crash_app.py",),

@@ -33,7 +33,7 @@ SCENARIO = Scenario(
         "stack."
     ),
     look_at="driver/crashes/critical_region_not_left.py, FindProcess; then the same with --fixed.",
-    source="winsiderss/systeminformer issue 1779.",
+    source="https://github.com/winsiderss/systeminformer/issues/1779",
     case=Case(
         drivers=("driver/crashes/critical_region_not_left.py",),
         apps=("userapp/crash_app.py",),

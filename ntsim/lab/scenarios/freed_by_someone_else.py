@@ -16,7 +16,7 @@ SCENARIO = Scenario(
         "driver/crashes/freed_by_someone_else.py, RemoveHook and PoolManagerUninitialize; then "
         "the same with --fixed."
     ),
-    source="HyperDbg issue 183.",
+    source="https://github.com/HyperDbg/HyperDbg/issues/183",
     case=Case(
         drivers=("driver/crashes/freed_by_someone_else.py",),
         apps=("userapp/crash_app.py",),

@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "so the stack of the crash shows the innocent half of the mistake."
     ),
     look_at="driver/crashes/freed_twice.py, PutBlock; then the same with --fixed.",
-    source="matt-wu/Ext3Fsd issue 8.",
+    source="https://github.com/matt-wu/Ext3Fsd/issues/8",
     case=Case(
         drivers=("driver/crashes/freed_twice.py",),
         apps=("userapp/crash_app.py",),

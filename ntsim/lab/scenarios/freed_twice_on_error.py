@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "there, which no test had."
     ),
     look_at="driver/crashes/freed_twice_on_error.py, AllocatePtBuffer; then the same with --fixed.",
-    source="intelpt/WindowsIntelPT issue 5.",
+    source="https://github.com/intelpt/WindowsIntelPT/issues/5",
     case=Case(
         drivers=("driver/crashes/freed_twice_on_error.py",),
         apps=("userapp/crash_app.py",),

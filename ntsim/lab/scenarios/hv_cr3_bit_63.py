@@ -18,7 +18,10 @@ SCENARIO = Scenario(
         "the register over, bit included, and the next VM entry fails: invalid guest state."
     ),
     look_at="driver/hypervisor_crashes/ddimon_20.py; then the same with --fixed.",
-    source="tandasat/DdiMon issue 20; DarthTon/HyperBone issue 32 ends the same way.",
+    source=(
+        "https://github.com/tandasat/DdiMon/issues/20; DarthTon/HyperBone issue 32 ends the same "
+        "way."
+    ),
     case=Case(
         drivers=("driver/hypervisor_crashes/ddimon_20.py",),
         apps=("userapp/hypervisor_crash_app.py",),

@@ -11,7 +11,7 @@ SCENARIO = Scenario(
         "same write again. The app never gets on."
     ),
     look_at="driver/hypervisor_crashes/hd_545.py; then the same with --fixed.",
-    source="HyperDbg pull request 545.",
+    source="https://github.com/HyperDbg/HyperDbg/pull/545",
     case=Case(
         drivers=("driver/hypervisor_crashes/hd_545.py",),
         apps=("userapp/hypervisor_crash_app.py",),

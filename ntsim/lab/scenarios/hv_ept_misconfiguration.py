@@ -18,7 +18,7 @@ SCENARIO = Scenario(
         "write. That is no violation to wait for but a misconfiguration, exit reason 49."
     ),
     look_at="driver/hypervisor_crashes/libvmi_120.py; then the same with --fixed.",
-    source="libvmi pull request 120.",
+    source="https://github.com/libvmi/libvmi/pull/120",
     case=Case(
         drivers=("driver/hypervisor_crashes/libvmi_120.py",),
         apps=("userapp/hypervisor_crash_app.py",),

@@ -23,7 +23,7 @@ SCENARIO = Scenario(
         "driver's own, where Windows does not even look for a handler."
     ),
     look_at="driver/hypervisor_crashes/hd_429.py; then the same with --fixed.",
-    source="HyperDbg issue 429 (there it is XSETBV).",
+    source="https://github.com/HyperDbg/HyperDbg/issues/429 (there it is XSETBV)",
     case=Case(
         drivers=("driver/hypervisor_crashes/hd_429.py",),
         apps=("userapp/hypervisor_crash_app.py",),

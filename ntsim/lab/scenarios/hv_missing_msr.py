@@ -18,7 +18,7 @@ SCENARIO = Scenario(
         "general protection fault then, here in DriverEntry."
     ),
     look_at="driver/hypervisor_crashes/ksm_1.py; then the same with --fixed.",
-    source="asamy/ksm issue 1.",
+    source="https://github.com/asamy/ksm/issues/1",
     case=Case(
         drivers=("driver/hypervisor_crashes/ksm_1.py",),
         apps=("userapp/hypervisor_crash_app.py",),

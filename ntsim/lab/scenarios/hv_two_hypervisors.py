@@ -18,7 +18,7 @@ SCENARIO = Scenario(
         "same instruction, for ever, with interrupts off."
     ),
     look_at="driver/hypervisor_crashes/hvpp_36.py; then the same with --fixed.",
-    source="wbenny/hvpp issue 36.",
+    source="https://github.com/wbenny/hvpp/issues/36",
     case=Case(
         drivers=("driver/hypervisor_crashes/hvpp_36.py",),
         apps=("userapp/hypervisor_crash_app.py",),

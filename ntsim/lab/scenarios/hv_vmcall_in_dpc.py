@@ -23,7 +23,7 @@ SCENARIO = Scenario(
         "exceptions."
     ),
     look_at="driver/hypervisor_crashes/ksm_29.py; then the same with --fixed.",
-    source="asamy/ksm issue 29.",
+    source="https://github.com/asamy/ksm/issues/29",
     case=Case(
         drivers=("driver/hypervisor_crashes/ksm_29.py",),
         apps=("userapp/hypervisor_crash_app.py",),

@@ -22,7 +22,7 @@ SCENARIO = Scenario(
         "look. Its first service call executes VMCALL outside VMX operation."
     ),
     look_at="driver/hypervisor_crashes/ddimon_22.py; then the same with --fixed.",
-    source="tandasat/DdiMon issue 22.",
+    source="https://github.com/tandasat/DdiMon/issues/22",
     case=Case(
         drivers=("driver/hypervisor_crashes/ddimon_22.py",),
         apps=("userapp/hypervisor_crash_app.py",),

@@ -22,7 +22,7 @@ SCENARIO = Scenario(
         "fails with error 7 and the driver takes every processor out again."
     ),
     look_at="driver/hypervisor_crashes/noir_24.py; then the same with --fixed.",
-    source="Zero-Tang/NoirVisor issue 24.",
+    source="https://github.com/Zero-Tang/NoirVisor/issues/24",
     case=Case(
         drivers=("driver/hypervisor_crashes/noir_24.py",),
         apps=("userapp/hypervisor_crash_app.py",),

@@ -22,7 +22,7 @@ SCENARIO = Scenario(
         "HOST_CR3, nothing is mapped there, and with interrupts off no page fault can be served."
     ),
     look_at="driver/hypervisor_crashes/hd_22.py; then the same with --fixed.",
-    source="HyperDbg issue 22.",
+    source="https://github.com/HyperDbg/HyperDbg/issues/22",
     case=Case(
         drivers=("driver/hypervisor_crashes/hd_22.py",),
         apps=("userapp/hypervisor_crash_app.py",),

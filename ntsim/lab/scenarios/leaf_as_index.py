@@ -12,7 +12,7 @@ SCENARIO = Scenario(
         "does the index: the write goes 32 GB past the table. With luck nothing is mapped there."
     ),
     look_at="driver/crashes/leaf_as_index.py, CacheExtendedLeaves; then the same with --fixed.",
-    source="Zero-Tang/NoirVisor issue 2.",
+    source="https://github.com/Zero-Tang/NoirVisor/issues/2",
     case=Case(
         drivers=("driver/crashes/leaf_as_index.py",),
         apps=("userapp/crash_app.py",),

@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "stops the system before a link is written into the wrong place."
     ),
     look_at="driver/crashes/list_entry_removed_twice.py, FreeRequest; then the same with --fixed.",
-    source="maharmstone/btrfs pull request 13.",
+    source="https://github.com/maharmstone/btrfs/pull/13",
     case=Case(
         drivers=("driver/crashes/list_entry_removed_twice.py",),
         apps=("userapp/crash_app.py",),

@@ -19,7 +19,7 @@ SCENARIO = Scenario(
         "handler is asked: bug check."
     ),
     look_at="driver/crashes/null_context_at_dispatch.py, Startup; then the same with --fixed.",
-    source="basil00/WinDivert issue 330.",
+    source="https://github.com/basil00/WinDivert/issues/330",
     case=Case(
         drivers=("driver/crashes/null_context_at_dispatch.py",),
         apps=("userapp/crash_app.py",),

@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "they are locked, and a driver that has forgotten them will never unlock them."
     ),
     look_at="driver/crashes/pages_left_locked.py, SendBuffer; then the same with --fixed.",
-    source="wbenny/KSOCKET issue 2.",
+    source="https://github.com/wbenny/KSOCKET/issues/2",
     case=Case(
         drivers=("driver/crashes/pages_left_locked.py",),
         apps=("userapp/crash_app.py",),

@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "that had its place beside the lost one, and that may be anybody's."
     ),
     look_at="driver/crashes/resource_freed_undeleted.py, FreeNode; then the same with --fixed.",
-    source="openzfsonwindows/ZFSin issue 87.",
+    source="https://github.com/openzfsonwindows/ZFSin/issues/87",
     case=Case(
         drivers=("driver/crashes/resource_freed_undeleted.py",),
         apps=("userapp/crash_app.py",),

@@ -15,7 +15,7 @@ SCENARIO = Scenario(
         "driver/crashes/resource_released_by_another.py, ReadFile and FinishRead; then the same "
         "with --fixed."
     ),
-    source="HARM4Y/FOKS-TROT issue 41.",
+    source="https://github.com/HARM4Y/FOKS-TROT/issues/41",
     case=Case(
         drivers=("driver/crashes/resource_released_by_another.py",),
         apps=("userapp/crash_app.py",),

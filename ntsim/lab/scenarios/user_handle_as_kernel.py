@@ -20,7 +20,7 @@ SCENARIO = Scenario(
         "it is told; Driver Verifier does not."
     ),
     look_at="driver/crashes/user_handle_as_kernel.py, SignalApp; then the same with --fixed.",
-    source="winsiderss/systeminformer issue 275.",
+    source="https://github.com/winsiderss/systeminformer/issues/275",
     case=Case(
         drivers=("driver/crashes/user_handle_as_kernel.py",),
         apps=("userapp/crash_app.py",),

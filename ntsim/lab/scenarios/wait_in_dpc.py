@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "middle of the thread's work: a DPC cannot be put aside until the thread is done."
     ),
     look_at="driver/crashes/wait_in_dpc.py, CleanTable; then the same with --fixed.",
-    source="microsoft/ebpf-for-windows issue 2275.",
+    source="https://github.com/microsoft/ebpf-for-windows/issues/2275",
     case=Case(
         drivers=("driver/crashes/wait_in_dpc.py",),
         apps=("userapp/crash_app.py",),

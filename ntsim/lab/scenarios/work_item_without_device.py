@@ -13,7 +13,7 @@ SCENARIO = Scenario(
         "object that it is given. In a DPC no page fault can be served."
     ),
     look_at="driver/crashes/work_item_without_device.py, WatchMemory; then the same with --fixed.",
-    source="cheat-engine issue 1237.",
+    source="https://github.com/cheat-engine/cheat-engine/issues/1237",
     case=Case(
         drivers=("driver/crashes/work_item_without_device.py",),
         expected=Expectation(
