@@ -115,7 +115,7 @@ INTRINSICS["YieldProcessor"] = _mm_pause
 def __halt() -> None:
     """HLT: wait for an interrupt."""
     nt, _ = _privileged("__halt")
-    nt.il.halt()
+    nt.il.rest()
 
 
 @intrinsic

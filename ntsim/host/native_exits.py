@@ -74,6 +74,7 @@ class Exits:
             K.DR_WRITE: self._dr_write,
             K.RDTSC: self._rdtsc,
             K.RDTSCP: self._rdtsc,
+            K.RDPMC: self._rdpmc,
             K.PAUSE: self._pause,
             K.HLT: self._hlt,
             K.IO: self._io,
@@ -117,13 +118,19 @@ class Exits:
             words[RCX] = nt.il.current.number
         self._skip(activation, exit_)
 
+    def _rdpmc(self, activation: Activation, exit_: Exit) -> None:
+        nt, words = self.nt, activation.words
+        counter = words[RCX] & _LOW
+        self._set_pair(words, nt.ki.processor_operation(nt.il.current.rdpmc, counter))
+        self._skip(activation, exit_)
+
     def _pause(self, activation: Activation, exit_: Exit) -> None:
         self._skip(activation, exit_)
         self.nt.il.spin()
 
     def _hlt(self, activation: Activation, exit_: Exit) -> None:
         activation.words[RIP] = exit_.rip + 1
-        self.nt.il.halt()
+        self.nt.il.rest()
 
     def _invlpg(self, activation: Activation, exit_: Exit) -> None:
         self.nt.mmu.invalidate(exit_.operand_address())

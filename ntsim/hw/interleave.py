@@ -88,6 +88,7 @@ class Interleaver:
         self.closed = False
         self.alone: int | None = None
         self.begin: greenlet | None = None
+        self._resting: set[int] = set()
         self._told: dict[greenlet, int] = {}
         self._quantum = 0
         self._seen_progress = 0
@@ -133,6 +134,13 @@ class Interleaver:
         if self.current.hlt():
             self.current.halted = True
         self.give_way()
+
+    def rest(self) -> None:
+        """HLT of a driver: the clock ends it as well; the idle loop does without ticks."""
+        number = self.current.number
+        self._resting.add(number)
+        self.halt()
+        self._resting.discard(number)
 
     def give_way(self) -> None:
         """Let the hub choose; afterwards take the interrupts that have become deliverable."""
@@ -242,9 +250,13 @@ class Interleaver:
         runnable = self._runnable()
         while not runnable:
             due = self.next_event(self.next_timer(self._takes_ticks))
-            if due is None:
+            tick = self._next_wake() if self._resting else None
+            if tick is not None and (due is None or tick < due):
+                self._pass_to(*tick)
+            elif due is None:
                 return False
-            self._jump(*due)
+            else:
+                self._jump(*due)
             runnable = self._runnable()
         number, quantum = self.strategy.choose(runnable)
         processor = self.current = self.processors[number]
@@ -301,19 +313,34 @@ class Interleaver:
             if processor.next_tick <= now:
                 due = True
                 processor.next_tick = now - now % TICK_100NS + TICK_100NS
-                if not processor.halted:
+                if not processor.halted or processor.number in self._resting:
                     processor.apic.request(self.clock_vector)
         if due:
             for number in self.timers_due(now):
                 self.processors[number].apic.request(self.clock_vector)
             self.watch()
 
+    def _next_wake(self) -> tuple[int, int] | None:
+        """(time, processor) of the first tick that ends a driver's HLT."""
+        found = [
+            (p.next_tick, p.number)
+            for p in self.processors
+            if p.number in self._resting
+            and p.rflags & 0x200
+            and self.clock_vector >> 4 > p.cr8
+        ]  # fmt: skip
+        return min(found, default=None)
+
     def _jump(self, due: int, number: int) -> None:
         """Nothing can run before `due`, when a timer of a processor expires: pass the time."""
+        self.progress += 1
+        self._pass_to(due, number)
+
+    def _pass_to(self, due: int, number: int) -> None:
+        """The clock interrupt of a processor at `due`, with nothing before it."""
         clock = self.clock
         clock.now = max(clock.now, due)
         for processor in self.processors:
             processor.next_tick = clock.now - clock.now % TICK_100NS + TICK_100NS
-        self.progress += 1
         self.processors[number].apic.request(self.clock_vector)
         self.watch()

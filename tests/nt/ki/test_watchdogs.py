@@ -113,6 +113,24 @@ def test_a_halt_with_interrupts_off_is_noticed(run_driver) -> None:
     assert isinstance(caught.value, Hang)
 
 
+def test_the_clock_ends_a_halt_with_interrupts_on(value_of) -> None:
+    def body() -> bool:
+        before = KeQueryInterruptTime()
+        __halt()
+        return 0 < KeQueryInterruptTime() - before <= 156_250
+
+    assert value_of(body, processors=2)
+
+
+def test_halting_for_ever_is_a_hang(run_driver) -> None:
+    def body() -> None:
+        while True:
+            __halt()
+
+    with pytest.raises(Hang):
+        run_driver(body, processors=1)
+
+
 def test_a_timer_of_a_processor_halted_for_good_does_not_keep_the_run_going(run_driver) -> None:
     def body() -> None:
         timer, due = KTIMER(), LARGE_INTEGER()
