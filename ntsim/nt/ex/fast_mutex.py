@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi.scalars import BOOLEAN
 from ntsim.nt.events import LockAcquired, LockReleased
 from ntsim.nt.exports import export
+from ntsim.nt.ke.auto_boost import ki_ab_acquire, ki_ab_release
 from ntsim.nt.ke.irql import APC_LEVEL, set_irql
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import SYNCHRONIZATION_EVENT, WAIT_ANY, ki_wait
@@ -33,6 +34,7 @@ _KINDS = {WR_FAST_MUTEX: "fast mutex", WR_GUARDED_MUTEX: "guarded mutex"}
 
 def ke_acquire_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTEX) -> None:
     """Take the mutex, waiting as often as another thread is faster; the IRQL is the caller's."""
+    ki_ab_acquire(nt, int(mutex))
     v = mutex._v
     take, join = FREE, WAITER
     while not v.Count & FREE:
@@ -50,6 +52,7 @@ def ke_try_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTE
     v = mutex._v
     if not v.Count & FREE:
         return False
+    ki_ab_acquire(nt, int(mutex))
     v.Count &= ~FREE
     v.Owner = nt.thread.va
     nt.emit_at(LockAcquired, _KINDS[reason], int(mutex))
@@ -57,7 +60,8 @@ def ke_try_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTE
 
 
 def ke_release_fast_mutex(nt: Kernel, mutex: PFAST_MUTEX, reason: int = WR_FAST_MUTEX) -> None:
-    """Free the mutex and wake one waiter, if none was woken already."""
+    """Free the mutex and wake one waiter, if none was woken already; 0x162 if it is not held."""
+    ki_ab_release(nt, int(mutex))
     v = mutex._v
     nt.emit_at(LockReleased, _KINDS[reason], int(mutex))
     v.Owner = 0

@@ -17,7 +17,7 @@ from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import ULONG
 from ntsim.nt.events import LockAcquired, LockReleased
 from ntsim.nt.exports import export
-from ntsim.nt.ke.auto_boost import ke_ab_pre_acquire
+from ntsim.nt.ke.auto_boost import ki_ab_acquire, ki_ab_release
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import SYNCHRONIZATION_EVENT, WAIT_ANY, ki_wait
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOCKED, WAITING, MULTIPLE_SHARED = 1, 2, 8
 FLAG_BITS = 0xF
 SHARE = 16
-VALID_FLAGS = 3
+VALID_FLAGS, DISABLE_AUTO_BOOST = 3, 2
 
 NEXT, SHARES, ALONE = KEVENT.size, KEVENT.size + 8, KEVENT.size + 16
 """Behind a wait block's event: the next older block, the sharers, whether it wants it alone."""
@@ -59,7 +59,6 @@ def wait(nt: Kernel, lock: PEX_PUSH_LOCK, alone: bool) -> None:
 
 
 def acquire_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
-    ke_ab_pre_acquire(nt, int(lock))
     v = lock._v
     while v.Value & LOCKED:
         wait(nt, lock, True)
@@ -69,7 +68,6 @@ def acquire_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
 
 def acquire_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
     """Share the lock; where somebody waits and nobody holds it, hold it as one alone does."""
-    ke_ab_pre_acquire(nt, int(lock))
     v = lock._v
     while v.Value & LOCKED and (v.Value & WAITING or v.Value < SHARE):
         wait(nt, lock, False)
@@ -78,7 +76,7 @@ def acquire_shared(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
 
 
 def release_exclusive(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
-    """Free the lock; one that was not held is all ones afterwards, which nobody notices here."""
+    """Free the lock; one that was not held is all ones afterwards."""
     v = lock._v
     nt.emit_at(LockReleased, "push lock", int(lock))
     v.Value = (v.Value - LOCKED) & _MASK
@@ -125,10 +123,11 @@ def wake(nt: Kernel, lock: PEX_PUSH_LOCK) -> None:
         KeSetEvent(nt, KEVENT.at(nt.mmu, block), 0, False)
 
 
-def check_flags(nt: Kernel, lock: PEX_PUSH_LOCK, flags: int) -> None:
-    """Flags that do not exist are 0x152."""
+def check_flags(nt: Kernel, lock: PEX_PUSH_LOCK, flags: int) -> bool:
+    """Whether the lock is tracked by AutoBoost; flags that do not exist are 0x152."""
     if flags & ~VALID_FLAGS:
         nt.bugcheck(bugcodes.INVALID_PUSH_LOCK_FLAGS, flags, int(lock))
+    return not flags & DISABLE_AUTO_BOOST
 
 
 @export(irql="any")
@@ -140,50 +139,54 @@ def ExInitializePushLock(nt: Kernel, PushLock: PEX_PUSH_LOCK) -> None:
 @export(irql="<= APC", inline=True)
 def ExAcquirePushLockExclusive(nt: Kernel, PushLock: PEX_PUSH_LOCK) -> None:
     """ExAcquirePushLockExclusiveEx with the default flags. Source: wdm.h."""
-    acquire_exclusive(nt, PushLock)
+    ExAcquirePushLockExclusiveEx(nt, PushLock, 0)
 
 
 @export(irql="<= APC")
 def ExAcquirePushLockExclusiveEx(nt: Kernel, PushLock: PEX_PUSH_LOCK, Flags: ULONG) -> None:
     """Hold the lock alone. Source: WDK ExAcquirePushLockExclusiveEx; bug check 0x152."""
-    check_flags(nt, PushLock, Flags)
+    if check_flags(nt, PushLock, Flags):
+        ki_ab_acquire(nt, int(PushLock))
     acquire_exclusive(nt, PushLock)
 
 
 @export(irql="<= APC", inline=True)
 def ExAcquirePushLockShared(nt: Kernel, PushLock: PEX_PUSH_LOCK) -> None:
     """ExAcquirePushLockSharedEx with the default flags. Source: wdm.h."""
-    acquire_shared(nt, PushLock)
+    ExAcquirePushLockSharedEx(nt, PushLock, 0)
 
 
 @export(irql="<= APC")
 def ExAcquirePushLockSharedEx(nt: Kernel, PushLock: PEX_PUSH_LOCK, Flags: ULONG) -> None:
     """Share the lock. Source: WDK ExAcquirePushLockSharedEx; bug check 0x152."""
-    check_flags(nt, PushLock, Flags)
+    if check_flags(nt, PushLock, Flags):
+        ki_ab_acquire(nt, int(PushLock))
     acquire_shared(nt, PushLock)
 
 
 @export(irql="<= DISPATCH", inline=True)
 def ExReleasePushLockExclusive(nt: Kernel, PushLock: PEX_PUSH_LOCK) -> None:
     """ExReleasePushLockExclusiveEx with the default flags. Source: wdm.h."""
-    release_exclusive(nt, PushLock)
+    ExReleasePushLockExclusiveEx(nt, PushLock, 0)
 
 
 @export(irql="<= DISPATCH")
 def ExReleasePushLockExclusiveEx(nt: Kernel, PushLock: PEX_PUSH_LOCK, Flags: ULONG) -> None:
     """Free a lock that the caller holds alone. Source: WDK ExReleasePushLockExclusiveEx."""
-    check_flags(nt, PushLock, Flags)
+    if check_flags(nt, PushLock, Flags):
+        ki_ab_release(nt, int(PushLock))
     release_exclusive(nt, PushLock)
 
 
 @export(irql="<= DISPATCH", inline=True)
 def ExReleasePushLockShared(nt: Kernel, PushLock: PEX_PUSH_LOCK) -> None:
     """ExReleasePushLockSharedEx with the default flags. Source: wdm.h."""
-    release_shared(nt, PushLock)
+    ExReleasePushLockSharedEx(nt, PushLock, 0)
 
 
 @export(irql="<= DISPATCH")
 def ExReleasePushLockSharedEx(nt: Kernel, PushLock: PEX_PUSH_LOCK, Flags: ULONG) -> None:
     """Leave a lock that the caller shares. Source: WDK ExReleasePushLockSharedEx."""
-    check_flags(nt, PushLock, Flags)
+    if check_flags(nt, PushLock, Flags):
+        ki_ab_release(nt, int(PushLock))
     release_shared(nt, PushLock)

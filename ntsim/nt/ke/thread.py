@@ -9,6 +9,7 @@ from greenlet import greenlet
 
 from ntsim.abi.ke import KAPC_STATE, KTHREAD
 from ntsim.abi.ps import ETHREAD
+from ntsim.nt.ke.auto_boost import ALL_FREE, LOCK_ENTRIES
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Thread:
     `greenlet` executes it. `storage` is the kernel stack pointer below which local variables of
     Python routines are placed. `interrupts` keeps RFLAGS.IF while it does not run. `user` is the
     user-mode side (a `um` object), None for system threads; `in_kernel` is true in a system call.
+    `untracked_locks` were acquired while no lock entry was free; see `auto_boost.py`.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Thread:
         "storage",
         "text",
         "tid",
+        "untracked_locks",
         "user",
         "user_rsp",
         "v",
@@ -76,6 +79,7 @@ class Thread:
         self.images: list[Any] = []
         self.in_kernel = False
         self.exit_status: int | None = None
+        self.untracked_locks = 0
 
     def __repr__(self) -> str:
         return f"thread {self.text} of {self.process.name}"
@@ -101,6 +105,7 @@ def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int) -> None:
     v.Priority = v.BasePriority = priority
     v.Affinity_Mask = v.UserAffinity_Mask = nt.ke.active_mask
     v.IdealProcessor = v.UserIdealProcessor = nt.ke.next_ideal_processor()
+    v.LockEntries, v.AbEntrySummary = thread.va + LOCK_ENTRIES, ALL_FREE
     v.State = INITIALIZED
     assert ETHREAD.size == 0x898
 

@@ -317,12 +317,21 @@ def MmInitializeMdl(nt: Kernel, MemoryDescriptorList: PMDL, BaseVa: PVOID, Lengt
 def IoBuildPartialMdl(
     nt: Kernel, SourceMdl: PMDL, TargetMdl: PMDL, VirtualAddress: PVOID, Length: ULONG
 ) -> None:
-    """Make TargetMdl describe part of SourceMdl's pages. Source: WDK IoBuildPartialMdl."""
-    source = SourceMdl._v
-    start = int(VirtualAddress)
-    size = Length or source.StartVa + source.ByteOffset + source.ByteCount - start
+    """Make TargetMdl describe part of SourceMdl's pages; Length 0: up to the end.
+
+    What lies outside is 0x12E, a target with too little room 0x40. Source: WDK IoBuildPartialMdl.
+    """
+    source, target = SourceMdl._v, TargetMdl._v
+    start, first = int(VirtualAddress), source.StartVa + source.ByteOffset
+    size = Length or first + source.ByteCount - start
+    if not first <= start <= start + size <= first + source.ByteCount:
+        code = bugcodes.INVALID_MDL_RANGE
+        nt.bugcheck(code, int(SourceMdl), int(TargetMdl), start, Length)
+    room = target.Size
+    if room - MDL.size < 8 * mdl_pages(start, size):
+        nt.bugcheck(bugcodes.TARGET_MDL_TOO_SMALL)
     mm_initialize_mdl(TargetMdl, start, size)
-    target = TargetMdl._v
+    target.Size = room
     skip = (target.StartVa - source.StartVa) >> 12
     count = mdl_pages(start, size)
     pfns = nt.mmu.read(int(SourceMdl) + PFNS + 8 * skip, 8 * count)

@@ -37,7 +37,7 @@ INFO_NAME = 2
 FLAG_PERMANENT = 0x10
 """OBJECT_HEADER.Flags: OB_FLAG_PERMANENT_OBJECT."""
 
-REFERENCE_BY_POINTER = 0x18
+REFERENCE_BY_POINTER, BAD_OBJECT_HEADER = 0x18, 0x189
 FIRST_TYPE = 2
 NO_TYPE = 0xBAD0_B0B0
 """ObTypeIndexTable[1]: no object's type."""
@@ -162,8 +162,14 @@ class Ob:
         return OBJECT_HEADER.at(self.nt.mmu, body - BODY)
 
     def type_of(self, body: int) -> ObjectType:
+        """The type that the header names; 0x189 if that is none."""
         v = self.headers.get(body) or self.header(body)._v
-        return self.by_index[v.TypeIndex ^ self.cookie ^ (body - BODY >> 8 & 0xFF)]
+        index = v.TypeIndex ^ self.cookie ^ (body - BODY >> 8 & 0xFF)
+        found = self.by_index.get(index)
+        if found is None:
+            named = self.nt.read_pointer(self.type_table + 8 * index)
+            self.nt.bugcheck(BAD_OBJECT_HEADER, body - BODY, named, 0, 0)
+        return found
 
     def type_at(self, body: int) -> ObjectType | None:
         """The type that the header before any address names; None if it names none."""

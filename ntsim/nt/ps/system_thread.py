@@ -16,6 +16,7 @@ from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.ke import KMUTANT
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PKSTART_ROUTINE, PVOID, ULONG
 from ntsim.nt.exports import Out, export
+from ntsim.nt.ke.auto_boost import ki_ab_check_exit
 from ntsim.nt.ke.scheduler import ki_terminate_current
 from ntsim.nt.ob.handles import ob_reference_by_handle
 from ntsim.nt.ob.insert import ob_insert_handle
@@ -79,7 +80,7 @@ def psp_exit_thread(nt: Kernel, status: int) -> NoReturn:
 
 
 def psp_check_exit(nt: Kernel, thread: Thread) -> None:
-    """A thread that ends attached, at raised IRQL, with APCs disabled or holding a KMUTEX stops."""
+    """A thread that ends attached, at raised IRQL, with APCs disabled or holding a lock stops."""
     v = thread.v
     if v.ApcStateIndex:
         nt.bugcheck(
@@ -99,6 +100,7 @@ def psp_check_exit(nt: Kernel, thread: Thread) -> None:
     if v.CombinedApcDisable or irql:
         code = bugcodes.KERNEL_APC_PENDING_DURING_EXIT
         nt.bugcheck(code, 0, v.CombinedApcDisable, irql)
+    ki_ab_check_exit(nt, thread)
 
 
 @export(irql="== PASSIVE")

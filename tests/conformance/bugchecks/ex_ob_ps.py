@@ -256,3 +256,87 @@ def a_thread_that_ends_with_a_mutex(bench) -> None:
         pause()
 
     bench.run(body)
+
+
+# Locks that AutoBoost tracks
+
+
+def zeroed(size: int, kind):
+    """Zeroed nonpaged memory."""
+    made = ExAllocatePoolWithTag(NonPagedPoolNx, size, 1)
+    RtlZeroMemory(made, size)
+    return cast(made, kind)
+
+
+def in_a_thread(body) -> None:
+    """Run `body` in a system thread, and wait for its end."""
+    status, handle = PsCreateSystemThread(THREAD_ALL_ACCESS, NULL, NULL, NULL, body, NULL)
+    assert status == STATUS_SUCCESS
+    ZwWaitForSingleObject(handle, FALSE, NULL)
+
+
+@mistake(0x162)
+def a_fast_mutex_released_by_another_thread(bench) -> None:
+    """One thread acquires a fast mutex, another releases it."""
+
+    def body() -> None:
+        mutex = zeroed(0x38, PFAST_MUTEX)
+        ExInitializeFastMutex(mutex)
+
+        def other(Context) -> None:
+            bench.expect(int(KeGetCurrentThread()), int(mutex), 0xFFFFFFFF, 0)
+            ExReleaseFastMutexUnsafe(mutex)
+
+        KeEnterCriticalRegion()
+        ExAcquireFastMutexUnsafe(mutex)
+        in_a_thread(other)
+
+    bench.run(body)
+
+
+@mistake(0x162)
+def a_push_lock_released_twice(bench) -> None:
+    """A push lock is released once more than it was acquired."""
+
+    def body() -> None:
+        lock = zeroed(8, PEX_PUSH_LOCK)
+        KeEnterCriticalRegion()
+        ExAcquirePushLockShared(lock)
+        ExReleasePushLockShared(lock)
+        bench.expect(int(KeGetCurrentThread()), int(lock), 0xFFFFFFFF, 0)
+        ExReleasePushLockShared(lock)
+
+    bench.run(body)
+
+
+@mistake(0x153)
+def a_thread_that_ends_with_a_push_lock(bench) -> None:
+    """A thread returns without releasing its push lock."""
+
+    def body() -> None:
+        lock = zeroed(8, PEX_PUSH_LOCK)
+
+        def thread(Context) -> None:
+            me = int(KeGetCurrentThread())
+            bench.expect(me, me + 0x650, 1, 0)
+            ExAcquirePushLockExclusive(lock)
+
+        in_a_thread(thread)
+
+    bench.run(body)
+
+
+@mistake(0x189)
+def an_object_whose_header_was_overwritten(bench) -> None:
+    """The type index in an object's header is overwritten; then a handle to it is closed."""
+
+    def body() -> None:
+        _, handle = ZwCreateEvent(EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE)
+        _, event = ObReferenceObjectByHandle(handle, 0, NULL, KernelMode, NULL)
+        header = int(event) - 0x30
+        (right,) = read_bytes(header + 0x18, 1)
+        write_bytes(header + 0x18, bytes([right ^ 0x80]))
+        bench.expect(header, 0, 0, 0)
+        ZwClose(handle)
+
+    bench.run(body)

@@ -183,3 +183,37 @@ def a_cancel_routine_that_keeps_the_lock(bench) -> None:
         IoCancelIrp(irp)
 
     bench.run(body)
+
+
+def mdl_of(size: int):
+    """A locked MDL of a paged buffer, and the buffer."""
+    buffer = ExAllocatePoolWithTag(PagedPool, size, 1)
+    mdl = IoAllocateMdl(buffer, size, FALSE, FALSE, NULL)
+    MmProbeAndLockPages(mdl, KernelMode, IoReadAccess)
+    return mdl, int(buffer)
+
+
+@mistake(0x12E)
+def a_partial_mdl_that_reaches_further_than_its_source(bench) -> None:
+    """IoBuildPartialMdl is asked for more bytes than the source MDL describes."""
+
+    def body() -> None:
+        source, buffer = mdl_of(0x100)
+        target = IoAllocateMdl(buffer, 0x200, FALSE, FALSE, NULL)
+        bench.expect(int(source), int(target), buffer + 0x80, 0x100)
+        IoBuildPartialMdl(source, target, buffer + 0x80, 0x100)
+
+    bench.run(body)
+
+
+@mistake(0x40)
+def a_partial_mdl_in_one_that_is_too_small(bench) -> None:
+    """IoBuildPartialMdl is given a target MDL with room for fewer pages."""
+
+    def body() -> None:
+        source, buffer = mdl_of(0x3000)
+        target = IoAllocateMdl(buffer, 0x100, FALSE, FALSE, NULL)
+        bench.expect()
+        IoBuildPartialMdl(source, target, buffer, 0x3000)
+
+    bench.run(body)
