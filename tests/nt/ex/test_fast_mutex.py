@@ -64,7 +64,10 @@ def test_trying_an_owned_mutex_fails_at_the_old_irql(value_of) -> None:
         mutex = new_mutex()
         first = [ExTryToAcquireFastMutex(mutex), KeGetCurrentIrql()]
         KeLowerIrql(PASSIVE_LEVEL)
-        return [*first, ExTryToAcquireFastMutex(mutex), KeGetCurrentIrql()]
+        again = [ExTryToAcquireFastMutex(mutex), KeGetCurrentIrql()]
+        KeRaiseIrql(APC_LEVEL)
+        ExReleaseFastMutex(mutex)
+        return first + again
 
     assert value_of(body) == [True, APC_LEVEL, False, PASSIVE_LEVEL]
 

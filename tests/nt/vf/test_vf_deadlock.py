@@ -264,36 +264,6 @@ def test_freeing_a_lock_that_is_held(bugcheck_of) -> None:
     assert found[0] == 0x100B and found[2]
 
 
-def test_what_an_ended_thread_held_is_not_what_the_next_thread_holds(bugcheck_of) -> None:
-    """The second thread may get the KTHREAD of the first; the mutex is still not its own."""
-
-    def body() -> None:
-        done = memory(0x20, PKSEMAPHORE)
-        KeInitializeSemaphore(done, 0, 9)
-        made = fast_mutex()
-
-        def first(Context) -> None:
-            KeEnterCriticalRegion()
-            ExAcquireFastMutexUnsafe(made)
-            KeLeaveCriticalRegion()
-            KeReleaseSemaphore(done, 0, 1, FALSE)
-
-        def second(Context) -> None:
-            KeEnterCriticalRegion()
-            ExReleaseFastMutexUnsafe(made)
-            KeLeaveCriticalRegion()
-            KeReleaseSemaphore(done, 0, 1, FALSE)
-
-        due = LARGE_INTEGER()
-        due.QuadPart = -10_000_000
-        for routine in (first, second):
-            PsCreateSystemThread(THREAD_ALL_ACCESS, NULL, NULL, NULL, routine, NULL)
-            KeWaitForSingleObject(done, Executive, KernelMode, FALSE, NULL)
-            KeDelayExecutionThread(KernelMode, FALSE, due)
-
-    assert bugcheck_of(body, **DEADLOCK).parameters[0] in (0x1004, 0x1007)
-
-
 def test_a_thread_that_ends_with_a_lock(bugcheck_of) -> None:
     def body() -> None:
         event = memory(0x18, PKEVENT)
