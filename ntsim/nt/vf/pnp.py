@@ -89,25 +89,30 @@ def vi_initial_status(vf: Verifier, irp: Any, major: int) -> None:
 
 def vi_pass_on(vf: Verifier, irp: Any, major: int, location: Any, started: int) -> None:
     """0x206, 0x207: a location copied by hand; 0x216, 0x21A: a status that is the system's."""
-    nt, where, v = vf.nt, vf.driver_address(), irp._v
+    nt, v = vf.nt, irp._v
     if location.Control & c.SL_PENDING_RETURNED:
         why = "An IRP was passed down with SL_PENDING_RETURNED in the next stack location: its "
         why += "Control was copied, or it was marked pending and skipped."
-        vf.io.violation(0x206, where, int(irp), why=why)
+        vf.io.violation(0x206, vf.driver_address(), int(irp), why=why)
     if v.CurrentLocation <= v.StackCount and location.CompletionRoutine:
         mine = io_current_location(nt, irp)._v
-        same = mine.CompletionRoutine, mine.Context
-        foreign = location.CompletionRoutine not in (nt.images.at(where) or ())
-        if foreign and same == (location.CompletionRoutine, location.Context):
+        both = location.CompletionRoutine, location.Context
+        if both == (mine.CompletionRoutine, mine.Context) and vi_is_foreign(vf, both[0]):
             name = nt.describe_address(location.CompletionRoutine)
             why = f"A stack location was copied by hand with the completion routine {name} of the "
             why += "driver above, which would run twice: IoCopyCurrentIrpStackLocationToNext."
-            vf.io.violation(0x207, where, int(irp), why=why)
+            vf.io.violation(0x207, vf.driver_address(), int(irp), why=why)
     status = v.IoStatus_Status
     if major in NOT_SUPPORTED and status == ntstatus.STATUS_NOT_SUPPORTED != started:
         why = f"{MAJOR_NAMES[major]} came with {ntstatus.status_name(started)} and was passed down "
         why += "as STATUS_NOT_SUPPORTED, which says that no driver has looked at it."
-        vf.io.violation(NOT_SUPPORTED[major], where, int(irp), why=why)
+        vf.io.violation(NOT_SUPPORTED[major], vf.driver_address(), int(irp), why=why)
+
+
+def vi_is_foreign(vf: Verifier, routine: int) -> bool:
+    """Whether a routine is another driver's than the one that is executing."""
+    image = vf.nt.images.at(vf.driver_address())
+    return image is None or routine not in image
 
 
 def vi_originate_pnp(vf: Verifier, nt: Kernel, irp: Any, minor: int) -> None:
@@ -140,9 +145,10 @@ def vi_complete_pnp(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
     if v.CurrentLocation > v.StackCount or not flights or flights[-1].forwarded:
         return
     stack = io_current_location(nt, Irp)._v
-    major, status, where = stack.MajorFunction, v.IoStatus_Status, vf.driver_address()
+    major = stack.MajorFunction
     if major not in NOT_SUPPORTED or not stack.DeviceObject:
         return
+    status, where = v.IoStatus_Status, vf.driver_address()
     power = major == c.IRP_MJ_POWER
     untouched = status == ntstatus.STATUS_NOT_SUPPORTED
     if not power and stack.MinorFunction == c.IRP_MN_REMOVE_DEVICE and status >> 30 == 3:
