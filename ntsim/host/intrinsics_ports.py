@@ -11,7 +11,7 @@ from operator import index
 from typing import Any
 
 from ntsim.errors import UnmodelledRoutine
-from ntsim.host.intrinsics import _kernel, _privileged, intrinsic
+from ntsim.host.intrinsics import intrinsic, privileged, stepped_kernel
 from ntsim.hw.cpu import CR4_OSXSAVE, RFLAGS_IF
 from ntsim.hw.exceptions import invalid_opcode
 from ntsim.nt.events import InterruptsDisabled
@@ -23,7 +23,7 @@ _FLAGS = 0x3F_7FD5
 
 def _in(what: str, size: int) -> Callable[[int], int]:
     def read(port: int) -> int:
-        value = _privileged(name)[1].port_in(index(port), size)
+        value = privileged(name)[1].port_in(index(port), size)
         return value & (1 << 8 * size) - 1
 
     name = read.__name__ = f"__in{what}"
@@ -34,7 +34,7 @@ def _in(what: str, size: int) -> Callable[[int], int]:
 def _out(what: str, size: int) -> Callable[[int, int], None]:
     def write(port: int, value: int) -> None:
         value = index(value) & (1 << 8 * size) - 1
-        _privileged(name)[1].port_out(index(port), size, value)
+        privileged(name)[1].port_out(index(port), size, value)
 
     name = write.__name__ = f"__out{what}"
     write.__doc__ = f"OUT of {size} bytes."
@@ -45,7 +45,7 @@ def _in_string(what: str, size: int) -> Callable[[int, Any, int], None]:
     def read(port: int, buffer: Any, count: int) -> None:
         place = int(buffer)
         for number in range(index(count)):
-            nt, processor = _privileged(name)
+            nt, processor = privileged(name)
             value = processor.port_in(index(port), size) & (1 << 8 * size) - 1
             nt.mmu.write(place + size * number, value.to_bytes(size, "little"))
 
@@ -58,7 +58,7 @@ def _out_string(what: str, size: int) -> Callable[[int, Any, int], None]:
     def write(port: int, buffer: Any, count: int) -> None:
         place = int(buffer)
         for number in range(index(count)):
-            nt, processor = _privileged(name)
+            nt, processor = privileged(name)
             data = nt.mmu.read(place + size * number, size)
             processor.port_out(index(port), size, int.from_bytes(data, "little"))
 
@@ -75,7 +75,7 @@ for _what, _size in _SIZES.items():
 @intrinsic
 def __writeeflags(value: int) -> None:
     """POPFQ; in user mode it leaves IF alone."""
-    nt = _kernel("__writeeflags")
+    nt = stepped_kernel("__writeeflags")
     processor, wanted = nt.il.current, index(value) & _FLAGS
     if nt.in_user_mode():
         wanted = wanted & ~RFLAGS_IF | processor.rflags & RFLAGS_IF
@@ -91,7 +91,7 @@ def __writeeflags(value: int) -> None:
 @intrinsic
 def __fastfail(code: int) -> None:
     """INT 29h: 0x139 with the code."""
-    _kernel("__fastfail").fast_fail(index(code) & 0xFFFF_FFFF, "__fastfail")
+    stepped_kernel("__fastfail").fast_fail(index(code) & 0xFFFF_FFFF, "__fastfail")
 
 
 @intrinsic
@@ -108,7 +108,7 @@ def _xsetbv(register: int, value: int) -> None:
 
 
 def _extended_state(name: str) -> None:
-    nt = _kernel(name)
+    nt = stepped_kernel(name)
     if nt.il.current.cr4 & CR4_OSXSAVE:
         why = "CR4.OSXSAVE was set by the driver; what XSAVE saves is not modelled"
         nt.fail(UnmodelledRoutine(name, why))

@@ -103,7 +103,7 @@ def _offset(processor: Processor, system: SystemGuest) -> int | None:
 
 
 def _restores(nt: Kernel, rip: int) -> bool:
-    from ntsim.host.intrinsics import restore_stack
+    from ntsim.host.intrinsics_vmx import restore_stack
 
     return nt.host.routine_at(rip) is restore_stack
 
