@@ -14,6 +14,7 @@ from ntsim.abi.wdm_constants import OBJ_KERNEL_HANDLE
 from ntsim.nt.ex.arguments import (
     OBJ_OPENIF,
     Attributes,
+    in_kernel_mode,
     read_attributes,
     system_service,
     write_number,
@@ -185,11 +186,7 @@ def change_for_driver(nt: Kernel, handle: int, previous: Any, change: Any) -> in
 
 def exp_reference_for_driver(nt: Kernel, handle: int) -> tuple[int, int]:
     """An event by handle without access check: previous mode is kernel in a Zw routine."""
-    v = nt.thread.v
-    before, v.PreviousMode = v.PreviousMode, 0
-    found = exp_reference(nt, handle, EVENT_MODIFY_STATE, "Event")
-    v.PreviousMode = before
-    return found
+    return in_kernel_mode(nt, exp_reference, handle, EVENT_MODIFY_STATE, "Event")
 
 
 @export(irql="== PASSIVE")

@@ -13,6 +13,7 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import DEVICE_OBJECT, DEVOBJ_EXTENSION, FILE_OBJECT, IRP
 from ntsim.abi.ps import EPROCESS
 from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID, UCHAR, ULONG_PTR
+from ntsim.nt.ex.arguments import in_kernel_mode
 from ntsim.nt.exports import Out, export
 from ntsim.nt.io.device import IoAttachDeviceToDeviceStack, iop_top_of
 from ntsim.nt.io.open import OpenRequest, iop_open
@@ -34,8 +35,11 @@ def device_at(nt: Kernel, address: int) -> PDEVICE_OBJECT:
 
 def iop_open_device(nt: Kernel, name: str, access: int) -> tuple[int, PFILE_OBJECT]:
     """(status, FILE_OBJECT) of a device opened in kernel mode; referenced, its handle closed."""
-    v = nt.thread.v
-    before, v.PreviousMode = v.PreviousMode, 0
+    return in_kernel_mode(nt, iop_open_and_close, name, access)
+
+
+def iop_open_and_close(nt: Kernel, name: str, access: int) -> tuple[int, PFILE_OBJECT]:
+    """The same in any mode."""
     status, handle = iop_open(nt, name, OpenRequest(access, options=c.FILE_NON_DIRECTORY_FILE))
     body = 0
     if ntstatus.NT_SUCCESS(status):
@@ -45,7 +49,6 @@ def iop_open_device(nt: Kernel, name: str, access: int) -> tuple[int, PFILE_OBJE
         body = found[0]
         nt.ob.reference(body)
         table.close(handle)
-    nt.thread.v.PreviousMode = before
     return status, FILE_OBJECT.at(nt.mmu, body)
 
 

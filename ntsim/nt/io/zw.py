@@ -86,12 +86,11 @@ def IoCreateFile(
     )  # fmt: skip
     if Options & c.IO_CHECK_CREATE_PARAMETERS and not iop_valid_parameters(request):
         return ntstatus.STATUS_INVALID_PARAMETER
-    v = nt.thread.v
-    before = v.PreviousMode
-    v.PreviousMode = 0 if Options & c.IO_NO_PARAMETER_CHECKING else before
     attributes = driver_attributes(nt, ObjectAttributes)
-    status, FileHandle[0] = iop_create_file(nt, attributes, request)
-    v.PreviousMode = before
+    if Options & c.IO_NO_PARAMETER_CHECKING:
+        status, FileHandle[0] = in_kernel_mode(nt, iop_create_file, attributes, request)
+    else:
+        status, FileHandle[0] = iop_create_file(nt, attributes, request)
     if ntstatus.NT_SUCCESS(status):
         iop_write_status(nt, int(IoStatusBlock), status, request.information)
     return status

@@ -285,18 +285,10 @@ def ZwDuplicateObject(
     Options: ULONG,
 ) -> NTSTATUS:
     """A second handle to an object. Source: WDK ZwDuplicateObject."""
-    v = nt.thread.v
-    before, v.PreviousMode = v.PreviousMode, 0
-    status, made = obp_duplicate_between(
-        nt,
-        SourceProcessHandle,
-        SourceHandle,
-        TargetProcessHandle,
-        DesiredAccess,
-        HandleAttributes,
-        Options,
-    )
-    v.PreviousMode = before
+    status, made = in_kernel_mode(
+        nt, obp_duplicate_between, SourceProcessHandle, SourceHandle, TargetProcessHandle,
+        DesiredAccess, HandleAttributes, Options,
+    )  # fmt: skip
     if TargetHandle:
         TargetHandle[0] = made
     return status
