@@ -5,7 +5,9 @@ status (None is 0). Statuses: 0 as expected, 1 not as expected, 2 usage or an un
 itself failed, 130 interrupted.
 """
 
+import errno
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,6 +21,9 @@ from ntsim.errors import ConfigurationError, ScheduleError
 USAGE = 2
 NTSIM_FAILED = 3
 INTERRUPTED = 130
+
+OUTPUT_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing to a full disk or a terminal that went away ends in."""
 
 COMMANDS = {
     "run": "Run a scenario, or a driver and its apps.",
@@ -77,6 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
+    except OSError as error:
+        if error.filename is not None or error.errno not in OUTPUT_LOST:
+            report_own_failure()
+            return NTSIM_FAILED
+        click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+        give_up_output()
+        return USAGE
     except Exception:
         report_own_failure()
         return NTSIM_FAILED
@@ -87,6 +99,13 @@ def show_usage_error(error: click.ClickException) -> None:
     click.echo(f"Error: {error.format_message()}", err=True)
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"See '{error.ctx.command_path} --help'.", err=True)
+
+
+def give_up_output() -> None:
+    """Let what stdout still holds go nowhere: writing it at exit would fail a second time."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def report_own_failure() -> None:

@@ -102,3 +102,17 @@ def test_the_package_itself_is_the_command() -> None:
         [sys.executable, "-m", "ntsim", "--version"], capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stdout.split()[-1]) == (0, ntsim.__version__)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="/dev/full is a device of Unix")
+def test_output_that_cannot_be_written_is_an_error_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        made = subprocess.run(
+            [sys.executable, "-m", "ntsim", "bugcheck", "4a"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert made.returncode == ntsim.cli.USAGE
+    assert made.stderr == "Error: cannot write the output: No space left on device\n"
