@@ -602,6 +602,14 @@ class KPROCESS(Structure, size=0x438):
     EndPadding = array("ULONGLONG", 8, 0x3F8)
 
 
+class DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK(Structure, size=0x10):
+    Signature: ULONG = at(0x00)
+    Revision: USHORT = at(0x04)
+    Size: USHORT = at(0x06)
+    DpcWatchdogProfileOffset: USHORT = at(0x08)
+    DpcWatchdogProfileLength: ULONG = at(0x0C)
+
+
 class KPRCB(Structure, size=0xAF00):
     MxCsr: ULONG = at(0x00)
     LegacyNumber: UCHAR = at(0x04)

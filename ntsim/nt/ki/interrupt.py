@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ntsim.abi import bugcodes
+from ntsim.abi.ke import DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK, KPRCB
 from ntsim.hw.clock import TICK_100NS
 from ntsim.hw.cpu import Processor
 from ntsim.nt.ke.dpc import ki_retire_dpc_list
@@ -12,6 +13,7 @@ from ntsim.nt.ke.ipi import IPI_VECTOR, ki_ipi_interrupt
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_dispatch
 from ntsim.nt.ki.syscall import ki_unhandled
+from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ DPC_WATCHDOG_TICKS = 1280
 
 DISPATCH_WATCHDOG_TICKS = 7680
 """Cumulative limit at or above DISPATCH_LEVEL: 120 s (0x1E00)."""
+
+TRIAGE_SIGNATURE = 0xAEBECEDE
 
 
 def ki_interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
@@ -107,9 +111,9 @@ def ki_clock_interrupt(nt: Kernel, processor: Processor, interrupted: int) -> No
 def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
     """Count ticks spent at or above DISPATCH_LEVEL; 0x133 when a limit is passed.
 
-    Parameter 1 is 0 for a single DPC over its time (parameter 2: ticks counted, 3: the limit), 1
-    for the cumulative limit (2: the limit; 3, a triage block, is not modelled). Source: bug check
-    0x133 reference.
+    Parameter 1 is 0 for a single DPC over its time (parameter 2: ticks counted, 3: the limit, 4:
+    the triage block), 1 for the cumulative limit (2: the limit, 3: the triage block). Source: bug
+    check 0x133 reference.
     """
     number = processor.number
     prcb = nt.prcb[number]._v
@@ -117,10 +121,26 @@ def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
     if prcb.DpcRoutineActive:
         prcb.DpcTimeCount += elapsed
         if prcb.DpcTimeCount > DPC_WATCHDOG_TICKS:
+            block = ki_dpc_watchdog_triage_block(nt)
             code = bugcodes.DPC_WATCHDOG_VIOLATION
-            nt.bugcheck(code, 0, prcb.DpcTimeCount, DPC_WATCHDOG_TICKS, 0)
+            nt.bugcheck(code, 0, prcb.DpcTimeCount, DPC_WATCHDOG_TICKS, block)
     if nt.ke.dispatch_ticks[number] > DISPATCH_WATCHDOG_TICKS:
-        nt.bugcheck(bugcodes.DPC_WATCHDOG_VIOLATION, 1, DISPATCH_WATCHDOG_TICKS, 0, 0)
+        block = ki_dpc_watchdog_triage_block(nt)
+        nt.bugcheck(bugcodes.DPC_WATCHDOG_VIOLATION, 1, DISPATCH_WATCHDOG_TICKS, block, 0)
+
+
+def ki_dpc_watchdog_triage_block(nt: Kernel) -> int:
+    """The block in nt's .data that says where in KPRCB the watchdog's profile is.
+
+    Its length is 0 here: no profile is taken. Dumps of Windows 10 hold the address of such a block
+    in the parameter (nmap/npcap issue 663); its layout is from those builds' public symbols.
+    """
+    address = mi_variable(nt, "KiDpcWatchdogTriageBlock", DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK.size)
+    v = DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK.at(nt.mmu, address)._v
+    v.Signature, v.Revision = TRIAGE_SIGNATURE, 1
+    v.Size = DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK.size
+    v.DpcWatchdogProfileOffset = KPRCB.offset_of("DpcWatchdogProfile")
+    return address
 
 
 CLOCK_WATCHDOG_100NS = 10 * 10_000_000

@@ -243,7 +243,7 @@ def a_lock_taken_twice(bench) -> None:
         KeAcquireSpinLock(lock)
         KeAcquireSpinLock(lock)
 
-    bench.expect(1, 0x1E00, 0, 0)
+    bench.expect(1, 0x1E00, kernel_address, 0)
     bench.run(body)
 
 
@@ -255,7 +255,7 @@ def a_dpc_without_end(bench) -> None:
         while True:
             KeGetCurrentIrql()
 
-    bench.expect(0, Matching("more ticks than allowed", lambda n: n > 0x500), 0x500, 0)
+    bench.expect(0, Matching("more ticks than allowed", lambda n: n > 0x500), 0x500, kernel_address)
     bench.run(lambda: dpc(routine))
 
 

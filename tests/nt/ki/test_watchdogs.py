@@ -1,7 +1,11 @@
 """Processors that take no interrupts for too long: 0x133, 0x101, or nothing that could notice."""
 
+import struct
+from typing import Any
+
 import pytest
 
+from ntsim.abi.ke import KPRCB
 from ntsim.errors import BugCheck, Hang
 from ntsim.intrin import *
 from ntsim.wdm import *
@@ -21,7 +25,7 @@ def test_staying_at_dispatch_level_bugchecks_0x133_with_the_cumulative_limit(
         spin_for_ever()
 
     stop = bugcheck_of(body, processors=processors)
-    assert (stop.code, stop.parameters) == (0x133, (1, 0x1E00, 0, 0))
+    assert (stop.code, stop.parameters[:2], stop.parameters[3]) == (0x133, (1, 0x1E00), 0)
 
 
 def test_a_dpc_that_does_not_end_bugchecks_0x133_with_the_single_limit(bugcheck_of) -> None:
@@ -33,6 +37,22 @@ def test_a_dpc_that_does_not_end_bugchecks_0x133_with_the_single_limit(bugcheck_
     stop = bugcheck_of(body, processors=2)
     assert (stop.code, stop.parameters[0], stop.parameters[2]) == (0x133, 0, 0x500)
     assert stop.parameters[1] > 0x500
+
+
+def test_0x133_points_to_a_triage_block_that_leads_to_the_prcb_field(ntsim_machine) -> None:
+    """Layout: public symbols of Windows 10 (nt!DPC_WATCHDOG_GLOBAL_TRIAGE_BLOCK)."""
+
+    def DriverEntry(DriverObject: Any, RegistryPath: Any) -> None:
+        KfRaiseIrql(DISPATCH_LEVEL)
+        spin_for_ever()
+
+    machine = ntsim_machine()
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(DriverEntry)
+    raw = machine.nt.mmu.read(caught.value.parameters[2], 16)
+    signature, revision, size, offset, length = struct.unpack("<IHHH2xI", raw)
+    assert (signature, revision, size, length) == (0xAEBECEDE, 1, 16, 0)
+    assert offset == KPRCB.offset_of("DpcWatchdogProfile")
 
 
 def test_timers_of_other_processors_do_not_put_the_watchdog_off(bugcheck_of) -> None:
