@@ -21,8 +21,10 @@ from driver.hypervisor.system_ioctl import (
     HV_VIRTUALISE,
     HV_WATCH_MSR,
 )
+from ntsim.abi.winerror import status_to_win32
 from ntsim.hw.cpu import IA32_EFER, IA32_LSTAR
 from ntsim.lab.samples import samples_root
+from ntsim.wdm import STATUS_HV_OPERATION_FAILED
 from ntsim.win32 import *
 
 DRIVER = samples_root() / "driver" / "hypervisor_system.py"
@@ -165,6 +167,20 @@ def OtherRevision():
 system.VirtualiseProcessor = OtherRevision
 """
 
+VMPTRLD_FAILS = """
+
+def OtherRevision():
+    Region = cast(system.CurrentVcpu().VmcsRegion, PULONG)
+    if here():
+        Region[0] ^= 1
+    VirtualiseProcessor()
+    if here():
+        Region[0] ^= 1
+
+
+system.VirtualiseProcessor = OtherRevision
+"""
+
 VMLAUNCH_FAILS = """
 
 def ReservedControl(Vcpu, ExitHandler):
@@ -189,12 +205,21 @@ def NoHostRip(Vcpu, ExitHandler):
 system.SetUpVmcs = NoHostRip
 """
 
-FAILURES = {"VMXON": VMXON_FAILS, "VMLAUNCH": VMLAUNCH_FAILS, "host state": ENTRY_FAILS}
+FAILURES = {
+    "VMXON": (VMXON_FAILS, 2),
+    "VMPTRLD": (VMPTRLD_FAILS, 2),
+    "VMLAUNCH": (VMLAUNCH_FAILS, 1),
+    "host state": (ENTRY_FAILS, 1),
+}
+"""How it fails, and what the intrinsic returns: VMfailInvalid while no VMCS is current."""
 
+OF = {1: (0,), 2: (0, 1), 4: (2, 3), 64: (37,)}
+"""Which processor refuses, by how many there are."""
 
 REFUSING = [
     pytest.param(processors, number, way, id=f"{number}-of-{processors}-{name}")
-    for processors, number in ((1, 0), (4, 2))
+    for processors, numbers in OF.items()
+    for number in numbers
     for name, way in WAYS.items()
 ]
 
@@ -204,9 +229,10 @@ REFUSING = [
 def test_a_processor_that_refuses_leaves_nothing_behind(
     tmp_path, processors, number, way, failure
 ):
+    source, status = failure
     shutil.copytree(samples_root() / "driver", tmp_path / "driver")
     path = tmp_path / "driver" / "failing.py"
-    path.write_text(FAILING.format(number=number) + failure)
+    path.write_text(FAILING.format(number=number) + source)
     errors = []
 
     def app():
@@ -221,8 +247,9 @@ def test_a_processor_that_refuses_leaves_nothing_behind(
         before = state(machine)
         driver = machine.load_driver(path)
         assert machine.run(app).exit_code == 0
-        assert len(errors) == 1 and state(machine) == before
-        assert any(f"processor {number} refused" in line for line in machine.debug_output)
+        refused = f"processor {number} refused, status {status}"
+        assert any(refused in line for line in machine.debug_output)
+        assert errors == [status_to_win32(STATUS_HV_OPERATION_FAILED)] and state(machine) == before
         machine.unload_driver(driver)
         again = machine.load_driver(DRIVER)
         assert run_and_end(machine, way, close_the_handle) == [{"non-root"}]
