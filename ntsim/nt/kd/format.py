@@ -3,13 +3,14 @@
 A conversion is `%[flags][width][.precision][size]type`. What differs from standard C: `long` has 32
 bits; I64, I32 and I are sizes; w means wide; %S and %C are of the other width than the function;
 %Z is a counted string (ANSI_STRING, with w or l UNICODE_STRING); %p is 16 capital hexadecimal
-digits; there is no floating point. Source: C run-time library reference, "Format specification
-syntax: printf and wprintf functions"; WDK DbgPrint.
+digits. There is no floating point: such a conversion prints its type's letter and takes no argument. Source: C run-time library reference, "Format specification syntax: printf and wprintf
+functions"; WDK DbgPrint; capstone-engine/capstone, issue 681 (what `%f` gives in a driver).
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -130,7 +131,11 @@ class Arguments:
         return value - (1 << bits) if signed and value >> (bits - 1) else value
 
     def number(self) -> int:
-        return address_value(self.memory, self.take())
+        """The next argument's 64 bits, those of a double too."""
+        value = self.take()
+        if isinstance(value, float):
+            return int.from_bytes(struct.pack("<d", value), "little")
+        return address_value(self.memory, value)
 
 
 @dataclass(slots=True)
@@ -173,9 +178,8 @@ class Formatter:
             precision = None if precision < 0 else precision
         width = min(width or 0, WIDEST)
         if spec.type in _FLOATS:
-            arguments.take()
             self.problems.append(f"{spec.text}: the kernel formats no floating-point numbers")
-            return ""
+            return spec.type
         if spec.type == "n":
             arguments.take()
             self.problems.append(f"{spec.text}: the kernel stores no character counts")

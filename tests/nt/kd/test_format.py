@@ -65,11 +65,12 @@ def test_counted_strings_ignore_terminators_and_precision(value_of) -> None:
     assert value_of(work) == "[ansi] [wide] [       w]"
 
 
-def test_floating_point_gives_nothing_and_a_finding(run_driver) -> None:
-    """WDK DbgPrint: no floating-point types."""
-    done = run_driver(lambda: DbgPrint("[%f] [%d]", 1.5, 2))
-    assert done.machine.debug_output == ["[] [2]"]
-    assert "floating-point" in done.machine.findings[0].text
+def test_floating_point_gives_its_letter_takes_nothing_and_is_a_finding(run_driver) -> None:
+    """WDK DbgPrint: no floating-point types; capstone issue 681: `%f` gives "f" in a driver."""
+    done = run_driver(lambda: DbgPrint("[%f] [%-8.3e] [%I64x] [%d]", 1.5, 2))
+    assert done.machine.debug_output == ["[f] [e] [3ff8000000000000] [2]"]
+    texts = [finding.text for finding in done.machine.findings]
+    assert ["floating-point" in text for text in texts] == [True, True]
 
 
 def test_a_str_where_a_number_belongs_is_the_drivers_python_error(bugcheck_of) -> None:
