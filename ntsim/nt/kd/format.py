@@ -3,7 +3,8 @@
 A conversion is `%[flags][width][.precision][size]type`. What differs from standard C: `long` has 32
 bits; I64, I32 and I are sizes; w means wide; %S and %C are of the other width than the function;
 %Z is a counted string (ANSI_STRING, with w or l UNICODE_STRING); %p is 16 capital hexadecimal
-digits. There is no floating point: such a conversion prints its type's letter and takes no argument. Source: C run-time library reference, "Format specification syntax: printf and wprintf
+digits. There is no floating point: such a conversion prints its type's letter and takes no
+argument. Source: C run-time library reference, "Format specification syntax: printf and wprintf
 functions"; WDK DbgPrint; capstone-engine/capstone, issue 681 (what `%f` gives in a driver).
 """
 
