@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm.images import SLOT_ALIGNMENT, Image, code_size
-from ntsim.nt.mm.user_space import IMAGE, SHARED, UserSpace, entry_for
+from ntsim.nt.mm.protection import SHARED, entry_for
+from ntsim.nt.mm.user_space import IMAGE, UserSpace
 from ntsim.um import kernel32, kernelbase, layout, ntdll
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import winnt_constants as w
 from ntsim.nt.mm import layout as nt_layout
 from ntsim.nt.mm.images import Image
-from ntsim.nt.mm.user_space import SHARED, UserSpace, entry_for
+from ntsim.nt.mm.protection import SHARED, entry_for
+from ntsim.nt.mm.user_space import UserSpace
 from ntsim.nt.ob.namespace import ob_create_link
 from ntsim.um import layout
 from ntsim.um.images import load_system_modules, make_exe

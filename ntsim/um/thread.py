@@ -12,7 +12,8 @@ from ntsim.abi import winnt_constants as w
 from ntsim.hw.mmu import WRITE
 from ntsim.hw.paging import PTE_FRAME, PTE_PRESENT
 from ntsim.hw.ram import PAGE_SIZE
-from ntsim.nt.mm.user_space import UserSpace, entry_for
+from ntsim.nt.mm.protection import entry_for
+from ntsim.nt.mm.user_space import UserSpace
 from ntsim.um import layout
 
 if TYPE_CHECKING:

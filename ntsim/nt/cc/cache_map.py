@@ -15,7 +15,7 @@ from ntsim.abi.wdm_constants import VACB_MAPPING_GRANULARITY
 from ntsim.hw.paging import PTE_NX
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm.frames import OutOfFrames
-from ntsim.nt.mm.resolve import PTE_PROTOTYPE
+from ntsim.nt.mm.protection import PTE_PROTOTYPE
 from ntsim.nt.mm.system_space import VALID
 from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException

@@ -25,9 +25,10 @@ from ntsim.nt.ex.named import exp_create, exp_open, exp_reference
 from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.protection import MODIFIERS
 from ntsim.nt.mm.services import VM_OPERATION, mm_process
 from ntsim.nt.mm.user_space import GRANULARITY, MAPPED
-from ntsim.nt.mm.virtual import FRAMES_KEPT_FREE
+from ntsim.nt.mm.virtual import FRAMES_KEPT_FREE, highest_address
 from ntsim.nt.ob.namespace import ob_drop_name, ob_lookup
 from ntsim.nt.ob.objects import ObjectType
 
@@ -43,6 +44,8 @@ _BACKED = w.SEC_COMMIT | w.SEC_RESERVE | w.SEC_IMAGE
 _CACHE = w.SEC_NOCACHE | w.SEC_WRITECOMBINE
 _ATTRIBUTES = _BACKED | _CACHE | w.SEC_LARGE_PAGES | SEC_BASED | SEC_NO_CHANGE
 _CACHE_MODIFIERS = w.PAGE_NOCACHE | w.PAGE_WRITECOMBINE
+_MODIFIERS = _CACHE_MODIFIERS | w.PAGE_GUARD
+_COPIES = w.PAGE_WRITECOPY | w.PAGE_EXECUTE_WRITECOPY
 _LARGE_PAGE, _MOST = 0x20_0000, 1 << 44
 VALID_ACCESS = w.SECTION_ALL_ACCESS | w.SYNCHRONIZE
 VIEW_SHARE, VIEW_UNMAP = 1, 2
@@ -166,7 +169,7 @@ def ZwOpenSection(
 
 def mi_allows(section: SectionObject, protection: int) -> bool:
     """Whether the section's protection covers a view's."""
-    return protection & ~_CACHE_MODIFIERS in _VIEWS[section.protection]
+    return protection & ~_MODIFIERS in _VIEWS[section.protection]
 
 
 def mi_view_span(section: SectionObject, offset: int, size: int) -> tuple[int, int]:
@@ -190,9 +193,22 @@ def mi_check_commit(section: SectionObject, size: int, commit: int, kind: int) -
 
 
 def mi_map_view(
-    nt: Kernel, body: int, process: Any, base: int, offset: int, size: int, protection: int
+    nt: Kernel,
+    body: int,
+    process: Any,
+    base: int,
+    offset: int,
+    size: int,
+    protection: int,
+    *,
+    highest: int = layout.HIGHEST_USER,
+    top_down: bool = False,
 ) -> tuple[int, int, int]:
-    """(status, base, bytes) of a view in a process."""
+    """(status, base, bytes) of a view in a process.
+
+    Pages of a section come when they are touched, those of physical memory at once. A view that
+    copies what is written is charged for all of it.
+    """
     section = nt.ob.bodies[body]
     if not mi_allows(section, protection):
         return ntstatus.STATUS_SECTION_PROTECTION, 0, 0
@@ -200,16 +216,23 @@ def mi_map_view(
     if status:
         return status, 0, 0
     lead = offset % GRANULARITY if section.physical and not base else 0
-    made = process.user.reserve(lead + span, base, protection, MAPPED)
+    made = process.user.reserve(
+        lead + span, base, protection, MAPPED, highest=highest, top_down=top_down
+    )
     if made is None:
         failed = ntstatus.STATUS_CONFLICTING_ADDRESSES if base else ntstatus.STATUS_NO_MEMORY
         return failed, 0, 0
     made.released = partial(nt.ob.dereference, body)
     nt.ob.reference(body)
-    first = offset // PAGE_SIZE
-    for index in range(span // PAGE_SIZE):
-        at = made.base + lead + index * PAGE_SIZE
-        process.user.map_shared(at, section.frames[first + index], protection)
+    first, pages = (offset - lead) // PAGE_SIZE, (lead + span) // PAGE_SIZE
+    made.prototypes = section.frames[first : first + pages]
+    if not section.physical:
+        process.user.map_view(made, protection)
+        if protection & _COPIES:
+            made.charge(pages)
+        return ntstatus.STATUS_SUCCESS, made.base, span
+    for va in range(made.base + lead, made.end, PAGE_SIZE):
+        process.user.map_shared(va, made.prototypes[va - made.base >> 12], protection)
     return ntstatus.STATUS_SUCCESS, made.base + lead, span
 
 
@@ -221,10 +244,10 @@ def mi_map_arguments(
         return ntstatus.STATUS_INVALID_PARAMETER_8
     if kind & ~_VIEW_TYPES:
         return ntstatus.STATUS_INVALID_PARAMETER_9
-    cache = protection & _CACHE_MODIFIERS
-    if protection - cache not in (_VIEWS if cache else _PROTECTIONS) or cache == _CACHE_MODIFIERS:
+    more = protection & _MODIFIERS
+    if protection - more not in (_VIEWS if more else _PROTECTIONS) or more not in MODIFIERS:
         return ntstatus.STATUS_INVALID_PAGE_PROTECTION
-    if 21 < zero_bits < 32:
+    if 21 < zero_bits < 32 or (zero_bits and base > highest_address(zero_bits)):
         return ntstatus.STATUS_INVALID_PARAMETER_4
     if base > layout.HIGHEST_USER or size > layout.HIGHEST_USER - base:
         return ntstatus.STATUS_INVALID_PARAMETER_3
@@ -248,8 +271,9 @@ def ZwMapViewOfSection(
     """Map a view of a section into a process; base, offset and size are read and written back.
 
     Base and offset must be multiples of 64 KiB (STATUS_MAPPED_ALIGNMENT); an offset into physical
-    memory is rounded down to its page instead, where the view then begins. ZeroBits are looked at
-    as in NtAllocateVirtualMemory. Source: WDK ZwMapViewOfSection; ReactOS kmtests.
+    memory is rounded down to its page instead, where the view then begins. ZeroBits count as in
+    NtAllocateVirtualMemory; a base that they exclude is STATUS_INVALID_PARAMETER_4. Source: WDK
+    ZwMapViewOfSection; ReactOS kmtests; Wine dlls/ntdll/tests/virtual.c.
     """
     base, size = BaseAddress[0] or 0, ViewSize[0]
     offset: int = SectionOffset.QuadPart if SectionOffset else 0
@@ -276,7 +300,8 @@ def ZwMapViewOfSection(
             return status
     wanted = size + rounding if size else 0
     status, base, span = mi_map_view(
-        nt, body, process, base, offset - rounding, wanted, Win32Protect
+        nt, body, process, base, offset - rounding, wanted, Win32Protect,
+        highest=highest_address(ZeroBits), top_down=bool(AllocationType & w.MEM_TOP_DOWN),
     )  # fmt: skip
     nt.ob.dereference(body)
     if not status:

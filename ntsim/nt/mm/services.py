@@ -61,7 +61,8 @@ def NtAllocateVirtualMemory(
 ) -> NTSTATUS:
     """Reserve and/or commit pages of a process; base and size are read and written back.
 
-    ZeroBits above 21 are an error, above 31 a mask, which is not looked at (as are fewer bits).
+    Up to 21 ZeroBits are so many leading zeros of a 32-bit address, from 32 on they are a mask of
+    which the leading zeros count; neither says anything about an address that the caller chose.
     """
     if 21 < ZeroBits < 32:
         return ntstatus.STATUS_INVALID_PARAMETER_3
@@ -69,7 +70,9 @@ def NtAllocateVirtualMemory(
     status, process = mm_process(nt, ProcessHandle, VM_OPERATION)
     if process is None:
         return status
-    status, base, size = mi_allocate(nt, process.user, base, size, AllocationType, Protect)
+    status, base, size = mi_allocate(
+        nt, process.user, base, size, AllocationType, Protect, ZeroBits
+    )
     if not status:
         write_number(nt, BaseAddress, base)
         write_number(nt, RegionSize, size)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import win32_constants as w
 from ntsim.abi.mm import MMVAD, MMVAD_SHORT
 from ntsim.abi.ps import EPROCESS
-from ntsim.hw.paging import (
-    PTE_ACCESSED,
-    PTE_DIRTY,
-    PTE_FRAME,
-    PTE_NX,
-    PTE_PRESENT,
-    PTE_USER,
-    PTE_WRITE,
-)
+from ntsim.hw.paging import PTE_FRAME, PTE_PRESENT
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm import layout
+from ntsim.nt.mm.protection import (
+    MM_NOACCESS,
+    PROTECTION_BITS,
+    PTE_PROTOTYPE,
+    SHARED,
+    TO_SOFTWARE,
+    TO_WIN32,
+    copied,
+    entry_for,
+    is_guard,
+    protection_of,
+    r_private,
+)
 from ntsim.nt.rtl.balanced_tree import LEFT, RIGHT, BalancedTree
 
 if TYPE_CHECKING:
@@ -38,54 +43,6 @@ COMMIT_CHARGE = 0x7FFF_FFFF
 _USER_HALF = 256
 """Entries of a PML4 below the system's half."""
 
-MM_NOCACHE, MM_GUARD_PAGE, MM_NOACCESS = 8, 0x10, 0x18
-MODIFIERS = {
-    0: 0,
-    w.PAGE_GUARD: MM_GUARD_PAGE,
-    w.PAGE_NOCACHE: MM_NOCACHE,
-    w.PAGE_WRITECOMBINE: MM_GUARD_PAGE | MM_NOCACHE,
-}
-"""Win32 modifiers, of which a page has one at most, to what they add to a software protection."""
-
-PTE_WRITE_THROUGH, PTE_CACHE_DISABLE = 8, 0x10
-
-_BASIC = {
-    w.PAGE_READONLY: 1,
-    w.PAGE_EXECUTE: 2,
-    w.PAGE_EXECUTE_READ: 3,
-    w.PAGE_READWRITE: 4,
-    w.PAGE_WRITECOPY: 5,
-    w.PAGE_EXECUTE_READWRITE: 6,
-    w.PAGE_EXECUTE_WRITECOPY: 7,
-}
-_TO_SOFTWARE = {
-    basic | modifier: code | more
-    for basic, code in _BASIC.items()
-    for modifier, more in MODIFIERS.items()
-}
-_TO_SOFTWARE[w.PAGE_NOACCESS] = MM_NOACCESS
-"""Win32 page protection to the five protection bits of a software PTE."""
-
-_TO_WIN32 = {code: name for name, code in _TO_SOFTWARE.items()}
-
-
-def entry_for(pa: int, protection: int) -> int:
-    """A valid user entry for frame `pa` under software protection code `protection`."""
-    bits = PTE_PRESENT | PTE_USER | PTE_ACCESSED
-    if protection & 4:
-        bits |= PTE_WRITE | PTE_DIRTY
-    if not protection & 2:
-        bits |= PTE_NX
-    if protection & MM_NOCACHE:
-        bits |= PTE_WRITE_THROUGH if protection & MM_GUARD_PAGE else PTE_CACHE_DISABLE
-    return pa | bits
-
-
-def is_guard(protection: int) -> bool:
-    """Whether a software protection is that of a guard page."""
-    return protection & MM_NOACCESS == MM_GUARD_PAGE
-
-
 PRIVATE, IMAGE, MAPPED, PHYSICAL = "private", "image", "mapped", "physical"
 """Kinds of ranges; PHYSICAL is what MmMapLockedPages maps."""
 
@@ -103,14 +60,16 @@ class Range:
     """A reservation: what VirtualAlloc made in one call, an image, a view, a stack.
 
     Its bytes are an MMVAD_SHORT, or an MMVAD where it is not private memory, in the process's VAD
-    tree. `released` is called when the range goes: a view drops its section.
+    tree. `released` is called when the range goes: a view drops its section. `prototypes` are the
+    frames behind the pages of a view of a section, first page first.
     """
 
-    __slots__ = ("node", "released", "v")
+    __slots__ = ("node", "prototypes", "released", "v")
 
     def __init__(self, node: int, v: Any) -> None:
         self.node, self.v = node, v
         self.released: Callable[[], object] | None = None
+        self.prototypes: Sequence[int] = ()
 
     @property
     def base(self) -> int:
@@ -130,7 +89,7 @@ class Range:
     @property
     def protection(self) -> int:
         """The Win32 protection that it was reserved with."""
-        return _TO_WIN32[self.v.LongFlags >> PROTECTION_SHIFT & 0x1F]
+        return TO_WIN32[self.v.LongFlags >> PROTECTION_SHIFT & 0x1F]
 
     @property
     def kind(self) -> str:
@@ -161,11 +120,22 @@ class UserSpace:
         return [self.nodes[node] for node in self.tree.in_order()]
 
     def reserve(
-        self, size: int, base: int = 0, protection: int = w.PAGE_READWRITE, kind: str = PRIVATE
+        self,
+        size: int,
+        base: int = 0,
+        protection: int = w.PAGE_READWRITE,
+        kind: str = PRIVATE,
+        *,
+        highest: int = layout.HIGHEST_USER,
+        top_down: bool = False,
     ) -> Range | None:
-        """Reserve `size` bytes at `base`, or anywhere; None if the addresses are taken."""
+        """Reserve `size` bytes at `base`, or anywhere; None if the addresses are taken.
+
+        `highest` is the last address that a range without a base may have, `top_down` puts it as
+        high as possible.
+        """
         size = -(-size // PAGE_SIZE) * PAGE_SIZE
-        start = base & ~0xFFF if base else self._hole(size)
+        start = base & ~0xFFF if base else self._hole(size, highest, top_down)
         if start < layout.LOWEST_USER or start + size > layout.HIGHEST_USER:
             return None
         parent, side, at = 0, LEFT, self.tree.top()
@@ -175,7 +145,7 @@ class UserSpace:
                 return None
             parent, side = at, LEFT if start < found.base else RIGHT
             at = self.tree.child(at, side)
-        made = self._new_range(start, size, _TO_SOFTWARE[protection], kind)
+        made = self._new_range(start, size, TO_SOFTWARE[protection], kind)
         self.tree.insert(parent, side, made.node)
         self.nodes[made.node] = made
         self.e.VadCount += 1
@@ -196,21 +166,41 @@ class UserSpace:
             MMVAD.at(self.nt.mmu, node)._v.VadsProcess = self.process
         return Range(node, v)
 
-    def _hole(self, size: int) -> int:
-        start = LOWEST_HOLE
+    def _hole(self, size: int, highest: int, top_down: bool) -> int:
+        """The lowest free range from where addresses are looked for, or the highest free one; 0 if
+        none ends at `highest` or below."""
+        if top_down:
+            return self._highest_hole(size, highest)
+        start = LOWEST_HOLE if highest > LOWEST_HOLE else layout.LOWEST_USER
         for r in self.ranges:
             if r.end <= start:
                 continue
             if start + size <= r.base:
                 break
             start = -(-r.end // GRANULARITY) * GRANULARITY
-        return start
+        return start if start + size - 1 <= highest else 0
+
+    def _highest_hole(self, size: int, highest: int) -> int:
+        limit = min(highest, layout.HIGHEST_USER - 1) + 1
+        for r in reversed(self.ranges):
+            start = limit - size & -GRANULARITY
+            if start >= r.end:
+                break
+            limit = min(limit, r.base)
+        return max(limit - size & -GRANULARITY, 0)
 
     def map_shared(self, va: int, pa: int, protection: int = w.PAGE_READWRITE) -> None:
         """Map somebody else's frame; it is not freed with the range."""
-        code = _TO_SOFTWARE[protection]
-        entry = code << 5 if code == MM_NOACCESS else entry_for(pa, code) | SHARED
+        code = TO_SOFTWARE[protection]
+        hidden = code == MM_NOACCESS or is_guard(code)
+        entry = PTE_PROTOTYPE | code << 5 if hidden else entry_for(pa, code) | SHARED
         self.mm.mmu.write_entry(self.root, va, entry)
+
+    def map_view(self, view: Range, protection: int) -> None:
+        """Let every page of a view be found in its section when it is touched."""
+        entry = PTE_PROTOTYPE | TO_SOFTWARE[protection] << 5
+        for page in range(view.base, view.end, PAGE_SIZE):
+            self.mm.mmu.write_entry(self.root, page, entry)
 
     def find(self, va: int) -> Range | None:
         """The range that `va` lies in."""
@@ -227,7 +217,7 @@ class UserSpace:
 
     def commit(self, va: int, size: int, protection: int) -> None:
         """Make the pages of [va, va+size) demand-zero; committed ones keep their content."""
-        code, made = _TO_SOFTWARE[protection], 0
+        code, made = TO_SOFTWARE[protection], 0
         for page in range(va & ~0xFFF, va + size, PAGE_SIZE):
             if not self.mm.tables.read(self.root, page):
                 self.mm.mmu.write_entry(self.root, page, code << 5)
@@ -237,42 +227,38 @@ class UserSpace:
 
     def protect(self, va: int, size: int, protection: int) -> int | None:
         """Change the protection; the old one of the first page, None if one is not committed."""
-        code = _TO_SOFTWARE[protection]
+        code = TO_SOFTWARE[protection]
         pages = range(va & ~0xFFF, va + size, PAGE_SIZE)
         entries = [self.mm.tables.read(self.root, page) for page in pages]
         if not all(entries):
             return None
+        found = self.find(va)
+        in_view = found is not None and bool(found.prototypes)
         for page, entry in zip(pages, entries, strict=True):
-            if not entry & PTE_PRESENT:
-                new = (entry & ~0x3E0) | code << 5
-            elif code == MM_NOACCESS or is_guard(code):
-                new = self._page_out(entry, code)
-            else:
-                new = entry_for(entry & PTE_FRAME, code)
-            self.mm.mmu.write_entry(self.root, page, new)
-        return self.protection_of(entries[0])
+            self.mm.mmu.write_entry(self.root, page, self._protected(entry, code, in_view))
+        return protection_of(entries[0])
+
+    def _protected(self, entry: int, code: int, in_view: bool) -> int:
+        """An entry under another protection. A copy of a section's page is no longer copied."""
+        valid, hidden = entry & PTE_PRESENT, code == MM_NOACCESS or is_guard(code)
+        if not valid:
+            own = not entry & PTE_PROTOTYPE
+            return entry & ~PROTECTION_BITS | (copied(code) if own else code) << 5
+        if not hidden:
+            shared = entry & SHARED
+            return entry_for(entry & PTE_FRAME, code if shared else copied(code)) | shared
+        if not r_private(entry) and in_view:
+            return PTE_PROTOTYPE | code << 5
+        return self._page_out(entry, copied(code))
 
     def _page_out(self, entry: int, code: int) -> int:
         """Keep a page's content in the paging file under a software entry."""
         slot = self.mm.next_slot()
         pa = entry & PTE_FRAME
         self.mm.paging_file[slot] = self.mm.ram.read(pa, PAGE_SIZE)
-        self.mm.frames.give(pa)
+        if r_private(entry):
+            self.mm.frames.give(pa)
         return slot << 32 | code << 5
-
-    @staticmethod
-    def protection_of(entry: int) -> int:
-        """The Win32 protection that an entry stands for."""
-        if not entry & PTE_PRESENT:
-            return _TO_WIN32[(entry >> 5) & 0x1F]
-        code = 4 if entry & PTE_WRITE else 1
-        if not entry & PTE_NX:
-            code = 6 if entry & PTE_WRITE else 3
-        if entry & PTE_CACHE_DISABLE:
-            code |= MM_NOCACHE
-        elif entry & PTE_WRITE_THROUGH:
-            code |= MM_NOACCESS
-        return _TO_WIN32[code]
 
     def release(self, r: Range) -> None:
         """Decommit every page of a range and forget it."""
@@ -288,12 +274,15 @@ class UserSpace:
         gone = 0
         for page in range(va & ~0xFFF, va + size, PAGE_SIZE):
             entry = self.mm.tables.read(self.root, page)
-            if entry:
-                self.mm.mmu.write_entry(self.root, page, 0)
-                gone += r_private(entry)
-            if entry & PTE_PRESENT and r_private(entry):
+            if not entry:
+                continue
+            self.mm.mmu.write_entry(self.root, page, 0)
+            gone += 1
+            if not entry & PTE_PRESENT:
+                self.mm.paging_file.pop(entry >> 32, None)
+            elif r_private(entry):
                 self.mm.frames.give(entry & PTE_FRAME)
-        if gone and (found := self.find(va)) is not None:
+        if gone and (found := self.find(va)) is not None and found.kind == PRIVATE:
             found.charge(-gone)
 
     def delete(self) -> None:
@@ -323,12 +312,3 @@ class UserSpace:
                 self.mm.frames.give(entry & PTE_FRAME)
             elif r_private(entry):
                 self.mm.frames.give(entry & PTE_FRAME)
-
-
-def r_private(entry: int) -> bool:
-    """Whether the frame belongs to this entry alone (bit 9 marks shared frames)."""
-    return not entry & SHARED
-
-
-SHARED = 1 << 9
-"""Software-available PTE bit 9: the frame is shared (KUSER_SHARED_DATA) and not freed here."""

@@ -15,11 +15,11 @@ from ntsim.abi import ntstatus
 from ntsim.abi import winnt_constants as w
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm import layout
+from ntsim.nt.mm.protection import MODIFIERS, protection_of
 from ntsim.nt.mm.user_space import (
     GRANULARITY,
     IMAGE,
     MAPPED,
-    MODIFIERS,
     PHYSICAL,
     PRIVATE,
     Range,
@@ -40,7 +40,23 @@ _BASIC = (
     w.PAGE_EXECUTE_READ,
     w.PAGE_EXECUTE_READWRITE,
 )
-_PROTECTIONS = {w.PAGE_NOACCESS, *(basic | more for basic in _BASIC for more in MODIFIERS)}
+_COPYING = (w.PAGE_WRITECOPY, w.PAGE_EXECUTE_WRITECOPY)
+_PRIVATE = {w.PAGE_NOACCESS, *(basic | more for basic in _BASIC for more in MODIFIERS)}
+_PROTECTIONS = _PRIVATE | {basic | more for basic in _COPYING for more in MODIFIERS}
+_READS, _WRITES, _RUNS, _COPIES = 1, 2, 4, 8
+_ACCESS = {
+    w.PAGE_NOACCESS: 0,
+    w.PAGE_READONLY: _READS,
+    w.PAGE_WRITECOPY: _READS,
+    w.PAGE_READWRITE: _READS | _WRITES,
+    w.PAGE_EXECUTE: _READS | _RUNS,
+    w.PAGE_EXECUTE_READ: _READS | _RUNS,
+    w.PAGE_EXECUTE_WRITECOPY: _READS | _RUNS | _COPIES,
+    w.PAGE_EXECUTE_READWRITE: _READS | _WRITES | _RUNS | _COPIES,
+}
+"""What a view's protection allows its pages to be changed to."""
+
+_MODIFIERS = w.PAGE_GUARD | w.PAGE_NOCACHE | w.PAGE_WRITECOMBINE
 _TYPES = w.MEM_COMMIT | w.MEM_RESERVE | w.MEM_RESET | w.MEM_TOP_DOWN
 _KIND_TYPES = {
     PRIVATE: w.MEM_PRIVATE,
@@ -50,6 +66,15 @@ _KIND_TYPES = {
 }
 
 
+def highest_address(zero_bits: int) -> int:
+    """The last address that ZeroBits allow: so many leading zeros of 32 bits, or, from 32 on, the
+    leading zeros of a mask. Source: Wine dlls/ntdll/tests/virtual.c."""
+    if not zero_bits:
+        return layout.HIGHEST_USER
+    last = (1 << 32 - zero_bits if zero_bits < 32 else 1 << zero_bits.bit_length()) - 1
+    return min(last, layout.HIGHEST_USER)
+
+
 def page_span(base: int, size: int) -> tuple[int, int]:
     """(start, bytes) of the whole pages that [base, base+size) touches."""
     start = base & ~0xFFF
@@ -57,16 +82,26 @@ def page_span(base: int, size: int) -> tuple[int, int]:
 
 
 def mi_allocate(
-    nt: Kernel, space: UserSpace, base: int, size: int, kind: int, protection: int
+    nt: Kernel,
+    space: UserSpace,
+    base: int,
+    size: int,
+    kind: int,
+    protection: int,
+    zero_bits: int = 0,
 ) -> tuple[int, int, int]:
     """(status, base, size) of reserving and/or committing; sizes in bytes, whole pages."""
     status = mi_check_allocation(base, size, kind, protection)
     if status:
         return status, 0, 0
-    if kind & w.MEM_RESERVE or not base:
+    reserves = bool(kind & w.MEM_RESERVE or not base)
+    if protection not in _PRIVATE and (reserves or not mi_is_view(space, base)):
+        return ntstatus.STATUS_INVALID_PAGE_PROTECTION, 0, 0
+    if reserves:
         at = base & ~(GRANULARITY - 1)
         _, span = page_span(at, base + size - at)
-        made = space.reserve(span, at, protection)
+        highest, top_down = highest_address(zero_bits), bool(kind & w.MEM_TOP_DOWN)
+        made = space.reserve(span, at, protection, highest=highest, top_down=top_down)
         if made is None:
             failed = ntstatus.STATUS_CONFLICTING_ADDRESSES if base else ntstatus.STATUS_NO_MEMORY
             return failed, 0, 0
@@ -74,11 +109,13 @@ def mi_allocate(
     else:
         start, span = page_span(base, size)
         made = mi_range_around(space, start, span)
+        if made is not None and made.kind == MAPPED:
+            return ntstatus.STATUS_ALREADY_COMMITTED, 0, 0
         if made is None or made.kind != PRIVATE:
             return ntstatus.STATUS_CONFLICTING_ADDRESSES, 0, 0
     if kind & w.MEM_COMMIT:
         if span // PAGE_SIZE > nt.mm.frames.available - FRAMES_KEPT_FREE:
-            if kind & w.MEM_RESERVE or not base:
+            if reserves:
                 space.release(made)
             return ntstatus.STATUS_COMMITMENT_LIMIT, 0, 0
         mi_commit(space, start, span, protection)
@@ -98,6 +135,12 @@ def mi_check_allocation(base: int, size: int, kind: int, protection: int) -> int
     if not size or size > layout.HIGHEST_USER - base:
         return ntstatus.STATUS_INVALID_PARAMETER_4
     return ntstatus.STATUS_SUCCESS
+
+
+def mi_is_view(space: UserSpace, address: int) -> bool:
+    """Whether an address lies in a view of a section."""
+    found = space.find(address)
+    return found is not None and found.kind == MAPPED
 
 
 def mi_commit(space: UserSpace, start: int, size: int, protection: int) -> None:
@@ -144,20 +187,43 @@ def mi_free(space: UserSpace, base: int, size: int, kind: int) -> tuple[int, int
 def mi_protect(
     space: UserSpace, base: int, size: int, protection: int
 ) -> tuple[int, int, int, int]:
-    """(status, base, size, old protection). Image and shared pages keep theirs: they are not
-    copied on write here."""
+    """(status, base, size, old protection).
+
+    Pages of a view take what its protection covers, and keep neither caching nor write combining
+    of their own; a page of an image that is made writable is copied when it is written. Source:
+    Wine dlls/kernel32/tests/virtual.c test_mapping, test_CreateFileMapping_protection; [MS-ERREF]
+    STATUS_SECTION_PROTECTION.
+    """
     if protection not in _PROTECTIONS:
         return ntstatus.STATUS_INVALID_PAGE_PROTECTION, 0, 0, 0
     start, span = page_span(base, size)
     found = mi_range_around(space, start, span) if size else None
     if found is None:
         return ntstatus.STATUS_CONFLICTING_ADDRESSES, 0, 0, 0
-    if found.kind != PRIVATE:
-        return ntstatus.STATUS_INVALID_PAGE_PROTECTION, 0, 0, 0
-    old = space.protect(start, span, protection)
+    status, code = mi_new_protection(found, protection)
+    if status:
+        return status, 0, 0, 0
+    old = space.protect(start, span, code)
     if old is None:
         return ntstatus.STATUS_NOT_COMMITTED, 0, 0, 0
     return ntstatus.STATUS_SUCCESS, start, span, old
+
+
+def mi_new_protection(found: Range, protection: int) -> tuple[int, int]:
+    """(status, protection that the pages of a range get)."""
+    if found.kind == PRIVATE:
+        allowed = protection in _PRIVATE
+        return 0 if allowed else ntstatus.STATUS_INVALID_PAGE_PROTECTION, protection
+    basic = protection & ~_MODIFIERS
+    if found.kind == IMAGE:
+        copying = {w.PAGE_READWRITE: _COPYING[0], w.PAGE_EXECUTE_READWRITE: _COPYING[1]}
+        return ntstatus.STATUS_SUCCESS, protection & _MODIFIERS | copying.get(basic, basic)
+    if found.kind == PHYSICAL or protection & (w.PAGE_NOCACHE | w.PAGE_WRITECOMBINE):
+        return ntstatus.STATUS_INVALID_PAGE_PROTECTION, protection
+    view, wanted = _ACCESS[found.protection & ~_MODIFIERS], _ACCESS[basic]
+    if wanted & ~view:
+        return ntstatus.STATUS_SECTION_PROTECTION, protection
+    return ntstatus.STATUS_SUCCESS, protection
 
 
 def mi_query(space: UserSpace, address: int) -> bytes:
@@ -180,7 +246,7 @@ def mi_query(space: UserSpace, address: int) -> bytes:
 def page_state(space: UserSpace, page: int) -> tuple[int, int]:
     """(MEM_COMMIT or MEM_RESERVE, protection) of a page in a reservation."""
     entry = space.mm.tables.read(space.root, page)
-    return (w.MEM_COMMIT, space.protection_of(entry)) if entry else (w.MEM_RESERVE, 0)
+    return (w.MEM_COMMIT, protection_of(entry)) if entry else (w.MEM_RESERVE, 0)
 
 
 def basic_information(

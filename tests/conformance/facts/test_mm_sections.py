@@ -11,11 +11,14 @@ from .fact import KMTESTS, Facts, as_tests, raised, start, wait
 CREATE = Facts(f"{KMTESTS}/ntos_mm/ZwCreateSection.c")
 VIEWS = Facts(f"{KMTESTS}/ntos_mm/ZwMapViewOfSection.c")
 PHYSICAL = Facts(f"{KMTESTS}/ntos_mm/MmSection.c TestPhysicalMemorySection")
+CHANGES = Facts("Wine dlls/kernel32/tests/virtual.c test_mapping")
+WRITTEN = Facts("Wine dlls/kernel32/tests/virtual.c test_CreateFileMapping_protection")
+ZERO_BITS = Facts("Wine dlls/ntdll/tests/virtual.c")
 CURRENT_PROCESS = (1 << 64) - 1
 PAGE = 0x1000
 SYNTAX_BAD, TOO_BIG, NO_FILE = 0xC000003B, 0xC0000040, 0xC0000020
 MISMATCH, INVALID_HANDLE, NOT_ALLOWED = 0xC0000024, 0xC0000008, 0xC000004E
-CONFLICTING, INVALID_PROTECTION, ALIGNMENT = 0xC0000018, 0xC0000045, 0xC0000220
+ALREADY, CONFLICTING, INVALID_PROTECTION, ALIGNMENT = 0xC0000021, 0xC0000018, 0xC0000045, 0xC0000220
 INVALID_3, INVALID_4, INVALID_5, INVALID_6, _, _, INVALID_9 = range(0xC00000F1, 0xC00000F8)
 COMMITTED, RESERVED, IMAGE_OF = 0x800_0000, 0x400_0000, 0x100_0000
 UNCACHED, LARGE = 0x1000_0000, 0x8000_0000
@@ -314,4 +317,137 @@ def the_attribute_of_physical_memory_is_not_for_drivers() -> int:
     return made(0, kind=LARGE)
 
 
-test_fact = as_tests(CREATE, VIEWS, PHYSICAL)
+# Copy-on-write and protections of views
+
+PROTECTIONS = [
+    PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY, PAGE_EXECUTE_READ,
+    PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY,
+]  # fmt: skip
+READS, WRITES, RUNS, COPIES = 1, 2, 4, 8
+GRANTS = {
+    PAGE_NOACCESS: 0,
+    PAGE_READONLY: READS,
+    PAGE_WRITECOPY: READS,
+    PAGE_READWRITE: READS | WRITES,
+    PAGE_EXECUTE_READ: READS | RUNS,
+    PAGE_EXECUTE_WRITECOPY: READS | RUNS | COPIES,
+    PAGE_EXECUTE_READWRITE: READS | WRITES | RUNS | COPIES,
+}
+
+
+def protect(base: int, protection: int, size: int = PAGE) -> tuple[int, int]:
+    """(status, protection before)."""
+    at, room, before = PVOID(), SIZE_T(), ULONG()
+    at[0], room[0], before[0] = base, size, 0
+    status = ZwProtectVirtualMemory(CURRENT_PROCESS, at, room, protection, before)
+    return status, int(before[0])
+
+
+def protection_at(base: int) -> tuple[int, int]:
+    """(AllocationProtect, Protect)."""
+    block = ExAllocatePoolWithTag(NonPagedPoolNx, 0x30, 0x74736554)
+    ZwQueryVirtualMemory(CURRENT_PROCESS, base, 0, block, 0x30, NULL)
+    words = cast(block, ULONG)
+    found = words[4], words[9]
+    ExFreePoolWithTag(block, 0x74736554)
+    return found
+
+
+@CHANGES.fact(
+    lambda view_protection, wanted: (
+        (0, view_protection)
+        if not GRANTS[wanted] & ~GRANTS[view_protection]
+        else (NOT_ALLOWED, 0)
+    ),
+    view_protection=PROTECTIONS,
+    wanted=PROTECTIONS,
+)
+def a_page_of_a_view_takes_what_the_view_covers(view_protection: int, wanted: int) -> Any:
+    section = create(protection=PAGE_EXECUTE_READWRITE)[1]
+    return protect(view(section, protection=view_protection)[1], wanted)
+
+
+@CHANGES.fact(ALREADY, protection=PROTECTIONS)
+def a_view_of_a_committed_section_cannot_be_committed_again(protection: int) -> int:
+    at, room = PVOID(), SIZE_T()
+    at[0], room[0] = view(create()[1])[1], PAGE
+    status: int = ZwAllocateVirtualMemory(CURRENT_PROCESS, at, 0, room, MEM_COMMIT, protection)
+    return status
+
+
+AFTER_A_WRITE = {
+    PAGE_WRITECOPY: PAGE_READWRITE,
+    PAGE_EXECUTE_WRITECOPY: PAGE_EXECUTE_READWRITE,
+    PAGE_READWRITE: PAGE_READWRITE,
+    PAGE_EXECUTE_READWRITE: PAGE_EXECUTE_READWRITE,
+}
+
+
+@WRITTEN.fact(
+    lambda protection: [(protection, protection), (protection, AFTER_A_WRITE[protection])],
+    protection=list(AFTER_A_WRITE),
+)
+def a_written_page_of_a_copying_view_is_writable(protection: int) -> list[Any]:
+    _, base, _ = view(create(protection=PAGE_EXECUTE_READWRITE)[1], protection=protection)
+    before = protection_at(base)
+    write_bytes(base, b"x")
+    return [before, protection_at(base)]
+
+
+@WRITTEN.fact([PAGE_READWRITE, PAGE_EXECUTE_READWRITE, (0, PAGE_EXECUTE_READWRITE)])
+def a_page_that_was_copied_is_not_copied_again() -> list[Any]:
+    section = create(protection=PAGE_EXECUTE_READWRITE)[1]
+    _, base, _ = view(section, protection=PAGE_EXECUTE_READWRITE)
+    protect(base, PAGE_WRITECOPY)
+    write_bytes(base, b"x")
+    found: list[Any] = [protection_at(base)[1]]
+    protect(base, PAGE_EXECUTE_WRITECOPY)
+    found.append(protection_at(base)[1])
+    return [*found, protect(base, PAGE_NOACCESS)]
+
+
+@ZERO_BITS.fact(
+    lambda bits: STATUS_NO_MEMORY if bits > 15 else (0, True), bits=list(range(1, 22))
+)
+def zero_bits_are_leading_zeros_of_32(bits: int) -> Any:
+    at, room = PVOID(), SIZE_T()
+    at[0], room[0] = 0, PAGE
+    kind = MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN
+    status = ZwAllocateVirtualMemory(CURRENT_PROCESS, at, bits, room, kind, PAGE_READWRITE)
+    return status or (0, int(at[0]) >> 32 - bits == 0)
+
+
+@ZERO_BITS.fact([0, True, True])
+def more_zero_bits_are_a_mask_of_which_the_leading_zeros_count() -> list[Any]:
+    at, room = PVOID(), SIZE_T()
+    at[0], room[0] = 0, PAGE
+    kind, mask = MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN, 0x1AAA_AAAA
+    status = ZwAllocateVirtualMemory(CURRENT_PROCESS, at, mask, room, kind, PAGE_READWRITE)
+    return [status, not int(at[0]) >> 29, bool(int(at[0]) & ~mask)]
+
+
+@ZERO_BITS.fact(CONFLICTING, bits=[0, 12])
+def zero_bits_say_nothing_of_an_address_that_is_given(bits: int) -> int:
+    at, room = PVOID(), SIZE_T()
+    at[0], room[0] = 0, PAGE
+    kind = MEM_COMMIT | MEM_RESERVE
+    ZwAllocateVirtualMemory(CURRENT_PROCESS, at, 0, room, kind, PAGE_READWRITE)
+    at[0], room[0] = int(at[0]) + PAGE, PAGE
+    status: int = ZwAllocateVirtualMemory(CURRENT_PROCESS, at, bits, room, kind, PAGE_READWRITE)
+    return status
+
+
+@ZERO_BITS.fact(INVALID_4, lead=[0x1000, 0x1001], offset=[0, 1], bits=[12, 16])
+def a_base_of_a_view_has_the_zero_bits(lead: int, offset: int, bits: int) -> int:
+    section = create(0x20000)[1]
+    base = view(section)[1]
+    return view(section, base=base + lead, offset=offset, zero_bits=bits)[0]
+
+
+@ZERO_BITS.fact((0, True), bits=[1, 5, 10])
+def zero_bits_place_a_view(bits: int) -> tuple[int, bool]:
+    status, base, _ = view(create()[1], zero_bits=bits)
+    return status, not base >> 32 - bits
+
+
+test_fact = as_tests(CREATE, VIEWS, PHYSICAL, CHANGES, WRITTEN, ZERO_BITS)
