@@ -14,6 +14,7 @@ moved, it is executed again. `continue_at` goes back without VMX, after VMXOFF.
 from __future__ import annotations
 
 import sys
+from struct import Struct
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 LONGEST_INSTRUCTION = 15
+_GENERAL = Struct("<16Q")
 _VECTOR_NMI, _VECTOR_BP = 2, 3
 _BETWEEN = (
     abi.EXIT_REASON_CR_ACCESS,
@@ -135,9 +137,11 @@ def begin(nt: Kernel, processor: Processor) -> None:
 
 def _become_guest(nt: Kernel, processor: Processor) -> None:
     """Non-root operation with the guest's state loaded; RFLAGS.IF is what GUEST_RFLAGS says."""
+    unit = processor.vmx
     processor.__class__ = VirtualisedProcessor
-    if processor.vmx.timer_deadline is not None:
-        nt.il.alarm = lambda on: _timer(nt, on)
+    pin = unit.current.values[abi.PIN_BASED_VM_EXEC_CONTROL]
+    if unit.timer_deadline is not None or pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
+        nt.il.alarm = lambda on: _between_turns(nt, on)
     if processor.rflags & RFLAGS_IF:
         nt.off_since.pop(processor.number, None)
     else:
@@ -192,8 +196,15 @@ def leave(nt: Kernel, processor: Processor, cause: ExitInformation, activation: 
         _pass_time(nt, processor, following)
         event = event or _injected(processor)
     if event is not None:
+        general = bytes(processor.vmx.gpr)
         _deliver(nt, processor, event)
+        processor.vmx.gpr[:] = _words(general)
     return over
+
+
+def _words(general: bytes) -> tuple[int, ...]:
+    """General registers put aside while other code may run, and so exit, on the processor."""
+    return _GENERAL.unpack(general)
 
 
 def _note_repetition(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
@@ -207,6 +218,12 @@ def _note_repetition(nt: Kernel, processor: Processor, cause: ExitInformation) -
 
 def _pass_time(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
     """The same instruction again: a step. In the middle of loading CR3 or CR8 nothing comes in."""
+    general = bytes(processor.vmx.gpr)
+    _step(nt, processor, cause)
+    processor.vmx.gpr[:] = _words(general)
+
+
+def _step(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
     if cause.reason in _BETWEEN:
         processor.budget -= 1
         if processor.budget < 0:
@@ -282,19 +299,36 @@ def _arrived(nt: Kernel, processor: Processor, system: SystemGuest) -> bool:
     while virtualised(processor) and not can_run(nt, processor):
         _round_trip(nt, processor, ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT))
         nt.il.give_way_in_guest()
-    if virtualised(processor):
-        unit.interruptibility = 0
-        while unit.activity == abi.ACTIVITY_STATE_HLT:
-            unit.activity = abi.ACTIVITY_STATE_ACTIVE
-            nt.il.halt()
-    if system.activation is not None:
-        return bool(processor.rip != system.rip)
     moved = _offset(processor, system)
-    if moved is None:
+    if system.activation is not None:
+        moved = processor.rip - system.rip
+    elif moved is None:
         if _restores(nt, processor.rip):
             _restore(nt, processor)
         nt.fail(UnmodelledCode(nt.describe_address(processor.rip)))
+    if virtualised(processor):
+        unit.interruptibility = 0
+        if unit.activity == abi.ACTIVITY_STATE_HLT:
+            _stay_halted(nt, processor)
     return bool(moved)
+
+
+def _stay_halted(nt: Kernel, processor: Processor) -> None:
+    """The VM entry has found HLT as activity state: nothing is executed until something wakes it.
+
+    What it injects does (SDM 3, "Activity State" of VM entries).
+    """
+    unit = processor.vmx
+    general = bytes(unit.gpr)
+    while (
+        unit.injection is None
+        and virtualised(processor)
+        and unit.activity == abi.ACTIVITY_STATE_HLT
+    ):
+        processor.halted = True
+        nt.il.give_way()
+    unit.activity = abi.ACTIVITY_STATE_ACTIVE
+    unit.gpr[:] = _words(general)
 
 
 def _injected(processor: Processor) -> Event | None:
@@ -326,6 +360,8 @@ def interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     """An interrupt that the processor takes: an exit with external-interrupt exiting."""
     pin = processor.controls.pin if isinstance(processor, VirtualisedProcessor) else 0
     if not pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
+        if virtualised(processor):
+            processor.awake()
         ki_interrupt(nt, processor, vector)
         return
     controls = processor.vmx.current.get(abi.VM_EXIT_CONTROLS)
@@ -338,8 +374,27 @@ def interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     leave(nt, processor, cause, _interrupted(nt))
 
 
+def _between_turns(nt: Kernel, processor: Processor) -> None:
+    """What is looked at between turns, whatever RFLAGS.IF is: the VMX-preemption timer, and
+    external interrupts with external-interrupt exiting."""
+    _timer(nt, processor)
+    apic = processor.apic
+    while apic.requested and not processor.rflags & RFLAGS_IF and _leaves_for_interrupts(processor):
+        vector = apic.deliverable(processor.cr8)
+        if vector < 0:
+            return
+        apic.accept(vector)
+        interrupt(nt, processor, vector)
+
+
+def _leaves_for_interrupts(processor: Processor) -> bool:
+    if not isinstance(processor, VirtualisedProcessor):
+        return False
+    return bool(processor.controls.pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING)
+
+
 def _timer(nt: Kernel, processor: Processor) -> None:
-    """The VMX-preemption timer, looked at between turns: an exit if it has expired.
+    """The VMX-preemption timer: an exit if it has expired.
 
     A halted processor is not woken by it, because the machine could never be idle then: its exit
     comes when something else wakes it.

@@ -213,6 +213,14 @@ class Processor:
         return bool(self.rflags & RFLAGS_IF)
 
     @property
+    def may_wake(self) -> bool:
+        """Whether external interrupts end its HLT: RFLAGS.IF, or what VT-x says of a guest."""
+        unit = self.vmx
+        if unit is not None and unit.in_non_root:
+            return bool(unit.interrupts_wake)
+        return bool(self.rflags & RFLAGS_IF)
+
+    @property
     def efer(self) -> int:
         return self.msrs[IA32_EFER]
 
@@ -380,6 +388,9 @@ class Processor:
     def hlt(self) -> bool:
         """HLT: whether the processor is to wait for an interrupt."""
         return True
+
+    def awake(self) -> None:
+        """Its HLT is over."""
 
     def pause(self) -> bool:
         """PAUSE: whether its caller is to let others run."""

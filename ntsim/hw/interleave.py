@@ -134,6 +134,7 @@ class Interleaver:
         if self.current.hlt():
             self.current.halted = True
         self.give_way()
+        self.current.awake()
 
     def rest(self) -> None:
         """HLT of a driver: the clock ends it as well; the idle loop does without ticks."""
@@ -184,10 +185,13 @@ class Interleaver:
         self.give_way_in_guest()
 
     def wait_in_guest(self) -> None:
-        """A guest that has halted itself: nothing to do until an interrupt is pending."""
+        """A guest that has halted itself: nothing to do until an interrupt ends that, which may be
+        the clock's."""
         processor = self.current
-        processor.halted = not processor.apic.requested
+        processor.halted = True
+        self._resting.add(processor.number)
         self.give_way_in_guest()
+        self._resting.discard(processor.number)
         processor.halted = False
 
     def close(self) -> None:
@@ -276,14 +280,13 @@ class Interleaver:
         return [
             p.number
             for p in self.processors
-            if not p.halted
-            or (p.apic.requested and p.rflags & 0x200 and p.apic.deliverable(p.cr8) >= 0)
+            if not p.halted or (p.apic.requested and p.may_wake and p.apic.deliverable(p.cr8) >= 0)
         ]
 
     def _takes_ticks(self, number: int) -> bool:
         """Whether a halted processor would take the interrupts by which its timers expire."""
         processor = self.processors[number]
-        return bool(processor.rflags & 0x200) and self.timer_vector >> 4 > processor.cr8
+        return processor.may_wake and self.timer_vector >> 4 > processor.cr8
 
     def _account(self, processor: Processor, steps: int) -> None:
         """Advance time by `steps` and see whether anything happened in them."""
@@ -326,7 +329,7 @@ class Interleaver:
             (p.next_tick, p.number)
             for p in self.processors
             if p.number in self._resting
-            and p.rflags & 0x200
+            and p.may_wake
             and self.clock_vector >> 4 > p.cr8
         ]  # fmt: skip
         return min(found, default=None)

@@ -247,6 +247,7 @@ def test_external_interrupts_exit_and_the_handler_passes_them_on(acknowledge):
         else:
             _enable()  # Windows takes it in root operation
             _disable()
+            __vmx_vmwrite(abi.GUEST_ACTIVITY_STATE, abi.ACTIVITY_STATE_ACTIVE)  # out of the HLT
         return False
 
     def guest():
@@ -478,3 +479,130 @@ def test_ept_violations_of_guarded_memory_exit_and_the_monitor_trap_flag_follows
         once = [(abi.EXIT_REASON_EPT_VIOLATION, qualification), (37, 0)]
         assert hypervisor.seen == once * 2
         assert state["linear"] == state["block"] + 8
+
+
+def test_a_handler_may_change_the_registers_of_an_instruction_that_is_executed_again():
+    """SDM 3, "VM Exits": the guest goes on with the registers the host left, at GUEST_RIP."""
+
+    def cpuid(regs):
+        if regs.Rax == 0x40000000:
+            regs.Rax, regs.Rcx = 4, 1
+            return False
+        return pass_through(regs)
+
+    hypervisor = Hypervisor(lambda: __cpuid(0x40000000, 9), {CPUID: cpuid})
+    with run(hypervisor):
+        assert hypervisor.result == ntsim.hw.cpu_model.DEFAULT.leaf(4, 1)
+        assert hypervisor.reasons == [CPUID, CPUID]
+
+
+def test_an_msr_index_and_value_may_be_changed_before_the_instruction_is_executed_again():
+    read = []
+
+    def wrmsr(regs):
+        if regs.Rcx == 0x40000000:
+            regs.Rcx, regs.Rax = 0xC0000103, 0x77  # IA32_TSC_AUX
+            return False
+        return pass_through(regs)
+
+    def rdmsr(regs):
+        read.append(regs.Rcx & 0xFFFFFFFF)
+        regs.Rcx = 0xC0000103
+        return pass_through(regs) if len(read) == 2 else False
+
+    def guest():
+        __writemsr(0x40000000, 0x99)
+        return __readmsr(0x40000000)
+
+    hypervisor = Hypervisor(guest, {WRMSR: wrmsr, RDMSR: rdmsr})
+    with run(hypervisor):
+        assert (hypervisor.result, read) == (0x77, [0x40000000, 0xC0000103])
+
+
+def pin(bits):
+    return (PIN_BASED_VM_EXEC_CONTROL, vmread(PIN_BASED_VM_EXEC_CONTROL) | bits)
+
+
+# In HLT: SDM 3, "Changes to Instruction Behavior in VMX Non-Root Operation", "Other Causes of VM
+# Exits" (external interrupts exit whatever RFLAGS.IF is) and "Architectural State Before a VM Exit"
+# (the processor is active again only behind the exit).
+
+
+def halting(interrupts, on_exit):
+    """A guest in HLT, with external-interrupt exiting; (hypervisor, activity states seen)."""
+    states = []
+
+    def interrupt(regs):
+        states.append(vmread(abi.GUEST_ACTIVITY_STATE))
+        return on_exit(len(states))
+
+    def guest():
+        if not interrupts:
+            _disable()
+        __halt()
+        _enable()
+        return len(states)
+
+    def fields():
+        return [pin(abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING)]
+
+    on = {abi.EXIT_REASON_EXTERNAL_INTERRUPT: interrupt}
+    return Hypervisor(guest, on, fields), states
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_an_external_interrupt_exits_from_hlt_whatever_the_interrupt_flag_is(interrupts):
+    def on_exit(count):
+        _enable()
+        _disable()
+        if count >= 3:
+            __vmx_vmwrite(abi.GUEST_ACTIVITY_STATE, abi.ACTIVITY_STATE_ACTIVE)
+        return False
+
+    hypervisor, states = halting(interrupts, on_exit)
+    with run(hypervisor):
+        assert hypervisor.result == 3
+        assert states[:3] == [abi.ACTIVITY_STATE_HLT] * 3
+
+
+def test_an_injected_interrupt_wakes_it():
+    def on_exit(count):
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, vmread(abi.VM_EXIT_INTR_INFO))
+        return False
+
+    hypervisor, states = halting(True, on_exit)
+    plain = hypervisor.fields
+    bit = abi.VM_EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT
+    hypervisor.fields = lambda: [
+        *plain(),
+        (VM_EXIT_CONTROLS, vmread(VM_EXIT_CONTROLS) | bit),
+    ]
+    with run(hypervisor):
+        assert hypervisor.result == 1
+        assert states[0] == abi.ACTIVITY_STATE_HLT
+
+
+def test_with_interrupts_off_running_code_is_left_for_one_too():
+    left = []
+
+    def interrupt(regs):
+        left.append(vmread(GUEST_RFLAGS) & 0x200)
+        _enable()
+        _disable()
+        return False
+
+    def guest():
+        _disable()
+        while not left:
+            _mm_pause()
+        _enable()
+        return left[0]
+
+    on = {abi.EXIT_REASON_EXTERNAL_INTERRUPT: interrupt}
+
+    def fields():
+        return [pin(abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING)]
+
+    hypervisor = Hypervisor(guest, on, fields)
+    with run(hypervisor):
+        assert hypervisor.result == 0

@@ -116,6 +116,18 @@ class VmxState:
         return self.mode is _NON_ROOT
 
     @property
+    def interrupts_wake(self) -> bool:
+        """Whether external interrupts get a guest out of HLT: with external-interrupt exiting they
+        do whatever RFLAGS.IF is; out of shutdown and wait-for-SIPI they never do (SDM 3, "Other
+        Causes of VM Exits" and "Activity State")."""
+        if self.activity > abi.ACTIVITY_STATE_HLT:
+            return False
+        assert self.current is not None
+        pin = self.current.values[abi.PIN_BASED_VM_EXEC_CONTROL]
+        exits = pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING
+        return bool(exits or self.processor.rflags & abi.RFLAGS_IF)
+
+    @property
     def current_pointer(self) -> int:
         """The current-VMCS pointer; all ones if there is none."""
         return self.current.address if self.current else NO_POINTER

@@ -79,11 +79,12 @@ class VirtualisedProcessor(Processor):
     def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
         """Always an exit."""
         gpr = self.vmx.gpr
+        gpr[RAX], gpr[RCX] = leaf & _LOW_32, subleaf & _LOW_32
         while virtualised(self):
-            gpr[RAX], gpr[RCX] = leaf & _LOW_32, subleaf & _LOW_32
             if self._exit(abi.EXIT_REASON_CPUID, 0, 2):
                 a, b, c, d = (int(gpr[i]) & _LOW_32 for i in (RAX, RBX, RCX, RDX))
                 return a, b, c, d
+            leaf, subleaf = int(gpr[RAX]), int(gpr[RCX])
         return Processor.cpuid(self, leaf, subleaf)
 
     def rdtsc(self, counter: int) -> int:
@@ -131,10 +132,12 @@ class VirtualisedProcessor(Processor):
     def rdmsr(self, index: int) -> int:
         """MSR bitmaps; IA32_TIME_STAMP_COUNTER is offset as RDTSC is."""
         index &= _LOW_32
+        gpr = self.vmx.gpr
+        gpr[RCX] = index
         while virtualised(self) and self._msr_exits(index, write=False):
-            self.vmx.gpr[RCX] = index
             if self._exit(abi.EXIT_REASON_RDMSR, 0, 2):
                 return self._pair()
+            index = int(gpr[RCX]) & _LOW_32
         value = Processor.rdmsr(self, index)
         return self._offset(value) if index == IA32_TSC else value
 
@@ -142,10 +145,11 @@ class VirtualisedProcessor(Processor):
         """MSR bitmaps."""
         index &= _LOW_32
         gpr = self.vmx.gpr
+        gpr[RCX], gpr[RAX], gpr[RDX] = index, value & _LOW_32, value >> 32 & _LOW_32
         while virtualised(self) and self._msr_exits(index, write=True):
-            gpr[RCX], gpr[RAX], gpr[RDX] = index, value & _LOW_32, value >> 32 & _LOW_32
             if self._exit(abi.EXIT_REASON_WRMSR, 0, 2):
                 return
+            index, value = int(gpr[RCX]) & _LOW_32, self._pair()
         Processor.wrmsr(self, index, value)
 
     # Control registers
@@ -171,9 +175,11 @@ class VirtualisedProcessor(Processor):
                 break
             if self._cr_exit(number, value):
                 return
+            value = int(self.vmx.gpr[RAX])
         while number == 3 and virtualised(self) and self.cr3_exits(value):
             if self._cr_exit(3, value):  # before the value is looked at
                 return
+            value = int(self.vmx.gpr[RAX])
         Processor.mov_to_cr(self, number, value)
 
     def _masks(self, number: int) -> tuple[int, int]:
@@ -190,6 +196,7 @@ class VirtualisedProcessor(Processor):
         while virtualised(self) and self.cr3_exits(value):
             if self._cr_exit(3, value):
                 return
+            value = int(self.vmx.gpr[RAX])
         _cr3.__set__(self, value)
 
     def cr3_exits(self, value: int) -> bool:
@@ -204,6 +211,7 @@ class VirtualisedProcessor(Processor):
         while virtualised(self) and self.controls.primary & abi.CPU_BASED_CR8_LOAD_EXITING:
             if self._cr_exit(8, value):
                 return
+            value = int(self.vmx.gpr[RAX])
         _cr8.__set__(self, value)
 
     cr3 = property(lambda self: _cr3.__get__(self), _load_cr3)
@@ -230,6 +238,7 @@ class VirtualisedProcessor(Processor):
             self.vmx.gpr[RAX] = value
             if self._dr_exit(number, 0):
                 return
+            value = int(self.vmx.gpr[RAX])
         Processor.mov_to_dr(self, number, value)
 
     def rdpmc(self, counter: int) -> int:
@@ -238,6 +247,7 @@ class VirtualisedProcessor(Processor):
             self.vmx.gpr[RCX] = counter & _LOW_32
             if self._exit(abi.EXIT_REASON_RDPMC, 0, 2):
                 return self._pair()
+            counter = int(self.vmx.gpr[RCX])
         return Processor.rdpmc(self, counter)
 
     def monitor(self, address: int) -> None:
@@ -275,6 +285,7 @@ class VirtualisedProcessor(Processor):
         while virtualised(self) and self._io_exits(port, size):
             if self._port_exit(port, size, _IN):
                 return int(self.vmx.gpr[RAX]) & (1 << 8 * size) - 1
+            port = int(self.vmx.gpr[RDX]) & 0xFFFF
         return Processor.port_in(self, port, size)
 
     def port_out(self, port: int, size: int, value: int) -> None:
@@ -283,13 +294,21 @@ class VirtualisedProcessor(Processor):
             self.vmx.gpr[RAX] = value
             if self._port_exit(port, size, 0):
                 return
+            port, value = int(self.vmx.gpr[RDX]) & 0xFFFF, int(self.vmx.gpr[RAX])
         Processor.port_out(self, port, size, value)
 
     # Instructions whose effect is their caller's: whether there is to be one
 
     def hlt(self) -> bool:
         """HLT exiting."""
-        return self._unless(abi.CPU_BASED_HLT_EXITING, abi.EXIT_REASON_HLT, 0, 1)
+        halts = self._unless(abi.CPU_BASED_HLT_EXITING, abi.EXIT_REASON_HLT, 0, 1)
+        if halts and virtualised(self):
+            self.vmx.activity = abi.ACTIVITY_STATE_HLT
+        return halts
+
+    def awake(self) -> None:
+        """The activity state is active again."""
+        self.vmx.activity = abi.ACTIVITY_STATE_ACTIVE
 
     def pause(self) -> bool:
         """PAUSE exiting."""
@@ -310,6 +329,7 @@ class VirtualisedProcessor(Processor):
             gpr[RCX], gpr[RDX] = kind, place
             if self._exit(abi.EXIT_REASON_INVPCID, 0, 5, _INVPCID_OPERANDS):
                 return False
+            kind, place = int(gpr[RCX]), int(gpr[RDX])
         return Processor.invpcid(self, kind, descriptor, address)
 
     def _unless(self, control: int, reason: int, qualification: int, length: int) -> bool:

@@ -182,10 +182,8 @@ def _halted_for_good(nt: Kernel) -> tuple[int, int] | None:
 
 
 def _sleeps(nt: Kernel, processor: Processor) -> bool:
-    """Halted until an interrupt comes; with RFLAGS.IF clear none ever does."""
-    if not processor.halted:
-        return False
-    return processor.interrupts_enabled or nt.vmx_mode(processor) == "non-root"
+    """Halted until an interrupt comes; with RFLAGS.IF clear none ever does, but for a guest."""
+    return processor.halted and (processor.may_wake or nt.vmx_mode(processor) == "non-root")
 
 
 def _witness(nt: Kernel, silent: Processor) -> Processor | None:
