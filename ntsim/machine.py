@@ -46,6 +46,7 @@ from ntsim.nt.io.driver import (
 )
 from ntsim.nt.ke.thread import WAITING
 from ntsim.nt.ke.wait import ki_describe_objects
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.pnp.guids import guid_bytes, guid_text
 from ntsim.nt.po.settings import po_set_setting
 from ntsim.nt.po.system import po_shut_down, po_sleep, po_wake
@@ -283,7 +284,14 @@ class Machine:
             except Error as error:
                 errors.append(error)
 
-        nt.ps.start_thread(psp_create_system_thread(nt, nt.ps.system, body, 0))
+        try:
+            thread = psp_create_system_thread(nt, nt.ps.system, body, 0)
+        except OutOfFrames:
+            raise ConfigurationError(
+                "no memory is left for a thread of the system: give the machine more (memory_mb), "
+                "or free what the drivers have"
+            ) from None
+        nt.ps.start_thread(thread)
         self._run(lambda: bool(results or errors))
         if errors:
             raise errors[0]

@@ -131,7 +131,11 @@ class UserProcess:
         made = UserThread(self, slot, thread)
         self.slots[slot : slot + 1] = [made]
         made.start_routine, made.argument = start_routine, argument
-        made.map_memory()
+        try:
+            made.map_memory()
+        except OutOfFrames:
+            self.nt.ps.discard_thread(thread)
+            raise
         return made
 
     def _free_slot(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from greenlet import getcurrent
@@ -12,8 +13,9 @@ from ntsim.abi import winnt_constants as w
 from ntsim.hw.mmu import WRITE
 from ntsim.hw.paging import PTE_FRAME, PTE_PRESENT
 from ntsim.hw.ram import PAGE_SIZE
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.mm.protection import entry_for
-from ntsim.nt.mm.user_space import UserSpace
+from ntsim.nt.mm.user_space import Range, UserSpace
 from ntsim.um import layout
 
 if TYPE_CHECKING:
@@ -56,32 +58,47 @@ class UserThread:
         thread.user, thread.user_rsp = self, self.stack_base - layout.STACK_IN_USE
 
     def map_memory(self) -> None:
-        """Stack, TEB and scratch page of this slot, or those of the thread that had it before."""
+        """Stack, TEB and scratch page of this slot, or those of the thread that had it before.
+
+        OutOfFrames if there is no memory for them; nothing stays mapped then.
+        """
         process = self.process
         space = process.kernel.user
         known = process.slot_memory.get(self.slot)
         if known is None:
-            low = self.stack_base - layout.STACK_RESERVE
-            self._reserve(space, low, layout.STACK_RESERVE)
-            space.commit(self.stack_base - 2 * PAGE_SIZE, 2 * PAGE_SIZE, w.PAGE_READWRITE)
-            self._reserve(space, self.teb, layout.TEB_SIZE)
-            teb = map_page(space, self.teb)
-            space.commit(self.teb + PAGE_SIZE, PAGE_SIZE, w.PAGE_READWRITE)
-            made = space.reserve(2 * PAGE_SIZE, layout.HEAP - 0x1_0000 if not self.slot else 0)
-            assert made is not None, f"slot {self.slot}: no room for a scratch page"
-            map_page(space, made.base)
-            space.commit(made.base + PAGE_SIZE, PAGE_SIZE, w.PAGE_READWRITE)
-            known = process.slot_memory[self.slot] = made.base
-        else:
-            teb = present_page(space, self.teb)
+            made: list[Range] = []
+            try:
+                known = self._map_new(space, made)
+            except OutOfFrames:
+                for part in made:
+                    space.release(part)
+                raise
+            process.slot_memory[self.slot] = known
         self.scratch = known
         self.page = known >> 12
-        self._write_teb(teb)
+        self._write_teb(present_page(space, self.teb))
 
-    @staticmethod
-    def _reserve(space: UserSpace, base: int, size: int) -> None:
+    def _map_new(self, space: UserSpace, made: list[Range]) -> int:
+        """The scratch page, after stack and TEB; each range is put on `made` as it is reserved."""
+        commit = partial(space.commit, size=PAGE_SIZE, protection=w.PAGE_READWRITE)
+        stack = self._reserve(space, self.stack_base - layout.STACK_RESERVE, layout.STACK_RESERVE)
+        made.append(stack)
+        commit(self.stack_base - 2 * PAGE_SIZE)
+        commit(self.stack_base - PAGE_SIZE)
+        made.append(self._reserve(space, self.teb, layout.TEB_SIZE))
+        map_page(space, self.teb)
+        commit(self.teb + PAGE_SIZE)
+        where = 0 if self.slot else layout.HEAP - 0x1_0000
+        made.append(self._reserve(space, where, 2 * PAGE_SIZE))
+        scratch = made[-1].base
+        map_page(space, scratch)
+        commit(scratch + PAGE_SIZE)
+        return scratch
+
+    def _reserve(self, space: UserSpace, base: int, size: int) -> Range:
         made = space.reserve(size, base)
-        assert made is not None, f"{base:#x} is taken"
+        assert made is not None, f"slot {self.slot}: no room at {base:#x}"
+        return made
 
     def _write_teb(self, pa: int) -> None:
         """The fields of the TEB that tools look at."""

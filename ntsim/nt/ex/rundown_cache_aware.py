@@ -9,6 +9,7 @@ ExAllocateCacheAwareRundownProtection; ReactOS ntoskrnl/ex/rundown.c.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ntsim.abi.ex import EX_RUNDOWN_REF
@@ -52,12 +53,12 @@ def fill(nt: Kernel, block: int, allocated: int) -> None:
     nt.mmu.write(block + COUNT, len(nt.processors).to_bytes(4, "little"))
 
 
-def refs_of(nt: Kernel, block: int) -> list[PEX_RUNDOWN_REF]:
+def refs_of(nt: Kernel, block: int) -> Iterator[PEX_RUNDOWN_REF]:
     """The counts, by processor."""
     head = nt.mmu.read(block, HEADER)
     first, distance = int.from_bytes(head[:8], "little"), int.from_bytes(head[16:20], "little")
     number = int.from_bytes(head[20:24], "little")
-    return [EX_RUNDOWN_REF.at(nt.mmu, first + distance * i) for i in range(number)]
+    return (EX_RUNDOWN_REF.at(nt.mmu, first + distance * i) for i in range(number))
 
 
 def mine(nt: Kernel, block: int) -> PEX_RUNDOWN_REF:
@@ -135,8 +136,8 @@ def ExWaitForRundownProtectionReleaseCacheAware(nt: Kernel, RunRef: PVOID) -> No
 
     Source: WDK.
     """
-    refs = refs_of(nt, RunRef)
-    total = sum(0 if ref._v.Count & ACTIVE else ref._v.Count for ref in refs) & _MASK
+    counts = (ref._v.Count for ref in refs_of(nt, RunRef))
+    total = sum(0 if count & ACTIVE else count for count in counts) & _MASK
     if not total:
         ExRundownCompletedCacheAware(nt, RunRef)
         return
@@ -144,7 +145,7 @@ def ExWaitForRundownProtectionReleaseCacheAware(nt: Kernel, RunRef: PVOID) -> No
     event = KEVENT.at(nt.mmu, block + 8)
     nt.write_pointer(block, total // ONE)
     KeInitializeEvent(nt, event, SYNCHRONIZATION_EVENT, False)
-    for ref in refs:
+    for ref in refs_of(nt, RunRef):
         ref._v.Count = block | ACTIVE
     ki_wait(nt, [int(event)], WAIT_ANY, WR_RUNDOWN, 0, False, None)
     nt.free_pool(block)

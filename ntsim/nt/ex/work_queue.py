@@ -19,6 +19,7 @@ from ntsim.abi.work_queue import EX_WORK_QUEUE, KPRIQUEUE
 from ntsim.nt.events import WorkItemStarted
 from ntsim.nt.ke.scheduler import ki_set_priority
 from ntsim.nt.ke.wait import WAIT_ANY, header_of, ki_signal, ki_wait
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.ps.system_thread import ACTIVE_EX_WORKER, psp_create_system_thread
 from ntsim.nt.rtl import lists
 from ntsim.nt.se.subject import IMPERSONATING
@@ -92,17 +93,20 @@ class WorkQueue:
         return sum(counts[priority] for priority in range(32))
 
     def add_worker(self, priority: int) -> None:
-        """Another worker if an item waits and no worker will come for it."""
+        """Another worker if an item waits, no worker will come for it and memory allows."""
         v = self.q._v
         if not self.header._v.SignalState or v.ThreadCount > self.busy():
             return
         if v.ThreadCount >= v.MaxThreads:
             return
         nt = self.nt
-        v.ThreadCount += 1
         start = nt.internal_address(exp_worker_thread)
         work = lambda: exp_worker_thread(nt, self)  # noqa: E731
-        thread = psp_create_system_thread(nt, nt.ps.system, work, start, priority)
+        try:
+            thread = psp_create_system_thread(nt, nt.ps.system, work, start, priority)
+        except OutOfFrames:
+            return
+        v.ThreadCount += 1
         nt.ps.start_thread(thread)
 
     def enter(self, priority: int) -> None:

@@ -19,6 +19,7 @@ from ntsim.abi.io import DRIVER_EXTENSION, DRIVER_OBJECT
 from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
 from ntsim.nt.io.driver_extension import iop_free_extensions
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.mm.unloaded import mi_remember_unloaded
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.namespace import ob_lookup
@@ -190,13 +191,20 @@ def iop_call_unload(nt: Kernel, driver: Driver) -> None:
 
 
 def iop_unload_when_idle(nt: Kernel, address: int) -> None:
-    """A device was closed: an unload that had to wait for it takes place in a system thread."""
+    """A device was closed: an unload that had to wait for it takes place in a system thread.
+
+    Without memory for one it goes on waiting, for the next close.
+    """
     driver = nt.io.drivers.get(address)
     if driver is None or not driver.unload_pending or iop_is_busy(nt, driver):
         return
-    driver.unload_pending = False
     work = partial(iop_load_unload_driver, nt, lambda: iop_call_unload(nt, driver))
-    nt.ps.start_thread(psp_create_system_thread(nt, nt.ps.system, work, 0))
+    try:
+        thread = psp_create_system_thread(nt, nt.ps.system, work, 0)
+    except OutOfFrames:
+        return
+    driver.unload_pending = False
+    nt.ps.start_thread(thread)
 
 
 def iop_is_busy(nt: Kernel, driver: Driver) -> bool:

@@ -16,6 +16,7 @@ from ntsim.nt.ex.arguments import read_unicode_string, system_service
 from ntsim.nt.exports import export
 from ntsim.nt.io.driver import Driver, iop_unload_driver
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.ps.system_thread import psp_create_system_thread
 from ntsim.nt.rtl.text import read_unicode
 
@@ -29,7 +30,10 @@ EXECUTIVE = 0
 def iop_in_system_thread(nt: Kernel, work: Callable[[], int]) -> int:
     """Run `work` in a thread of the System process and wait for its status."""
     results: list[int] = []
-    thread = psp_create_system_thread(nt, nt.ps.system, lambda: results.append(work()), 0)
+    try:
+        thread = psp_create_system_thread(nt, nt.ps.system, lambda: results.append(work()), 0)
+    except OutOfFrames:
+        return ntstatus.STATUS_INSUFFICIENT_RESOURCES
     nt.ps.start_thread(thread)
     ki_wait(nt, [thread.va], WAIT_ANY, EXECUTIVE, 0, False, None)
     nt.ob.dereference(thread.va)

@@ -84,7 +84,7 @@ class Ke:
     def reap_threads(self) -> None:
         """Give back the stacks of threads that have ended."""
         while self.reap:
-            ki_release_stack(self.nt, self.reap.pop())
+            ki_release_stack(self.nt, self.reap.pop().stack_limit)
 
     def count_ticks(self, processor: Processor) -> int:
         """Clock ticks since this processor's last clock interrupt, at least 1."""

@@ -85,8 +85,13 @@ class Thread:
         return f"thread {self.text} of {self.process.name}"
 
 
-def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int) -> None:
-    """Fill the KTHREAD of a new thread and give it a kernel stack with a guard page below."""
+def ki_allocate_stack(nt: Kernel) -> int:
+    """A kernel stack with a guard page below, as its lowest address; OutOfFrames."""
+    return nt.mm.system.allocate(nt.mm.stacks, KERNEL_STACK_PAGES, guard=1)
+
+
+def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int, base: int) -> None:
+    """Fill the KTHREAD of a new thread whose kernel stack begins at `base`."""
     k, v = thread.k, thread.v
     v.Header_Type = THREAD_OBJECT
     v.Header_ThreadControlFlags = 0
@@ -95,7 +100,6 @@ def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int) -> None:
     for i in range(2):
         lists.initialize(nt.mmu, int(k) + KTHREAD.offset_of("ApcState") + 16 * i)
     assert KAPC_STATE.size == 0x30
-    base = nt.mm.system.allocate(nt.mm.stacks, KERNEL_STACK_PAGES, guard=1)
     thread.stack_limit = base
     thread.stack_base = thread.storage = base + KERNEL_STACK_PAGES * 0x1000
     v.StackLimit = base
@@ -110,6 +114,6 @@ def ki_initialize_thread(nt: Kernel, thread: Thread, priority: int) -> None:
     assert ETHREAD.size == 0x898
 
 
-def ki_release_stack(nt: Kernel, thread: Thread) -> None:
-    """The thread will never run again: return its kernel stack."""
-    nt.mm.system.free(nt.mm.stacks, thread.stack_limit, KERNEL_STACK_PAGES, guard=1)
+def ki_release_stack(nt: Kernel, base: int) -> None:
+    """Nothing will run on this kernel stack again."""
+    nt.mm.system.free(nt.mm.stacks, base, KERNEL_STACK_PAGES, guard=1)

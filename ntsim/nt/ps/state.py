@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ntsim.abi import ntstatus
 from ntsim.abi.ps import EPROCESS, ETHREAD
 from ntsim.nt.events import ProcessCreated, ProcessExited, ThreadCreated, ThreadTerminated
 from ntsim.nt.ke.objects import ke_abandon_mutants
 from ntsim.nt.ke.scheduler import ki_ready_thread
-from ntsim.nt.ke.thread import Thread, ki_initialize_thread
+from ntsim.nt.ke.thread import (
+    Thread,
+    ki_allocate_stack,
+    ki_initialize_thread,
+    ki_release_stack,
+)
 from ntsim.nt.ke.unwait import ki_leave_queue
 from ntsim.nt.ke.wait import header_of, ki_signal
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import ObjectType
 from ntsim.nt.ps.notify import Notify, psp_announce_exit, psp_is_own, psp_notified_start
@@ -82,15 +89,19 @@ class Ps:
         priority: int = 8,
         start_address: int = 0,
     ) -> Thread:
-        """A thread of `process` that will run `start`; not yet ready."""
+        """A thread of `process` that will run `start`; not yet ready. OutOfFrames."""
         nt = self.nt
+        stack = ki_allocate_stack(nt)
         va = nt.ob.create(self.thread_type, ETHREAD.size, None, "Thre")
+        if not va:
+            ki_release_stack(nt, stack)
+            raise OutOfFrames
         ethread = ETHREAD.at(nt.mmu, va)
         thread = Thread(process, self.new_id(), va, ethread)
         nt.ob.bodies[va] = thread
         thread.start = start
         nt.ke.threads[va] = thread
-        ki_initialize_thread(nt, thread, priority)
+        ki_initialize_thread(nt, thread, priority, stack)
         v = ethread._v
         v.Cid_UniqueProcess, v.Cid_UniqueThread = process.pid, thread.tid
         v.StartAddress = v.Win32StartAddress = start_address
@@ -101,6 +112,21 @@ class Ps:
         process.e._v.ActiveThreads += 1
         nt.ob.reference(va)
         return thread
+
+    def discard_thread(self, thread: Thread) -> None:
+        """A thread that was made and never started, because memory is short, is gone."""
+        self._leave_process(thread)
+        thread.exit_status = ntstatus.STATUS_NO_MEMORY
+        ki_release_stack(self.nt, thread.stack_limit)
+        self.nt.ob.dereference(thread.va)
+        self.nt.ob.dereference(thread.va)
+
+    def _leave_process(self, thread: Thread) -> None:
+        process = thread.process
+        lists.remove(self.nt.mmu, thread.va + _THREAD_ENTRY)
+        lists.remove(self.nt.mmu, thread.va + _KTHREAD_ENTRY)
+        process.threads.remove(thread)
+        process.e._v.ActiveThreads -= 1
 
     def start_thread(self, thread: Thread) -> None:
         """Make a new thread ready."""
@@ -121,11 +147,8 @@ class Ps:
         nt.io.cancel_thread_io(thread)
         ke_abandon_mutants(nt, thread, int(thread.k.MutantListHead))
         ki_leave_queue(nt, thread)
-        lists.remove(nt.mmu, thread.va + _THREAD_ENTRY)
-        lists.remove(nt.mmu, thread.va + _KTHREAD_ENTRY)
+        self._leave_process(thread)
         process = thread.process
-        process.threads.remove(thread)
-        process.e._v.ActiveThreads -= 1
         nt.emit(ThreadTerminated, thread.tid)
         if not process.threads and process is not self.system:
             self._exit_process(process)

@@ -18,6 +18,7 @@ from ntsim.abi.scalars import HANDLE, NTSTATUS, PKSTART_ROUTINE, PVOID, ULONG
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ke.auto_boost import ki_ab_check_exit
 from ntsim.nt.ke.scheduler import ki_terminate_current
+from ntsim.nt.mm.frames import OutOfFrames
 from ntsim.nt.ob.handles import ob_reference_by_handle
 from ntsim.nt.ob.insert import ob_insert_handle
 from ntsim.nt.rtl import lists
@@ -43,7 +44,10 @@ _MUTANT_ENTRY = KMUTANT.offset_of("MutantListEntry")
 def psp_create_system_thread(
     nt: Kernel, process: Process, work: Callable[[], Any], start_address: int, priority: int = 8
 ) -> Thread:
-    """A thread that runs `work` in kernel mode and then ends; not yet ready, referenced once."""
+    """A thread that runs `work` in kernel mode and then ends; not yet ready, referenced once.
+
+    OutOfFrames if there is no memory for it.
+    """
     thread = nt.ps.create_thread(
         process,
         lambda: psp_system_thread_startup(nt, work),
@@ -116,14 +120,17 @@ def PsCreateSystemThread(
 ) -> NTSTATUS:
     """A kernel-mode thread, of the System process if ProcessHandle is NULL, started at once.
 
-    The handle is one of the current process unless the attributes say OBJ_KERNEL_HANDLE. Source:
-    WDK PsCreateSystemThread.
+    The handle is one of the current process unless the attributes say OBJ_KERNEL_HANDLE.
+    STATUS_INSUFFICIENT_RESOURCES: no memory for its stack. Source: WDK PsCreateSystemThread.
     """
     status, process = process_of(nt, ProcessHandle)
     if process is None:
         return status
     routine, context = int(StartRoutine), int(StartContext)
-    thread = psp_create_system_thread(nt, process, lambda: nt.call(routine, context), routine)
+    try:
+        thread = psp_create_system_thread(nt, process, lambda: nt.call(routine, context), routine)
+    except OutOfFrames:
+        return ntstatus.STATUS_INSUFFICIENT_RESOURCES
     attributes = ObjectAttributes.Attributes if ObjectAttributes else 0
     ThreadHandle[0] = ob_insert_handle(nt, thread.va, DesiredAccess, attributes)
     if ClientId:

@@ -120,7 +120,7 @@ def SeAppendPrivileges(
 
     Source: ntifs.h SeAppendPrivileges; ReactOS ntoskrnl/se/priv.c.
     """
-    more = [Privileges.Privilege[i] for i in range(Privileges.PrivilegeCount)]
+    more = (Privileges.Privilege[i] for i in range(Privileges.PrivilegeCount))
     entries = [(luid_value(entry.Luid), int(entry.Attributes)) for entry in more]
     if not append_privileges(nt, AccessState, entries):
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES
