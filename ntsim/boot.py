@@ -36,6 +36,7 @@ from ntsim.nt.ki.integrity import Integrity
 from ntsim.nt.ki.interrupt import (
     CLOCK_VECTOR,
     ki_clock_watchdog,
+    ki_dpc_watchdog_triage_block,
     ki_interrupt,
     ki_next_event,
 )
@@ -117,6 +118,7 @@ def start_processors(nt: Kernel) -> None:
         processor.vmx.new_frame = nt.mm.frames.take
         processor.vmx.report_passages = False
     ki_set_syscall_entry(nt)
+    ki_dpc_watchdog_triage_block(nt)
     nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
     nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)

@@ -130,7 +130,7 @@ def ki_dpc_watchdog(nt: Kernel, processor: Processor, elapsed: int) -> None:
 
 
 def ki_dpc_watchdog_triage_block(nt: Kernel) -> int:
-    """The block in nt's .data that says where in KPRCB the watchdog's profile is.
+    """The block in nt's .data that says where in KPRCB the watchdog's profile is; made at boot.
 
     Its length is 0 here: no profile is taken. Dumps of Windows 10 hold the address of such a block
     in the parameter (nmap/npcap issue 663); its layout is from those builds' public symbols.
