@@ -9,6 +9,7 @@ from ntsim.abi import (
     cc,
     cm,
     ex,
+    fsrtl,
     io,
     ke,
     mcb,
@@ -33,8 +34,8 @@ from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.rtl.exception import StructuredException
 
 MODULES = (
-    callbacks, cc, cm, ex, io, ke, mcb, mm, ob, os_version, pnp, ps, rtl, scalars, se, share_access,
-    time_fields,
+    callbacks, cc, cm, ex, fsrtl, io, ke, mcb, mm, ob, os_version, pnp, ps, rtl, scalars, se,
+    share_access, time_fields,
 )  # fmt: skip
 NULL, TRUE, FALSE = 0, 1, 0
 MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1

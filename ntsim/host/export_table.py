@@ -18,6 +18,7 @@ from ntsim.abi.known_exports import ALSO_EXPORTED, ROUTINES, VARIABLES, undocume
 from ntsim.host.faces import faces, make_unmodelled
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.exports import EXPORTS, Export, load_rooms
+from ntsim.nt.fsrtl.legal import fsrtl_legal_characters
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.images import EXPORT_BODY, Symbol
@@ -102,6 +103,7 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "IoFileObjectType": _object_type("File"),
     "IoDeviceObjectType": _object_type("Device"),
     "IoDriverObjectType": _object_type("Driver"),
+    "FsRtlLegalAnsiCharacterArray": fsrtl_legal_characters,
     "KdDebuggerEnabled": lambda nt: 0,
     "KdDebuggerNotPresent": lambda nt: 1,
     "KeNumberProcessors": lambda nt: len(nt.processors),

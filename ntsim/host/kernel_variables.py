@@ -12,7 +12,7 @@ POINTERS = (
     "ExEventObjectType ExSemaphoreObjectType IoDeviceObjectType IoDriverObjectType "
     "IoFileObjectType MmSectionObjectType PsProcessType PsThreadType KdDebuggerEnabled "
     "KdDebuggerNotPresent MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress "
-    "NtBuildNumber NtGlobalFlag SeTokenObjectType"
+    "NtBuildNumber NtGlobalFlag SeTokenObjectType FsRtlLegalAnsiCharacterArray"
 ).split()
 """Those that the headers declare as pointers: `*ExEventObjectType` in C."""
 

@@ -1,6 +1,6 @@
 """FsRtl: what file systems share.
 
-Names and wildcards, and the map of a file's clusters. In come names and MCBs of drivers; nothing
-goes out. Oplocks, byte-range locks, tunnelling and the fast-I/O helpers are not modelled. Source:
-WDK FsRtl routines (ntifs.h); ReactOS kmtests ntos_fsrtl.
+Names and wildcards, legal characters, the map of a file's clusters, the tunnel cache. In come
+names, MCBs and tunnels of drivers; nothing goes out. Oplocks, byte-range locks and the fast-I/O
+helpers are not modelled. Source: WDK FsRtl routines (ntifs.h); ReactOS kmtests ntos_fsrtl.
 """

@@ -108,6 +108,13 @@ def large(value: int) -> Any:
     return made
 
 
+def variable(kind: Any, value: int) -> Any:
+    """A variable of a scalar type."""
+    made = kind()
+    made[0] = value
+    return made
+
+
 def wait(object_: Any, timeout: Any = NULL) -> int:
     return KeWaitForSingleObject(object_, Executive, KernelMode, FALSE, timeout)
 
