@@ -119,6 +119,31 @@ class RTL_SPLAY_LINKS(Structure, size=0x18):
     RightChild: PRTL_SPLAY_LINKS = at(0x10)
 
 
+class RTL_RANGE(Structure, size=0x28):
+    """From Start to End inclusive. Layout of the range lists: ReactOS ndk/rtltypes.h."""
+
+    Start: ULONGLONG = at(0x00)
+    End: ULONGLONG = at(0x08)
+    UserData: PVOID = at(0x10)
+    Owner: PVOID = at(0x18)
+    Attributes: UCHAR = at(0x20)
+    Flags: UCHAR = at(0x21)
+
+
+class RTL_RANGE_LIST(Structure, size=0x20):
+    ListHead: LIST_ENTRY = at(0x00)
+    Flags: ULONG = at(0x10)
+    Count: ULONG = at(0x14)
+    Stamp: ULONG = at(0x18)
+
+
+class RTL_RANGE_LIST_ITERATOR(Structure, size=0x20):
+    RangeListHead: PLIST_ENTRY = at(0x00)
+    MergedHead: PLIST_ENTRY = at(0x08)
+    Current: PVOID = at(0x10)
+    Stamp: ULONG = at(0x18)
+
+
 class RTL_GENERIC_TABLE(Structure, size=0x48):
     TableRoot: PRTL_SPLAY_LINKS = at(0x00)
     InsertOrderList: LIST_ENTRY = at(0x08)
@@ -311,6 +336,9 @@ if TYPE_CHECKING:
     PPROCESSOR_NUMBER = PROCESSOR_NUMBER
     PNT_TIB = NT_TIB
     PRTL_SPLAY_LINKS = RTL_SPLAY_LINKS
+    PRTL_RANGE = RTL_RANGE
+    PRTL_RANGE_LIST = RTL_RANGE_LIST
+    PRTL_RANGE_LIST_ITERATOR = RTL_RANGE_LIST_ITERATOR
     PRTL_GENERIC_TABLE = RTL_GENERIC_TABLE
     PRTL_BALANCED_LINKS = RTL_BALANCED_LINKS
     PRTL_AVL_TABLE = RTL_AVL_TABLE
