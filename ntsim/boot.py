@@ -25,6 +25,7 @@ from ntsim.nt.cm.registry import Registry
 from ntsim.nt.events import VmxOccurred
 from ntsim.nt.ex.object_types import ex_create_object_types
 from ntsim.nt.ex.state import Ex
+from ntsim.nt.fsrtl.legal import fsrtl_legal_characters
 from ntsim.nt.io.driver import mi_link_image
 from ntsim.nt.io.state import Io
 from ntsim.nt.kd.print import Kd
@@ -176,11 +177,12 @@ def start_idle(nt: Kernel, processor: Processor) -> None:
 
 
 def phase_1(nt: Kernel, seed: int) -> None:
-    """Object types of the executive, the loaded-module list, patch protection."""
+    """Object types of the executive, the loaded-module list, tables, patch protection."""
     nt.module_list = mi_variable(nt, "PsLoadedModuleList", 16)
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
     ex_create_object_types(nt)
+    fsrtl_legal_characters(nt)
     nt.ki.integrity = Integrity(nt, seed)
 
 

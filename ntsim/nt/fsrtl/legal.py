@@ -51,7 +51,7 @@ LEGAL = bytes(map(_bits_of, range(128)))
 
 
 def fsrtl_legal_characters(nt: Kernel) -> int:
-    """Address of the array; FsRtlLegalAnsiCharacterArray points to it."""
+    """Address of the array, made at boot; FsRtlLegalAnsiCharacterArray points to it."""
     address = mi_variable(nt, "LocalLegalAnsiCharacterArray", len(LEGAL))
     if not nt.mmu.read(address + 1, 1)[0]:
         nt.mmu.write(address, LEGAL)
