@@ -19,6 +19,7 @@ from ntsim.nt.io.driver import (
 )
 from ntsim.nt.io.finish import iop_completion_apc, iop_free_irp_apc
 from ntsim.nt.io.timer import iop_remove_timer
+from ntsim.nt.ob.deferred import obp_defer_deletion
 from ntsim.nt.ob.objects import ObjectType
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Io:
             ObjectType(
                 "File", FILE_GENERIC, FILE_ALL_ACCESS, close=file_objects.iop_close_handle,
                 delete=file_objects.iop_delete_file,
-                waitable_offset=FILE_OBJECT.offset_of("Event"),
+                waitable_offset=FILE_OBJECT.offset_of("Event"), defer=obp_defer_deletion,
             )
         )  # fmt: skip
         self.generic_mapping = struct.pack("<IIII", *FILE_GENERIC)

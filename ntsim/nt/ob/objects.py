@@ -50,6 +50,7 @@ class ObjectType:
 
     `close(nt, body, process)` is called when a process's last handle to the object is closed
     (`last` tells whether it was the last of all); `delete(nt, body)` before the memory is freed.
+    `defer(nt, body)` is asked before that: true if somebody will call `Ob.delete` later.
     `waitable_offset` is where in the body the dispatcher header is, None if there is none. `va`
     and `v` are its OBJECT_TYPE.
     """
@@ -60,6 +61,7 @@ class ObjectType:
     close: Callable[[Kernel, int, Any, bool], None] | None = None
     delete: Callable[[Kernel, int], None] | None = None
     waitable_offset: int | None = None
+    defer: Callable[[Kernel, int], bool] | None = None
     index: int = 0
     va: int = 0
     v: Any = None
@@ -195,10 +197,13 @@ class Ob:
             self.nt.bugcheck(REFERENCE_BY_POINTER, address, body, 2, count & (1 << 64) - 1)
         v.PointerCount = count
         if count == 0:
-            self._delete(body)
+            defer = self.type_of(body).defer
+            if defer is None or not defer(self.nt, body):
+                self.delete(body)
         return count
 
-    def _delete(self, body: int) -> None:
+    def delete(self, body: int) -> None:
+        """An object without references goes: its type's routine, its name, its memory."""
         kind = self.type_of(body)
         self.remove_name(body)
         if kind.delete is not None:
