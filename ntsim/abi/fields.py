@@ -31,18 +31,50 @@ class GuardedView:
     def __getattr__(self, name: str) -> Any:
         structure = self._s
         offset, kind = structure._flat[name]
-        data = structure._m.read((int(structure) + offset) & MASK64, kind.size)
-        if isinstance(kind, ArrayType):
-            return data
-        return int.from_bytes(data, "little", signed=kind.signed)
+        return _load(structure._m, int(structure) + offset, kind)
 
     def __setattr__(self, name: str, value: Any) -> None:
         structure = self._s
         offset, kind = structure._flat[name]
-        if not isinstance(value, int):
-            raise TypeError("int expected")
-        data = (value & ((1 << 8 * kind.size) - 1)).to_bytes(kind.size, "little")
-        structure._m.write((int(structure) + offset) & MASK64, data)
+        _store(structure._m, int(structure) + offset, kind, value)
+
+
+def _load(memory: Any, va: int, kind: Any) -> Any:
+    """A checked read of one leaf field."""
+    data = memory.read(va & MASK64, kind.size)
+    if isinstance(kind, ArrayType):
+        return data
+    return int.from_bytes(data, "little", signed=kind.signed)
+
+
+def _store(memory: Any, va: int, kind: Any, value: Any) -> None:
+    """A checked write of one leaf field."""
+    if not isinstance(value, int):
+        raise TypeError("int expected")
+    data = (value & ((1 << 8 * kind.size) - 1)).to_bytes(kind.size, "little")
+    memory.write(va & MASK64, data)
+
+
+def revocable(view: Any, flat: dict[str, tuple[int, Any]]) -> Any:
+    """The class of views whose memory may be taken back: they become instances of `_revoked`.
+
+    That class has the same layout and checks each access, so that even a view which somebody holds
+    faults as the memory behind it does.
+    """
+    made: Any = type(view.__name__, (view,), {"__slots__": ("_at", "_m")})
+    body = {name: _checked(offset, kind) for name, (offset, kind) in flat.items()}
+    made._revoked = type(view.__name__, (made,), {"__slots__": (), **body})
+    return made
+
+
+def _checked(offset: int, kind: Any) -> property:
+    def get(view: Any) -> Any:
+        return _load(view._m, view._at + offset, kind)
+
+    def put(view: Any, value: Any) -> None:
+        _store(view._m, view._at + offset, kind, value)
+
+    return property(get, put)
 
 
 def make_view(name: str, size: int, flat: dict[str, tuple[int, Any]]) -> Any:

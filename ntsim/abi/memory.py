@@ -18,6 +18,10 @@ class Memory(Protocol):
     @property
     def pointers(self) -> Mapping[Any, Mapping[int, Any]]: ...
 
+    @property
+    def lent(self) -> Mapping[int, Any]:
+        """The pages that are raw only for a time, by number: whose `views` are to be noted."""
+
     def raw(self, va: int, size: int) -> int | None:
         """Host address of `size` bytes at `va`, or None if they are guarded or not mapped."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from typing import cast as typing_cast
 
-from ntsim.abi.fields import GuardedView, make_attribute, make_view
+from ntsim.abi.fields import GuardedView, make_attribute, make_view, revocable
 from ntsim.abi.memory import MASK64, Memory
 from ntsim.abi.types import (
     REGISTRY,
@@ -75,6 +75,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
     _fields: ClassVar[dict[str, tuple[int, Any]]] = {}
     _flat: ClassVar[dict[str, tuple[int, Any]]] = {}
     _view: ClassVar[Any] = None
+    _revocable: ClassVar[Any] = None
     _declared_size: ClassVar[int | None] = None
     _union: ClassVar[bool] = False
     _globals: ClassVar[dict[str, Any]] = {}
@@ -96,6 +97,7 @@ class Structure(Pointer, metaclass=_StructureMeta):
         cls._item = cls
         cls._ready = False
         cls._setters = {}
+        cls._revocable = None
         frame = sys._getframe(1)
         cls._globals = frame.f_globals
         if "<locals>" in cls.__qualname__:
@@ -107,13 +109,24 @@ class Structure(Pointer, metaclass=_StructureMeta):
 
     def __getattr__(self, name: str) -> Any:
         if name == "_v":
-            host = self._m.raw(int(self), self.size)
+            memory, va = self._m, int(self)
+            host = memory.raw(va, self.size)
             if host is None:
                 return GuardedView(self)
-            view = self._view.from_address(host)
+            if memory.lent and (page := memory.lent.get(va >> 12)) is not None:
+                view = (self._revocable or self._make_revocable()).from_address(host)
+                view._m, view._at = memory, va
+                page.views.append((self, view))
+            else:
+                view = self._view.from_address(host)
             self.__dict__["_v"] = view
             return view
         raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
+
+    @classmethod
+    def _make_revocable(cls) -> Any:
+        cls._revocable = revocable(cls._view, cls._flat)
+        return cls._revocable
 
     def __setattr__(self, name: str, value: Any) -> None:
         put = self._setters.get(name)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+from ntsim.hw.lent import LentPage
 from ntsim.hw.paging import (
     PTE_ACCESSED,
     PTE_DIRTY,
@@ -96,7 +97,8 @@ class Mmu:
         self.pointers = Pointers(self)
         self.raw_pages: dict[int, int] = {}
         self.raw_words: dict[int, int] = {}
-        self.places = Places(self.raw_words)
+        self.lent: dict[int, LentPage] = {}
+        self.places = Places(self.raw_words, self.lent)
         self.pairs = Pairs(self.places)
         self.words, self.bytes, self.base = ram.u64, ram.map, ram.address
         self.kernel = Translations()
@@ -247,10 +249,12 @@ class Mmu:
         """INVLPG: forget the page of `va` (in every address space if no root is given)."""
         page = va >> 12
         self.changes += 1
-        spaces = [self.kernel] if page >= KERNEL_HALF else []
-        spaces += [s for r, s in self.user.items() if root is None or r == root]
-        for space in spaces:
-            space.drop(page)
+        if page >= KERNEL_HALF:
+            self.kernel.drop(page)
+            return
+        for each, space in self.user.items():
+            if root is None or each == root:
+                space.drop(page)
 
     def forget(self) -> None:
         """Drop every cached translation."""
@@ -282,6 +286,23 @@ class Mmu:
             self.raw_words.pop(first + i, None)
         self._forget_places()
         self.pointers.forget()
+
+    def lend(self, va: int, pa: int) -> None:
+        """Make the page at `va`, in the frame at `pa`, raw until `revoke` takes it back."""
+        page = va >> 12
+        self.raw_pages[page] = self.base + pa
+        self.raw_words[page] = pa >> 3
+        self.lent[page] = LentPage()
+
+    def revoke(self, va: int) -> None:
+        """Turn a lent page into a guarded one, for those too who hold views of it."""
+        page = va >> 12
+        del self.raw_pages[page], self.raw_words[page]
+        taken = self.lent.pop(page)
+        for at in taken.places:
+            self.places.pop(at, None)
+            self.pairs.pop(at, None)
+        self.pointers.revoke(taken.views)
 
     def _forget_places(self) -> None:
         self.places.clear()

@@ -6,6 +6,8 @@ The kernel goes to the same words again and again (list heads, pool headers, IRP
 
 from __future__ import annotations
 
+from ntsim.hw.lent import LentPage
+
 _KEPT = 1 << 15
 _TWO_WORDS_FIT = 0xFF0
 
@@ -14,14 +16,14 @@ class Places(dict[int, int]):
     """`places[va]` is the physical address of the raw byte at `va`, -1 of one that is guarded.
 
     Holds what `pages` (page number to number of its first 64-bit word in RAM) says; who takes a
-    page out of that forgets the places.
+    page out of that forgets the places; those of a `lent` page are listed there.
     """
 
-    __slots__ = ("_pages",)
+    __slots__ = ("_lent", "_pages")
 
-    def __init__(self, pages: dict[int, int]) -> None:
+    def __init__(self, pages: dict[int, int], lent: dict[int, LentPage]) -> None:
         super().__init__()
-        self._pages = pages
+        self._pages, self._lent = pages, lent
 
     def __missing__(self, va: int) -> int:
         word = self._pages.get(va >> 12)
@@ -29,6 +31,8 @@ class Places(dict[int, int]):
             return -1
         if len(self) >= _KEPT:
             self.clear()
+        if (page := self._lent.get(va >> 12)) is not None:
+            page.places.append(va)
         at = self[va] = (word << 3) + (va & 0xFFF)
         return at
 

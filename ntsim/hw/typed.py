@@ -35,7 +35,7 @@ class Pointers(dict[Any, dict[int, Any]]):
     def __init__(self, memory: Any) -> None:
         super().__init__()
         self._memory = memory
-        self._views: list[Views] = []
+        self._views: dict[Any, list[Views]] = {}
 
     def __missing__(self, cls: Any) -> Instances:
         found = self[cls] = Instances(self._memory, cls)
@@ -44,12 +44,24 @@ class Pointers(dict[Any, dict[int, Any]]):
     def views(self, cls: Any) -> Views:
         """Views of a structure, by address."""
         found = Views(self[cls])
-        self._views.append(found)
+        self._views.setdefault(cls, []).append(found)
         return found
+
+    def revoke(self, taken: list[tuple[Any, Any]]) -> None:
+        """Forget structures and let their views check: the memory behind them is taken back."""
+        kept = self._views
+        for structure, view in taken:
+            view.__class__ = view._revoked
+            structure.__dict__.pop("_v", None)
+            cls, va = structure.__class__, int(structure)
+            self[cls].pop(va, None)
+            if cls in kept:
+                for views in kept[cls]:
+                    views.pop(va, None)
 
     def forget(self) -> None:
         """Memory has become guarded: what was taken for raw may not be."""
-        for kept in (*self.values(), *self._views):
+        for kept in (*self.values(), *(v for each in self._views.values() for v in each)):
             kept.clear()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ class StackFrame:
         return f"{self.image.module_name}!{self.symbol}{offset}"
 
 
+@cache
 def nt_symbol_name(name: str) -> str | None:
     """NT's spelling of a kernel function's Python name; None if it is not a kernel routine."""
     if name[:1].isupper():
@@ -148,7 +150,8 @@ def _arguments(frame: FrameType) -> Iterator[int]:
     """The first four arguments as the debugger's four columns: ints as they are, else 0."""
     code = frame.f_code
     names = code.co_varnames[: code.co_argcount]
-    values = [frame.f_locals.get(name) for name in names]
+    held = frame.f_locals
+    values = [held.get(name) for name in names]
     if frame.f_globals.get("__name__", "").startswith("ntsim.nt."):
         values = values[1:]
     flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]

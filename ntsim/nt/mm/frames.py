@@ -52,6 +52,14 @@ class Frames:
         ctypes.memset(self.ram.address + pa, 0 if zero else POISON, PAGE_SIZE)
         return pa
 
+    def take_last(self, fill: int) -> int:
+        """The frame given back last, which the host has in its caches, full of `fill` bytes."""
+        if not self.free:
+            raise OutOfFrames
+        pa = self.free.pop()
+        ctypes.memset(self.ram.address + pa, fill, PAGE_SIZE)
+        return pa
+
     def take_between(self, pages: int, lowest: int, highest: int) -> list[int]:
         """Up to `pages` single frames within [lowest, highest], poisoned."""
         last = highest + 1 - PAGE_SIZE

@@ -89,9 +89,9 @@ class Image:
         self.module_name = self.module_name or self.file_name.rpartition(".")[0]
 
     def __contains__(self, address: int) -> bool:
-        return self.base <= address < self.base + self.size or any(
-            start <= address < end for start, end in self.further
-        )
+        if self.base <= address < self.base + self.size:
+            return True
+        return bool(self.further) and any(start <= address < end for start, end in self.further)
 
     def add_symbol(self, name: str, size: int, code: CodeType | None = None) -> Symbol:
         """The next free range of .text."""
@@ -161,7 +161,10 @@ class Images:
 
     def at(self, address: int) -> Image | None:
         """The loaded image that `address` lies in."""
-        return next((image for image in self.loaded if address in image), None)
+        for image in self.loaded:
+            if address in image:
+                return image
+        return None
 
     def unloaded_at(self, address: int) -> Image | None:
         """The unloaded image whose range `address` lies in."""

@@ -26,7 +26,7 @@ from ntsim.nt.io.irp import (
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
-from ntsim.nt.vf.notes import Moment, Note
+from ntsim.nt.vf.notes import Moment, Note, Place
 from ntsim.nt.vf.pnp import vi_added, vi_check_gone, vi_extension, vi_goes
 from ntsim.nt.vf.rules import vi_rule
 
@@ -53,7 +53,7 @@ class Flight:
 
     location: int
     started: int
-    completed: Moment | None = None
+    completed: Place | None = None
     status: int = 0
     marked: bool = False
     forwarded: bool = False
@@ -103,17 +103,20 @@ class IoVerifier:
         mine.remove(flight)
         if not mine:
             del self.flights[address]
-        name = nt.describe_address(routine)
-        self._check_return(routine, name, level, counts)
+        self._check_return(routine, level, counts)
         if self.enabled:
-            self._check_status(routine, name, device, irp, flight, status)
+            self._check_status(routine, device, irp, flight, status)
             if going and status != STATUS_PENDING:
+                name = nt.describe_address(routine)
                 vi_check_gone(vf, going, routine, name, int(device), int(irp))
         return status
 
-    def _check_return(self, routine: int, name: str, level: int, counts: tuple[int, int]) -> None:
+    def _check_return(self, routine: int, level: int, counts: tuple[int, int]) -> None:
         nt, vf = self.nt, self.vf
-        processor = nt.il.current
+        processor, now = nt.il.current, _counts(nt)
+        if processor.cr8 == level and processor.interrupts_enabled and now == counts:
+            return
+        name = nt.describe_address(routine)
         if processor.cr8 != level:
             why = f"{name} was called at {level_name(level)} and returned at "
             why += f"{level_name(processor.cr8)}."
@@ -122,20 +125,23 @@ class IoVerifier:
             self.violation(0x12, routine, level, processor.cr8, why=why)
         if not processor.interrupts_enabled:
             vf.violation(0xC1, routine, why=f"{name} returned with interrupts disabled.")
-        now = _counts(nt)
-        if now != counts:
-            why = f"{name} was called with APC disable counts {counts} and returned with {now}: "
-            why += "critical and guarded regions must be left by the routine that entered them."
-            vf.violation(0xC5, routine, _packed(now), _packed(counts), why=why)
+        why = f"{name} was called with APC disable counts {counts} and returned with {now}: "
+        why += "critical and guarded regions must be left by the routine that entered them."
+        vf.violation(0xC5, routine, _packed(now), _packed(counts), why=why)
 
     def _check_status(
-        self, routine: int, name: str, device: Any, irp: Any, flight: Flight, status: int
+        self, routine: int, device: Any, irp: Any, flight: Flight, status: int
     ) -> None:
         """Does what the dispatch routine returned agree with what it did?"""
-        address, text = int(irp), ntstatus.status_name(status)
-        where, notes = int(device), []
+        kept = flight.completed is not None and not flight.marked and status == flight.status
+        if kept and status not in (STATUS_PENDING, UNINITIALIZED):
+            return
+        name, text = self.nt.describe_address(routine), ntstatus.status_name(status)
+        address, where = int(irp), int(device)
+        notes = []
         if flight.completed is not None:
-            notes = [Note(f"The IRP at {address:#x} was completed.", flight.completed)]
+            at = flight.completed.moment(self.nt)
+            notes = [Note(f"The IRP at {address:#x} was completed.", at)]
         if status == UNINITIALIZED:
             why = f"{name} returned 0xFFFFFFFF, perhaps a variable that was never set."
             self.violation(0x225, routine, address, status, why=why, device=where, notes=notes)
@@ -338,7 +344,7 @@ def vi_complete(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
         io.violation(0x239, why=why, notes=notes)
     vi_check_stack(vf, nt, Irp)
     for flight in io.flights.get(int(Irp), ())[-1:]:
-        flight.completed, flight.status = vf.place(), status
+        flight.completed, flight.status = vf.here(), status
         if v.CurrentLocation <= v.StackCount:
             flight.marked = bool(io_current_location(nt, Irp)._v.Control & PENDING)
 

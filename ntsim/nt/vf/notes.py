@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.ki.frames import StackFrame, describe_frame
+
+if TYPE_CHECKING:
+    from ntsim.nt.kernel import Kernel
 
 
 @dataclass(slots=True)
@@ -15,6 +20,24 @@ class Moment:
     processor: int
     thread: str
     stack: list[StackFrame]
+
+
+@dataclass(slots=True)
+class Place:
+    """A moment in a driver's routine that is still running; its frame is looked at when asked."""
+
+    time: int
+    processor: int
+    thread: str
+    frame: FrameType | None
+    line: int
+    stack: list[StackFrame]
+
+    def moment(self, nt: Kernel) -> Moment:
+        """With the frame of the routine."""
+        found = None if self.frame is None else describe_frame(nt, self.frame, self.line)
+        stack = self.stack if found is None else [found]
+        return Moment(self.time, self.processor, self.thread, stack)
 
 
 @dataclass(slots=True)

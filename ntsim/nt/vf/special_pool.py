@@ -3,25 +3,29 @@
 The block lies at the end of its page and the next page is not there, so that a write past the end
 faults at the access; with `verify-start` it lies at the start and the page before is missing. The
 rest of the page holds a pattern that is checked when the block is freed (0xC1). A freed page is
-gone for good: any further access faults. Below DISPATCH_LEVEL a fault is 0xD5 (freed) or 0xD6
-(beyond the end) if the driver's own instruction faults, 0xCC or 0xCD in a routine of the kernel; at
-DISPATCH_LEVEL and above it is 0xD1 or 0xA, as for any memory that is not there. Blocks of more than
-a page, and all of them when frames run short, come from the ordinary pool. Source: WDK "Special
-Pool", bug checks 0xC1, 0xCC, 0xCD, 0xD5, 0xD6.
+gone, and any further access faults; its addresses come back after 65,536 further frees. While a
+nonpaged block lives its page is read as fast as other pool (`hw/lent.py`). Below DISPATCH_LEVEL a
+fault is 0xD5 (freed) or 0xD6 (beyond the end) if the driver's own instruction faults, 0xCC or 0xCD
+in a routine of the kernel; at DISPATCH_LEVEL and above it is 0xD1 or 0xA, as for any memory that is
+not there. Blocks of more than a page, and all of them when frames run short, come from the ordinary
+pool. Source: WDK "Special Pool", bug checks 0xC1, 0xCC, 0xCD, 0xD5, 0xD6.
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.abi import bugcodes
 from ntsim.hw.mmu import WRITE
+from ntsim.hw.paging import PTE_FRAME, PTE_NX, PTE_PRESENT
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.ex.pool import LARGEST_SMALL, tag_value
 from ntsim.nt.ki import frames
-from ntsim.nt.mm.frames import OutOfFrames
-from ntsim.nt.mm.system_space import Region
+from ntsim.nt.mm.frames import POISON, OutOfFrames
+from ntsim.nt.mm.system_space import VALID, Region
 from ntsim.nt.vf.notes import Moment, Note
 
 if TYPE_CHECKING:
@@ -42,13 +46,15 @@ REMEMBERED = 65536
 @dataclass(slots=True)
 class Block:
     """A block; `made` and `freed` are the stacks that allocated and freed it, None for an IRP that
-    comes and goes with a request: of the way that freed it the driver's line is kept, `at`."""
+    comes and goes with a request: of the way that freed it the driver's line is kept, `at`.
+    `entry` is the physical address of its page-table entry."""
 
     address: int
     size: int
     tag: str
     paged: bool
     made: Moment | None
+    entry: int
     freed: Moment | None = None
     gone: bool = False
     at: str = ""
@@ -58,8 +64,9 @@ class Block:
         return self.address & ~0xFFF
 
     @property
-    def pattern(self) -> bytes:
-        return bytes([self.page >> 13 & 0x7F | 0x80])
+    def pattern(self) -> int:
+        """The byte that fills the rest of its page."""
+        return self.page >> 13 & 0x7F | 0x80
 
 
 class SpecialPool:
@@ -70,11 +77,12 @@ class SpecialPool:
         self.region = Region(BASE, SIZE)
         self.region.next += PAGE_SIZE  # the page before the first block is not there
         self.blocks: dict[int, Block] = {}
-        self.old: list[int] = []
+        self.old: deque[int] = deque()
+        self.table = 0, 0  # the page table last used: number of its 2 MiB, its address
         self.at_start, self.irps = vf.on("verify-start"), vf.on("io")
 
     def __contains__(self, address: int) -> bool:
-        return address in self.region
+        return BASE <= address < BASE + SIZE
 
     def block_at(self, address: int) -> Block | None:
         """The block, freed or not, in whose page an address lies."""
@@ -97,20 +105,32 @@ class SpecialPool:
             return 0
         try:
             page = self.region.reserve(2)
-            pa = mm.frames.take(zero=zero)
+            entry = self._entry(page)
         except OutOfFrames:
             return 0
-        mm.system.map(page, [pa], executable=executable)
         room = -(-(size or 1) // ALIGNMENT) * ALIGNMENT
         address = page if self.at_start else page + PAGE_SIZE - room
         made = None if tag == IRP_TAG else self.vf.moment()
-        block = Block(address, size, tag, paged, made)
-        self.blocks[page] = block
-        for start, end in ((page, address), (address + size, page + PAGE_SIZE)):
-            mm.ram.write(pa + start - page, block.pattern * (end - start))
-        if paged and self.vf.paging is not None:
+        block = self.blocks[page] = Block(address, size, tag, paged, made, entry)
+        pa = mm.frames.take_last(block.pattern)
+        ctypes.memset(mm.ram.address + pa + (address & 0xFFF), 0 if zero else POISON, size)
+        mm.ram.u64[entry >> 3] = pa | VALID | (0 if executable else PTE_NX)
+        mm.system.mappings.setdefault(pa >> 12, page)
+        if not paged:
+            mm.mmu.lend(page, pa)
+        elif self.vf.paging is not None:
             self.vf.paging.note(page)
         return address
+
+    def _entry(self, page: int) -> int:
+        """Physical address of the page-table entry of a page; those of system space stay."""
+        number, table = page >> 21, self.table
+        if table[0] != number:
+            mm = self.nt.mm
+            first = mm.tables.entry_address(mm.system_root, number << 21, create=True)
+            assert first is not None
+            table = self.table = number, first
+        return table[1] + (page >> 12 & 0x1FF) * 8
 
     def free(self, address: int, tag: str | None) -> tuple[int, str, bool]:
         """Check the page, take it away: size, tag and whether it was paged."""
@@ -122,14 +142,7 @@ class SpecialPool:
                 bugcodes.BAD_POOL_CALLER, 0xA, address, tag_value(block.tag), tag_value(tag)
             )
         self._check_pattern(block)
-        mm = self.nt.mm
-        entry = mm.tables.read(mm.system_root, block.page)
-        mm.mmu.write_entry(mm.system_root, block.page, 0)
-        if entry & 1:
-            mm.system.forget(block.page, entry)
-            mm.frames.give(entry & 0x000F_FFFF_FFFF_F000)
-        else:
-            mm.paging_file.pop(entry >> 32, None)
+        self._take_away(block)
         block.gone = True
         if block.made is None:
             block.at = frames.source_line(self.nt)
@@ -137,8 +150,24 @@ class SpecialPool:
             block.freed = self.vf.moment()
         self.old.append(block.page)
         if len(self.old) > REMEMBERED:
-            del self.blocks[self.old.pop(0)]
+            oldest = self.old.popleft()
+            del self.blocks[oldest]
+            self.region.release(oldest, 2)
         return block.size, block.tag, block.paged
+
+    def _take_away(self, block: Block) -> None:
+        """Unmap a block's page: whoever touches it from now on faults."""
+        mm, page = self.nt.mm, block.page
+        words, index = mm.ram.u64, block.entry >> 3
+        entry, words[index] = words[index], 0
+        if not block.paged:
+            mm.mmu.revoke(page)
+        mm.mmu.invalidate(page)
+        if entry & PTE_PRESENT:
+            mm.system.forget(page, entry)
+            mm.frames.give(entry & PTE_FRAME)
+        else:
+            mm.paging_file.pop(entry >> 32, None)
 
     def _bad_free(self, address: int, block: Block | None) -> NoReturn:
         """0xC1 with 0x20: not allocated, or no longer."""
@@ -154,13 +183,13 @@ class SpecialPool:
         """0xC1 with 0x23 or 0x24 if bytes before or after the block were written."""
         page, end = block.page, block.address + block.size
         data = self.nt.mmu.read(page, PAGE_SIZE)
-        value = block.pattern[0]
+        value = block.pattern
         for start, stop, kind in (
             (page, block.address, CORRUPTED_BEFORE),
             (end, page + PAGE_SIZE, CORRUPTED_AFTER),
         ):
             rest = data[start - page : stop - page]
-            if rest == block.pattern * len(rest):
+            if rest == bytes([value]) * len(rest):
                 continue
             wrong = [start + i for i, byte in enumerate(rest) if byte != value]
             bad = wrong[-1] if kind == CORRUPTED_BEFORE else wrong[0]

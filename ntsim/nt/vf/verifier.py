@@ -11,14 +11,14 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.nt.ex.pool import HEADER
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.ki import frames
-from ntsim.nt.ki.frames import StackFrame
 from ntsim.nt.vf import hooks
-from ntsim.nt.vf.notes import Moment, Note, Reason
+from ntsim.nt.vf.notes import Moment, Note, Place, Reason
 from ntsim.nt.vf.options import Settings
 from ntsim.nt.vf.pool import BY_FLAGS, BY_TYPE
 
@@ -34,6 +34,9 @@ CHECKS = (
 """Files of this room whose checks register themselves, in the order in which they look."""
 
 ALLOCATORS = frozenset(f"{BY_TYPE} {BY_FLAGS}".split())
+OURS = "ntsim.nt.", "ntsim.host."
+"""Modules whose frames are no driver's."""
+
 TIMER_OR_DPC_INVALID, DPC_CHANGED_APC_COUNT = 0xC7, 4
 DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4
 DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9
@@ -41,12 +44,14 @@ DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The checks of one routine; `allocates`: its blocks may come from special pool."""
+    """The checks of one routine; `allocates`: its blocks may come from special pool; `idle`: an
+    inline routine that nobody looks at, whatever driver calls it."""
 
     before: tuple[Callable[..., Any], ...]
     instead: tuple[Callable[..., Any], ...]
     after: tuple[Callable[..., Any], ...]
     allocates: bool
+    idle: bool
 
 
 class Verifier:
@@ -118,12 +123,14 @@ class Verifier:
 
     def call(self, nt: Kernel, export: Export, arguments: tuple[Any, ...], extra: Any = ()) -> Any:
         """Check the arguments (the kernel first), call the routine, check what it did."""
+        name = export.name
+        plan = self.plans.get(name) or self._plan(export)
+        if plan.idle:
+            return export.function(*arguments, *extra)
         images = nt.thread.images
         image = images[-1] if images else None
         if not self.verifies(image):
             return export.function(*arguments, *extra)
-        name = export.name
-        plan = self.plans.get(name) or self._plan(name)
         self.routine = name
         for check in plan.before:
             check(self, *arguments)
@@ -147,15 +154,14 @@ class Verifier:
             check(self, result, *arguments)
         return result
 
-    def _plan(self, name: str) -> Plan:
-        options = self.options | self.rules
-        made = Plan(
-            (*hooks.chosen(hooks.BEFORE, name, options), *self._rule_checks(name)),
-            hooks.chosen(hooks.INSTEAD, name, options),
-            hooks.chosen(hooks.AFTER, name, options),
-            name in ALLOCATORS,
-        )
-        self.plans[name] = made
+    def _plan(self, export: Export) -> Plan:
+        name, options = export.name, self.options | self.rules
+        before = *hooks.chosen(hooks.BEFORE, name, options), *self._rule_checks(name)
+        instead = hooks.chosen(hooks.INSTEAD, name, options)
+        after = hooks.chosen(hooks.AFTER, name, options)
+        allocates = name in ALLOCATORS
+        idle = export.inline and name.startswith("Io") and not (before or instead or after)
+        made = self.plans[name] = Plan(before, instead, after, allocates, idle)
         return made
 
     def _rule_checks(self, name: str) -> tuple[Callable[..., Any], ...]:
@@ -235,17 +241,22 @@ class Verifier:
 
     def place(self) -> Moment:
         """Here and now, with no more of the stack than the driver's innermost routine."""
+        return self.here(sys._getframe(1)).moment(self.nt)
+
+    def here(self, start: FrameType | None = None) -> Place:
+        """What `place` is made of, while the routine has not returned."""
         nt = self.nt
         processor = nt.il.current
-        stack: list[StackFrame] = []
-        for frame in frames.frames_from(sys._getframe(1)):
-            stack = [
-                f for f in frames.describe_frames(nt, frame, frame.f_lineno)
-                if f.image is not nt.nt_image
-            ]  # fmt: skip
-            if stack:
-                break
-        return Moment(nt.il.now, processor.number, processor.context.text, stack[:1])
+        who = nt.il.now, processor.number, processor.context.text
+        for frame in frames.frames_from(start or sys._getframe(1)):
+            if frame.f_code.co_name == frames.COMPILED:
+                if found := nt.host.compiled_frames(frame):
+                    return Place(*who, None, 0, found[:1])
+            elif frame.f_globals.get("__name__", "").startswith(OURS):
+                continue
+            elif nt.host.locate(frame) is not None:
+                return Place(*who, frame, frame.f_lineno, [])
+        return Place(*who, None, 0, [])
 
     def driver_address(self) -> int:
         """Where the innermost driver routine is executing."""

@@ -347,3 +347,122 @@ def test_locked_pages_stay(value_of) -> None:
         return found
 
     assert value_of(body, verifier="standard") == b"here"
+
+
+class Outer(Structure):
+    Number: ULONGLONG
+    Inner: Pair
+
+
+@pytest.mark.parametrize("pool", [NonPagedPoolNx, PagedPool])
+@pytest.mark.parametrize(
+    ("touch", "access", "offset"),
+    [
+        (lambda outer, inner: inner.Second, READ, 16),
+        (lambda outer, inner: setattr(inner, "First", 2), WRITE, 8),
+        (lambda outer, inner: outer.Inner.First, READ, 8),
+        (lambda outer, inner: read_bytes(outer + 4, 4), READ, 4),
+        (lambda outer, inner: cast(outer, PULONGLONG)[1], READ, 8),
+        (lambda outer, inner: InsertTailList(cast(outer, PLIST_ENTRY), LIST_ENTRY()), READ, 8),
+    ],
+)
+def test_whatever_a_driver_kept_of_a_block_faults_after_the_free(
+    bugcheck_of, pool, touch, access, offset
+) -> None:
+    where = []
+
+    def body() -> None:
+        outer = cast(block(24, pool), Outer)
+        inner = outer.Inner
+        InitializeListHead(cast(outer, PLIST_ENTRY))
+        outer.Number, inner.First, inner.Second = int(outer), int(outer), 3
+        where.append(int(outer))
+        assert (outer.Number, outer.Inner.Second) == (int(outer), 3)
+        ExFreePool(outer)
+        touch(outer, inner)
+
+    found = bugcheck_of(body, verifier=SPECIAL)
+    assert found.parameters[:2] == (where[0] + offset, access)
+    assert found.code in (0xD5, 0xCC)
+
+
+def test_a_view_that_somebody_holds_faults_as_well(bugcheck_of) -> None:
+    """The kernel keeps such views while a driver's routine runs and may free the memory."""
+    where = []
+
+    def body() -> None:
+        pair = cast(block(16), Pair)
+        view = pair._v
+        view.Second = 7
+        assert view.Second == 7
+        where.append(int(pair))
+        ExFreePool(pair)
+        view.Second = 8
+
+    found = bugcheck_of(body, verifier=SPECIAL)
+    assert (found.code, *found.parameters[:2]) == (0xD5, where[0] + 8, WRITE)
+
+
+def test_a_block_is_nonpaged_memory_until_it_is_freed(value_of) -> None:
+    def body() -> list:
+        one = block(24)
+        found = [MmIsAddressValid(one), MmIsNonPagedSystemAddressValid(one)]
+        ExFreePool(one)
+        return [*found, MmIsAddressValid(one), MmIsNonPagedSystemAddressValid(one)]
+
+    assert value_of(body, verifier=SPECIAL) == [True, True, False, False]
+
+
+def test_addresses_come_back_after_many_frees(value_of, monkeypatch) -> None:
+    """Address space and page tables are not used up by a driver that runs for long."""
+    monkeypatch.setattr("ntsim.nt.vf.special_pool.REMEMBERED", 3)
+
+    def body() -> list:
+        seen = []
+        for number in range(8):
+            pair = cast(block(16), Pair)
+            pair.First = number
+            seen.append((int(pair), pair.First, cast(int(pair), Pair).First))
+            ExFreePool(pair)
+        return seen
+
+    found = value_of(body, verifier=SPECIAL)
+    assert [each[1:] for each in found] == [(n, n) for n in range(8)]
+    first = [each[0] for each in found]
+    assert len(set(first[:4])) == 4 and first[4:] == first[:4]
+
+
+def test_an_irp_freed_in_its_completion_routine_stops_the_kernel(bugcheck_of) -> None:
+    """It must answer STATUS_MORE_PROCESSING_REQUIRED; else IoCompleteRequest goes on with it."""
+    where = []
+
+    def freed(DeviceObject, Irp, Context) -> int:
+        where.append(int(Irp))
+        IoFreeIrp(Irp)
+        return STATUS_SUCCESS
+
+    def body() -> None:
+        irp = IoAllocateIrp(1, FALSE)
+        IoSetCompletionRoutine(irp, freed, NULL, TRUE, TRUE, TRUE)
+        IoSetNextIrpStackLocation(irp)
+        irp.IoStatus.Status = STATUS_SUCCESS
+        IoCompleteRequest(irp, IO_NO_INCREMENT)
+
+    found = bugcheck_of(body, verifier="special-pool,io")
+    assert (found.code, found.parameters[1]) == (0xCC, READ)
+    assert where[0] <= found.parameters[0] < where[0] + IRP.size
+
+
+def test_a_driver_that_keeps_a_completed_irp_faults_where_it_reads_it(crash_of) -> None:
+    where = []
+
+    def routine(DeviceObject, Irp) -> int:
+        status, location = Irp.IoStatus, IoGetCurrentIrpStackLocation(Irp)
+        where.append(int(location))
+        status.Status, status.Information = STATUS_SUCCESS, 0
+        IoCompleteRequest(Irp, IO_NO_INCREMENT)
+        return location.MajorFunction
+
+    found, machine = crash_of(options={"verifier": "standard"}, device_control=routine)
+    assert seen(found)[:3] == (0xD5, where[0], READ)
+    assert "was freed" in " ".join(machine.report().to_text().split())
