@@ -59,7 +59,7 @@ class PythonHost:
     def _image_of_file(self, path: Path, name: str | None) -> tuple[Image, Callable[..., Any]]:
         file_name = name or path.with_suffix(".sys").name
         image = self._map(file_name, sum(code_size(c) + 32 for c in _codes_below(path)))
-        modules = PrivateModules(path, self.point, self.split, {IMAGE_MARK: image})
+        modules = PrivateModules(path, self.nt.il.step, self.split, {IMAGE_MARK: image})
         self.loading.append(image)
         try:
             module = modules.run(path, path.stem)
@@ -348,14 +348,6 @@ class PythonHost:
         return None
 
     # Points
-
-    def point(self) -> None:
-        """An inserted scheduling point: `Interleaver.step`."""
-        il = self.nt.il
-        processor = il.current
-        processor.budget -= 1
-        if processor.budget < 0:
-            il.give_way()
 
     def split(self, value: Any) -> Any:
         """Between load and store of an augmented assignment."""

@@ -22,7 +22,7 @@ from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, WouldExit, result_of_flags
-from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
+from ntsim.nt.events import VM_ENTERED, VM_EXITED, StackRestored, StackSaved
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_need_stack
@@ -135,7 +135,8 @@ def run_guest(nt: Kernel, processor: Processor, first: Entered | GuestExit) -> N
             call_handler(nt, processor, outcome, registers)
             outcome = resume_unseen(nt, nt.il.current)
             continue
-        outcome = unit.run_guest(max(1, processor.budget))
+        budget = processor.budget
+        outcome = unit.run_guest(budget if budget > 0 else 1)
         if not unit.retired:
             processor.budget -= 1
             if outcome is not None and _repeats(nt, processor, outcome, again):
@@ -164,10 +165,10 @@ def call_handler(
     nt: Kernel, processor: Processor, happened: GuestExit, registers: GuestRegisters
 ) -> None:
     """The exit stub up to the return of the routine at HOST_RIP."""
-    reason = vmx.exit_reason_name(happened.reason)
+    reason = happened.reason
     if processor.number not in nt.off_since:
-        nt.disable_interrupts(processor, f"the VM exit ({reason})")
-    nt.record(VmExited.number, "", reason, happened.qualification, happened.rip)
+        nt.disable_interrupts(processor, f"the VM exit ({vmx.exit_reason_name(reason)})")
+    nt.record(VM_EXITED, "", reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")
     processor.context.storage = rsp = processor.rsp

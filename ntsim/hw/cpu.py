@@ -92,6 +92,10 @@ _SEGMENTS_AND_TABLES = struct.Struct("<" + "I4xQII" * len(SEGMENT_NAMES) + "QI4x
 _SEGMENT_BYTES, _TABLE_BYTES = ctypes.sizeof(Segment), ctypes.sizeof(DescriptorTable)
 assert _SEGMENTS_AND_TABLES.size == len(SEGMENT_NAMES) * _SEGMENT_BYTES + 2 * _TABLE_BYTES
 
+CS_RIGHTS_15_8 = (SEGMENT_NAMES.index("cs") + 1) * _SEGMENT_BYTES - 3
+"""Where in `Processor.segments` bits 15:8 of the access rights of CS are, the last four bytes of a
+segment: a byte is read faster than the field."""
+
 
 def pack_segments(values: Iterable[int]) -> bytes:
     """What `Processor.segments` holds, from selector, base, limit and rights of each segment

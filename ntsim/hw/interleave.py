@@ -64,7 +64,8 @@ class Interleaver:
     that the hub shall begin before anything else, `alone` the one processor that runs while the
     others stand still. `alarm` is asked, where there is one, whenever interrupts may come in.
     `progress` counts what happened; the kernel
-    increments it.
+    increments it. `quantum` is that of the current turn, in steps, and `cost` what a step takes in
+    100 ns units: `time` says what they are good for.
     """
 
     def __init__(self, processors: list[Processor], clock: Clock, strategy: Strategy) -> None:
@@ -90,17 +91,16 @@ class Interleaver:
         self.begin: greenlet | None = None
         self._resting: set[int] = set()
         self._told: dict[greenlet, int] = {}
-        self._quantum = 0
+        self.quantum = 0
         self._seen_progress = 0
         self._idle_steps = 0
         self._spin_steps = 0
         self._stalled_since = 0
-        self._cost = STEP_100NS
+        self.cost = STEP_100NS
 
     def time(self) -> int:
         """Interrupt time in 100 ns units, up to the step being executed."""
-        used = self._quantum - self.current.budget
-        return self.clock.now + used * self._cost if used > 0 else self.clock.now
+        return self.clock.now + (self.quantum - self.current.budget) * self.cost
 
     @property
     def now(self) -> int:
@@ -125,7 +125,7 @@ class Interleaver:
     def stall(self, duration: int) -> None:
         """Work of `duration` in 100 ns units, or as much of it as fits into the quantum."""
         processor = self.current
-        processor.budget -= max(1, min(duration // self._cost, processor.budget + 1))
+        processor.budget -= max(1, min(duration // self.cost, processor.budget + 1))
         if processor.budget < 0:
             self.give_way()
 
@@ -264,14 +264,14 @@ class Interleaver:
             runnable = self._runnable()
         number, quantum = self.strategy.choose(runnable)
         processor = self.current = self.processors[number]
-        processor.budget = self._quantum = quantum
+        processor.budget = self.quantum = quantum
         processor.spinning = False
         processor.greenlet.switch()
         while (stack := self.begin) is not None:
             self.begin = None
             stack.switch()
         processor = self.current
-        self._account(processor, max(1, min(self._quantum - processor.budget, self._quantum)))
+        self._account(processor, max(1, min(self.quantum - processor.budget, self.quantum)))
         return True
 
     def _runnable(self) -> list[int]:
@@ -291,18 +291,18 @@ class Interleaver:
     def _account(self, processor: Processor, steps: int) -> None:
         """Advance time by `steps` and see whether anything happened in them."""
         clock = self.clock
-        clock.now += steps * self._cost
-        self._quantum = processor.budget = 0
+        clock.now += steps * self.cost
+        self.quantum = processor.budget = 0
         if self.progress != self._seen_progress:
             self._seen_progress = self.progress
             self._idle_steps = self._spin_steps = 0
             self._stalled_since = clock.now
-            self._cost = STEP_100NS
+            self.cost = STEP_100NS
         else:
             self._idle_steps += steps
             over = max(self._idle_steps - PATIENCE, self._spin_steps * 10 - PATIENCE_SPINNING)
             if over > 0:
-                self._cost = STEP_100NS << min(over >> 10, DILATION_LIMIT)
+                self.cost = STEP_100NS << min(over >> 10, DILATION_LIMIT)
             if clock.now - self._stalled_since > HANG_AFTER_100NS:
                 raise Hang((), "no processor has made progress for ten minutes of virtual time")
         self._tick()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from ntsim.abi.vmx_constants import exit_reason_name
+
 IRQL_NAMES = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 5: "CMCI_LEVEL"}
 IRQL_NAMES |= {12: "SYNCH_LEVEL", 13: "CLOCK_LEVEL", 14: "IPI_LEVEL", 15: "HIGH_LEVEL"}
 
@@ -338,6 +340,19 @@ class VmExited(Event):
     reason: str
     qualification: int
     rip: int
+
+
+def _vm_exited(
+    time: int, processor: int, thread: str, where: str, reason: int, qualification: int, rip: int
+) -> VmExited:
+    made: Any = VmExited
+    name = exit_reason_name(reason)
+    return made(time, processor, thread, where, name, qualification, rip)  # type: ignore[no-any-return]
+
+
+VM_EXITED = len(KINDS)
+"""The number under which VM exits are recorded, with the number of their reason."""
+KINDS.append(_vm_exited)
 
 
 @event("{what} loaded with {value}")

@@ -169,7 +169,8 @@ class Kernel:
         if recorder.enabled:
             recorder.count += 1
             processor = il.current
-            who = kind.number, il.time(), processor.number, processor.context.text, ""
+            time = self.clock.now + (il.quantum - processor.budget) * il.cost  # il.time()
+            who = kind.number, time, processor.number, processor.context.text, ""
             recorder.keep(who + fields)
 
     def emit_for(self, thread: Thread, kind: type[Event], *fields: Any) -> None:
@@ -188,7 +189,8 @@ class Kernel:
         if recorder.enabled:
             recorder.count += 1
             processor = il.current
-            who = number, il.time(), processor.number, processor.context.text, where
+            time = self.clock.now + (il.quantum - processor.budget) * il.cost  # il.time()
+            who = number, time, processor.number, processor.context.text, where
             recorder.keep(who + fields)
 
     def emit_at(self, kind: type[Event], *fields: Any) -> None:

@@ -53,7 +53,7 @@ class BlockTable:
         self._bytes = bytearray(hostcode.TABLE_ENTRIES * hostcode.ENTRY_BYTES)
         self._pin = ctypes.c_char.from_buffer(self._bytes)
         self.address = ctypes.addressof(self._pin)
-        self._offsets: dict[tuple[int, int], dict[int, int]] = {}
+        self._offsets: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
 
     def put(self, place: int, size: int, count: int, looked_at: bool = False) -> None:
         """Tell the host code about a block."""
@@ -72,7 +72,11 @@ class BlockTable:
             self.put(*key, STEPPED, True)
             return
         starts = found[0]
-        self._offsets[key] = {start: number for number, start in enumerate(starts)}
+        ends = (*starts[1:], size)
+        self._offsets[key] = {
+            start: (number, end - start)
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+        }
         self.put(*key, STEPPED if kind & Kind.IO else count, bool(kind & (Kind.IO | Kind.PUSHF)))
 
     def clear(self) -> None:
@@ -80,10 +84,11 @@ class BlockTable:
         self._bytes[:] = bytes(len(self._bytes))
         self._offsets.clear()
 
-    def number(self, place: int, size: int, offset: int) -> int:
-        """How many instructions of a block lie before the one at `offset`."""
+    def instruction(self, place: int, size: int, offset: int) -> tuple[int, int]:
+        """How many instructions of a block lie before the one at `offset`, and its length, which is
+        0 if the block has not been decoded."""
         offsets = self._offsets.get((place, size))
-        return 0 if offsets is None else offsets[offset]
+        return (0, 0) if offsets is None else offsets[offset]
 
 
 class Blocks:

@@ -118,7 +118,9 @@ class Engine:
         """
         native, slot, words = self._native, world.slot, registers.words
         assert native is world.native and steps > 0, "another machine's world, or no steps"
-        flush = self._tlb_of is not world.translation and self._change_translation(world)
+        known, translation = self._tlb_of, world.translation
+        flush = known is not translation and known != translation  # the TLB has no tags
+        self._tlb_of = translation
         if self._flush_code:
             self._flush_code = False
             native.flush_code()
@@ -136,7 +138,7 @@ class Engine:
             exit_ = _new_exit(registers)
         exit_.world = world
         exit_.rip = words[RIP]
-        exit_._instruction = None
+        exit_._instruction, exit_.length = None, 0
         if native.by_block:
             exit_.retired = self._counted(exit_, event, code)
         else:
@@ -184,7 +186,8 @@ class Engine:
         block, size = event[h.BLOCK], event[h.BLOCK_SIZE]
         inside = event[n.PLACE] - block
         if 0 <= inside < size - event[n.SIZE]:
-            event[h.COUNTED] -= event[h.BLOCK_COUNT] - world.blocks.number(block, size, inside)
+            before, _ = world.blocks.instruction(block, size, inside)
+            event[h.COUNTED] -= event[h.BLOCK_COUNT] - before
             event[h.BLOCK_SIZE] = 0
 
     def _learn(self, world: World, registers: Registers) -> None:
@@ -258,7 +261,8 @@ class Engine:
         world, block, size = exit_.world, event[h.BLOCK], event[h.BLOCK_SIZE]
         place = world.view.code_address(exit_.rip, exit_.words[CS]) - block
         if 0 <= place < size:
-            return counted + world.blocks.number(block, size, place) - event[h.BLOCK_COUNT]
+            before, exit_.length = world.blocks.instruction(block, size, place)
+            return counted + before - event[h.BLOCK_COUNT]
         return counted - 1
 
     def _classify(self, exit_: Exit, code: int) -> None:
@@ -313,12 +317,6 @@ class Engine:
     def _refused(error: int, rip: int) -> NoReturn:
         c.check(error, f"run at {rip:#x}")
         raise AssertionError("unreachable")
-
-    def _change_translation(self, world: World) -> bool:
-        """Whether the TLB, which carries no address-space tags, has to be emptied for `world`."""
-        other = self._tlb_of != world.translation
-        self._tlb_of = world.translation
-        return other
 
     def selftest(self) -> list[Check]:
         """Every behaviour of the library that ntsim relies on, tried on a machine of its own."""

@@ -116,6 +116,7 @@ class Exit:
     """One exit; the object is used again by the next run with the same register file.
 
     `rip` is the instruction (of a trap: the next one) and stands in the register file too.
+    `length` is that of the instruction at `rip` if the table of blocks has it, else 0.
     `retired` instructions executed in this run, a repeated string instruction counting once an
     iteration and once for its end. `error_code` of an exception that has none is None. Fields that
     do not apply to the kind are stale.
@@ -127,6 +128,7 @@ class Exit:
         "error_code",
         "is_write",
         "kind",
+        "length",
         "number",
         "port",
         "read_ahead",
@@ -144,7 +146,7 @@ class Exit:
         self.world: World
         self.kind = ExitKind.QUANTUM_END
         self.rip = self.retired = self.vector = self.address = 0
-        self.number = self.port = self.size = 0
+        self.number = self.port = self.size = self.length = 0
         self.is_write = self.read_ahead = False
         self.error_code: int | None = None
 
@@ -214,7 +216,9 @@ class Exit:
     @property
     def instruction_length(self) -> int:
         """In bytes; for instructions that stop the engine."""
-        instruction = self._instruction or self.instruction
+        if self.length:
+            return self.length
+        instruction = self.instruction
         assert instruction is not None, f"no system instruction at {self.rip:#x}: {self!r}"
         return instruction.length
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ntsim.hw.vmx.protocols import Memory
+from ntsim.hw.ram import Ram
 
 _PAGE = 0x1000
 _KEPT = 64
@@ -11,8 +11,8 @@ _KEPT = 64
 class SeenCode:
     """The page frames in which guests of one engine were seen, with what they held then."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._read = memory.read
+    def __init__(self, ram: Ram) -> None:
+        self._ram = ram
         self._frames: dict[int, bytes] = {}
         self._forgot = True
 
@@ -23,14 +23,14 @@ class SeenCode:
         if len(self._frames) == _KEPT:
             self._frames.clear()
             self._forgot = True
-        self._frames[frame] = self._read(frame, _PAGE)
+        self._frames[frame] = self._ram.read(frame, _PAGE)
 
     def changed(self) -> bool:
         """Whether a page differs, or some were forgotten; afterwards what is there is known."""
         found, self._forgot = self._forgot, False
-        read = self._read
+        memory = self._ram.map
         for frame, held in self._frames.items():
-            if read(frame, _PAGE) != held:
-                self._frames[frame] = read(frame, _PAGE)
+            if memory[frame : frame + _PAGE] != held:
+                self._frames[frame] = memory[frame : frame + _PAGE]
                 found = True
         return found

@@ -33,14 +33,12 @@ class HiddenState:
     def remember(self) -> None:
         """What is there now is known."""
         self._seen, self._seen_base = self._bytes.raw, self._kernel_gs_base.value
-        self._all_seen = self._all.raw
+        self._all_seen = b"" if self.interrupt_shadow else self._all.raw
 
     def untouched(self) -> bool:
         """Not `changed`, and no `interrupt_shadow`, if there was none; may say no if in doubt."""
         return (
-            self._all.raw == self._all_seen
-            and self._kernel_gs_base.value == self._seen_base
-            and not self._fields.hflags & INHIBIT_INTERRUPTS
+            self._all.raw == self._all_seen and self._kernel_gs_base.value == self._seen_base
         )
 
     def changed(self) -> bool:

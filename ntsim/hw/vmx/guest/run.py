@@ -83,11 +83,9 @@ def _wait_for_timer(guest: Guest, steps: int) -> ExitInformation | None:
 
 def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     """One run of the engine, and whatever stopped it."""
-    vmx, stepping = guest.vmx, guest.primary & _STEPPING
-    if stepping or (vmx.interruptibility & SHADOW and watched(guest)):
-        steps = 1  # what waits is let through behind the next instruction
-    if vmx.timer_deadline is not None:
-        steps = instructions_left(guest.unseen_processor, vmx.timer_deadline, steps)
+    vmx = guest.vmx
+    if guest.controls.between or vmx.interruptibility & SHADOW:
+        steps = _steps_to_boundary(guest, steps)
     exit_ = _engine(guest, steps)
     retired = exit_.retired
     vmx.retired += retired
@@ -96,9 +94,19 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
         information = _stopped(guest, exit_)
         if information is not None:
             return information
-    if stepping & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+    if guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
         return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
     return None
+
+
+def _steps_to_boundary(guest: Guest, steps: int) -> int:
+    """How many instructions may run until something between two of them has to be looked at."""
+    vmx = guest.vmx
+    if guest.primary & _STEPPING or (vmx.interruptibility & SHADOW and watched(guest)):
+        steps = 1  # what waits is let through behind the next instruction
+    if vmx.timer_deadline is not None:
+        steps = instructions_left(guest.unseen_processor, vmx.timer_deadline, steps)
+    return steps
 
 
 def _engine(guest: Guest, steps: int) -> Exit:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import SEGMENT_NAMES
 from ntsim.hw.engine import Engine, Exit, Intercept, ResidentRegisters, World, WorldState
+from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.controls import NO_CONTROLS, Controls, controls_of
 from ntsim.hw.vmx.guest.ept import Ept
@@ -41,7 +42,8 @@ class Guest:
 
     The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
     host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
-    `host_found` are what the last exit left for the next entry: see `unseen.py`. `execute_only`
+    `host_found` are what the last exit left for the next entry, `left` what it was: see
+    `unseen.py`. `execute_only`
     are guest-physical pages that are mapped for the next instruction alone: see `nested_faults.py`.
     """
 
@@ -51,6 +53,7 @@ class Guest:
         self.vmx, self.engine = vmx, engine
         self.unseen_processor = vmx.processor
         self.unseen = False
+        self.left = GuestExit(0, 0, 0)
         self.warm: Vmcs | None = None
         self.efer = 0
         self.host_found: tuple[int, ...] = ()
@@ -61,7 +64,7 @@ class Guest:
         self._rest: tuple[object, ...] = ()
         self._hidden: HiddenState
         if vmx.directory.seen_code is None:
-            vmx.directory.seen_code = SeenCode(self.physical_memory)
+            vmx.directory.seen_code = SeenCode(engine.ram)
         self._code = vmx.directory.seen_code
         self.controls = NO_CONTROLS
         self.intercepts = NO_CONTROLS.intercepts

@@ -102,7 +102,7 @@ def leave(guest: Guest, information: ExitInformation) -> GuestExit:
 
     Of the guest-state area RIP, RSP and RFLAGS alone can differ from what the VMCS holds: the rest
     changes in Python only, through `Guest.processor`. The host's state is loaded as ever, because
-    the handler before may have changed any of it.
+    the handler before may have changed any of it. The result is the same object each time.
     """
     vmx, processor, words = guest.vmx, guest.unseen_processor, guest.words
     vmcs = vmx.current
@@ -122,4 +122,6 @@ def leave(guest: Guest, information: ExitInformation) -> GuestExit:
     if vmx.report_passages:
         number, why = processor.number, information.why
         vmx.observer(VmExited(number, vmcs.address, reason, qualification, rip, why))
-    return GuestExit(reason, qualification, rip)
+    happened = guest.left
+    happened.reason, happened.qualification, happened.rip = reason, qualification, rip
+    return happened

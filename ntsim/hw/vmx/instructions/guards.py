@@ -1,12 +1,13 @@
 """The checks that VMX instructions begin with: #UD, VM exit in a guest, #GP(0) above ring 0."""
 
 from ntsim.abi import vmx_constants as abi
+from ntsim.hw.cpu import CS_RIGHTS_15_8
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.state import VmxMode, VmxState
 
 _ROOT = VmxMode.ROOT
-_L, _PE, _VM = abi.ACCESS_RIGHTS_L, abi.CR0_PE, abi.RFLAGS_VM
+_L_OF_15_8, _PE, _VM = abi.ACCESS_RIGHTS_L >> 8, abi.CR0_PE, abi.RFLAGS_VM
 
 
 def require_mode(state: VmxState, instruction: str) -> None:
@@ -41,9 +42,13 @@ def require_ring_0(state: VmxState, instruction: str) -> None:
 def in_root_ring_0(state: VmxState) -> bool:
     """64-bit ring-0 code in VMX root operation: what VMX instructions are meant for."""
     processor = state.processor
-    if state.mode is not _ROOT or processor.cpl or not processor.cs.access_rights & _L:
-        return False
-    return processor.cr0 & _PE != 0 and not processor.rflags & _VM
+    return (
+        state.mode is _ROOT
+        and not processor.cpl
+        and processor.segments[CS_RIGHTS_15_8] & _L_OF_15_8 != 0
+        and processor.cr0 & _PE != 0
+        and not processor.rflags & _VM
+    )
 
 
 def in_root(state: VmxState, instruction: str, exit_in_guest: WouldExit) -> WouldExit | None:
