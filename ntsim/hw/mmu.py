@@ -14,9 +14,10 @@ INVLPG, as on hardware.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ntsim.hw.lent import LentPage
 from ntsim.hw.paging import (
@@ -37,6 +38,14 @@ READ, WRITE, EXECUTE = 0, 2, 0x10
 
 FAULT_PRESENT, FAULT_USER = 1, 4
 KERNEL_HALF = 0xFFFF_8000_0000_0000 >> 12
+
+
+class UnreadableMemory(Exception):
+    """A debugger's read found nothing there, or links that lead nowhere."""
+
+
+def _unreadable(va: int) -> NoReturn:
+    raise UnreadableMemory(f"{va:#x}")
 
 
 class Translations:
@@ -219,6 +228,20 @@ class Mmu:
             if host >= 0:
                 return host + (va & 0xFFF)
             self.fault(va, ~host)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """A debugger reads: UnreadableMemory where running code would fault, nothing is paged in.
+
+        Lists that go round or do not link back are unreadable, too.
+        """
+        kept = self.fault, self.corrupt_list, self.endless_list
+        self.fault = lambda va, error: _unreadable(va)
+        self.corrupt_list, self.endless_list = _unreadable, lambda: _unreadable(0)
+        try:
+            yield
+        finally:
+            self.fault, self.corrupt_list, self.endless_list = kept
 
     def fetch(self, va: int) -> None:
         """Translate `va` for an instruction fetch; page faults go to the kernel."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from ntsim.hw.mmu import UnreadableMemory
 from ntsim.nt.events import Event
 from ntsim.nt.io.cancel import thread_irps
 from ntsim.nt.ke.bugcheck import ProcessorState
@@ -54,7 +56,9 @@ def waits(nt: Kernel) -> list[Wait]:
 
 
 def _wait(nt: Kernel, thread: Thread, events: Sequence[Event]) -> Wait:
-    objects = [int(each) for each in nt.ke.waited_objects(thread, thread.v.WaitBlockCount)]
-    what = ki_describe_objects(nt, objects) or "a timeout"
-    requests = [request_text(nt, irp, events) for irp in thread_irps(nt, thread)]
+    what, requests = "what memory that cannot be read says", list[str]()
+    with suppress(UnreadableMemory), nt.mmu.looking():
+        objects = [int(each) for each in nt.ke.waited_objects(thread, thread.v.WaitBlockCount)]
+        what = ki_describe_objects(nt, objects) or "a timeout"
+        requests += [request_text(nt, irp, events) for irp in thread_irps(nt, thread)]
     return Wait(thread, what, stack_of(nt, thread.greenlet), requests)

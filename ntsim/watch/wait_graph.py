@@ -16,6 +16,7 @@ from types import FrameType
 from ntsim.abi.ex import ERESOURCE, FAST_MUTEX
 from ntsim.abi.io import FILE_OBJECT, IRP
 from ntsim.abi.ke import KMUTANT
+from ntsim.hw.mmu import UnreadableMemory
 from ntsim.nt.events import Event, LockAcquired, LockReleased, WaitStarted
 from ntsim.nt.ex import push_lock
 from ntsim.nt.ex.fast_mutex import WR_FAST_MUTEX, WR_GUARDED_MUTEX
@@ -66,7 +67,17 @@ class WaitGraph:
     # What a thread waits for
 
     def wanted(self, thread: Thread) -> Wanted | None:
-        """What a thread waits for if that has owners; None for a wait that may end by itself."""
+        """What a thread waits for if that has owners; None for a wait that may end by itself.
+
+        None, too, where the objects are damaged.
+        """
+        try:
+            with self.nt.mmu.looking():
+                return self._wanted(thread)
+        except UnreadableMemory:
+            return None
+
+    def _wanted(self, thread: Thread) -> Wanted | None:
         v = thread.v
         objects = [int(o) for o in self.nt.ke.waited_objects(thread, v.WaitBlockCount)]
         if len(objects) != 1 or int(thread.k.Timer) in self.nt.ke.timers.live:

@@ -116,8 +116,11 @@ def ExRegisterCallback(
 def ExNotifyCallback(nt: Kernel, CallbackObject: PVOID, Argument1: PVOID, Argument2: PVOID) -> None:
     """Call every registered routine, in order, at the caller's IRQL. Source: WDK."""
     head = int(CallbackObject) + _REGISTERED
-    at = nt.read_pointer(head)
+    at, passed = nt.read_pointer(head), 0
     while at != head:
+        passed += 1
+        if passed > lists.LONGEST:
+            nt.loop_for_ever()
         registration = CALLBACK_REGISTRATION.at(nt.mmu, at)
         v = registration._v
         if v.UnregisterWaiting:

@@ -54,8 +54,11 @@ MAJOR_NAMES = {
 
 
 def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
-    """A zeroed, initialized IRP, or NULL."""
-    size = IRP_SIZE + stack_size * LOCATION
+    """A zeroed, initialized IRP, or NULL.
+
+    A negative size wraps to 16 bits, as in Windows: the IRP is shorter than its last location.
+    """
+    size = IRP_SIZE + stack_size * LOCATION & 0xFFFF
     free = nt.io.free_irps.get(stack_size)
     special = nt.ex.pool.special
     address = 0 if special is None else special.allocate_irp(size, TAG)

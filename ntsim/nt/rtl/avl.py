@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+DEEPEST = 128
+"""More steps than any tree of 64-bit addresses has levels."""
+
 PARENT, LEFT, RIGHT, BALANCE = 0x00, 0x08, 0x10, 0x18
 
 
@@ -42,22 +45,27 @@ class AvlTree:
             self.put(node + PARENT, parent)
 
     def end(self, node: int, side: int) -> int:
-        """The last node towards `side`; 0 of no tree."""
-        while node and (below := self.get(node + side)):
+        """The last node towards `side`; 0 of no tree. Links that go round are followed for ever."""
+        for _ in range(DEEPEST):
+            below = node and self.get(node + side)
+            if not below:
+                return node
             node = below
-        return node
+        self.nt.loop_for_ever()
 
     def neighbour(self, node: int, side: int) -> int:
         """The next node in order (RIGHT) or the one before (LEFT); 0 at the end."""
         other = LEFT + RIGHT - side
         if below := self.get(node + side):
             return self.end(below, other)
-        while node != self.root:
+        for _ in range(DEEPEST):
+            if node == self.root:
+                return 0
             above = self.get(node + PARENT)
             if above != self.root and self.get(above + other) == node:
                 return above
             node = above
-        return 0
+        self.nt.loop_for_ever()
 
     def insert(self, parent: int, side: int, node: int) -> bool:
         """Link a new node where `parent` has no child; True if the tree grew deeper."""

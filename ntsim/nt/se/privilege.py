@@ -89,14 +89,13 @@ def SePrivilegeCheck(
     if v.ClientToken and v.ImpersonationLevel < SecurityImpersonation:
         return False
     token = effective_token(nt, SubjectSecurityContext)
-    entries = [RequiredPrivileges.Privilege[i] for i in range(RequiredPrivileges.PrivilegeCount)]
-    held = 0
-    for entry in entries:
+    number, held = RequiredPrivileges.PrivilegeCount, 0
+    for entry in (RequiredPrivileges.Privilege[i] for i in range(number)):
         if holds(token, luid_value(entry.Luid)):
             entry.Attributes |= c.SE_PRIVILEGE_USED_FOR_ACCESS
             held += 1
     everyone = RequiredPrivileges.Control & c.PRIVILEGE_SET_ALL_NECESSARY
-    return held == len(entries) if everyone else held > 0
+    return held == number if everyone else held > 0
 
 
 @export(irql="== PASSIVE")

@@ -7,6 +7,7 @@ of Windows, the recorder and the frozen machine; it knows nothing about the driv
 
 from __future__ import annotations
 
+from ntsim.hw.mmu import UnreadableMemory
 from ntsim.nt.events import FailureInjected
 from ntsim.nt.ke.bugcheck import BugCheckState
 from ntsim.nt.kernel import Kernel
@@ -62,10 +63,15 @@ EXPLAINERS: dict[int, Explainer] = {
 def explain(nt: Kernel, state: BugCheckState) -> Story:
     """The story of a bug check; one that only names the bug check if nothing was recorded."""
     case = Case(nt, state)
-    if nt.verifier is not None and nt.verifier.reason is not None:
-        verifier.explain(case, nt.verifier.reason)
-    else:
-        EXPLAINERS.get(state.code, general.explain)(case)
+    try:
+        with nt.mmu.looking():
+            if nt.verifier is not None and nt.verifier.reason is not None:
+                verifier.explain(case, nt.verifier.reason)
+            else:
+                EXPLAINERS.get(state.code, general.explain)(case)
+    except UnreadableMemory as gap:
+        general.explain(case)
+        case.tell_at_end(f"A structure is damaged: {gap}, to which it points, cannot be read.")
     for event in list(case.newest_first(FailureInjected))[:LATEST_FAILURES]:
         case.tell(event, f"{event.routine} failed: low resources were simulated.")
     return case.story()
