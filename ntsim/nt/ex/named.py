@@ -13,9 +13,10 @@ from ntsim.abi import ntstatus
 from ntsim.abi.wdm_constants import OBJ_PERMANENT
 from ntsim.nt.ex.arguments import OBJ_OPENIF, Attributes
 from ntsim.nt.ob.handles import map_generic, ob_reference_by_handle
-from ntsim.nt.ob.insert import ob_insert_handle
+from ntsim.nt.ob.insert import ob_insert_handle, ob_make_handle
 from ntsim.nt.ob.namespace import Found, ob_drop_name, ob_lookup
 from ntsim.nt.ob.objects import ObjectType
+from ntsim.nt.ob.procedures import OPEN_HANDLE
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -36,7 +37,9 @@ def exp_find(nt: Kernel, attributes: Attributes, follow_last: bool = True) -> Fo
         path = f"{nt.ob.full_name(body)}\\{path}"
         nt.ob.dereference(body)
     found = ob_lookup(nt, path, follow_last)
-    if found.status == 0 and found.remaining:
+    if found.status == 0 and nt.ob.type_of(found.body).v.TypeInfo_ParseProcedure:
+        found.parses = True
+    elif found.status == 0 and found.remaining:
         return Found(ntstatus.STATUS_OBJECT_PATH_NOT_FOUND)
     return found
 
@@ -66,10 +69,9 @@ def exp_create(
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES, 0
     initialize(body)
     if found is not None and found.directory:
-        nt.ob.attach_name(body, found.directory, found.name)
+        nt.ob.attach_name(body, found.directory, found.name, held=True)
         if attributes.flags & OBJ_PERMANENT:
             nt.ob.make_permanent(body)
-            nt.ob.reference(body)
     handle = ob_insert_handle(nt, body, map_generic(access, kind.generic_mapping), attributes.flags)
     nt.ob.dereference(body)
     return ntstatus.STATUS_SUCCESS, handle
@@ -91,7 +93,7 @@ def exp_open_found(
     if nt.ob.type_of(found.body) is not kind:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0
     granted = map_generic(access, kind.generic_mapping)
-    return ntstatus.STATUS_SUCCESS, ob_insert_handle(nt, found.body, granted, attributes.flags)
+    return ob_make_handle(nt, OPEN_HANDLE, found.body, granted, attributes.flags)
 
 
 def exp_reference(nt: Kernel, handle: int, access: int, name: str) -> tuple[int, int]:

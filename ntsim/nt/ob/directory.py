@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from ntsim.abi import ntstatus
 from ntsim.abi.ob import OBJECT_DIRECTORY, OBJECT_SYMBOLIC_LINK
 from ntsim.abi.scalars import ACCESS_MASK, HANDLE, KPROCESSOR_MODE, NTSTATUS, PVOID, ULONG
+from ntsim.nt.ex.arguments import Attributes
 from ntsim.nt.ex.events import driver_attributes
 from ntsim.nt.ex.named import exp_create, exp_find, exp_open, exp_open_found
 from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.ob.exports import ob_type_at
 from ntsim.nt.ob.handles import ob_handle_attributes, ob_reference_by_handle
-from ntsim.nt.ob.namespace import ob_initialize_link
+from ntsim.nt.ob.namespace import Found, ob_initialize_link
 from ntsim.nt.ob.objects import FLAG_PERMANENT
+from ntsim.nt.ob.procedures import ob_call_parse
 from ntsim.nt.ob.query import ob_name_of
 from ntsim.nt.rtl.text import read_unicode
 
@@ -72,7 +74,26 @@ def ZwMakeTemporaryObject(nt: Kernel, Handle: HANDLE) -> NTSTATUS:
     header = nt.ob.header(body)._v
     if header.Flags & FLAG_PERMANENT:
         header.Flags &= ~FLAG_PERMANENT
-        nt.ob.dereference(body)
+        if not nt.ob.is_held_by_name(body):
+            nt.ob.dereference(body)
+    nt.ob.dereference(body)
+    return status
+
+
+def obp_open_parsed(
+    nt: Kernel, found: Found, attributes: Attributes, wanted: int, access: int, handle: Out[HANDLE]
+) -> int:
+    """A handle to what a type's parse procedure finds behind a name."""
+    handle[0] = 0
+    rest = (attributes.name, found.remaining, attributes.flags, 0)
+    status, body = ob_call_parse(nt, found.body, wanted, *rest)
+    if status:
+        return status
+    kind = nt.ob.type_of(body)
+    if wanted not in (0, kind.va):
+        status = ntstatus.STATUS_OBJECT_TYPE_MISMATCH
+    else:
+        status, handle[0] = exp_open_found(nt, kind, Found(0, body), attributes, access)
     nt.ob.dereference(body)
     return status
 
@@ -94,6 +115,8 @@ def ObOpenObjectByName(
     """
     attributes = driver_attributes(nt, ObjectAttributes)
     found = exp_find(nt, attributes)
+    if found.parses:
+        return obp_open_parsed(nt, found, attributes, int(ObjectType), DesiredAccess, Handle)
     kind = ob_type_at(nt, int(ObjectType)) if ObjectType else None
     if kind is None and not found.status:
         kind = nt.ob.type_of(found.body)

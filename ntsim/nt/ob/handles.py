@@ -15,6 +15,7 @@ from ntsim.abi.ex import HANDLE_TABLE, HANDLE_TABLE_FREE_LIST
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.objects import BODY, ObjectType
+from ntsim.nt.ob.procedures import ob_call_close, ob_may_close
 from ntsim.nt.rtl import lists
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class HandleTable:
         header = ob.header(body)._v
         header.HandleCount -= 1
         ob.count_handle(kind, -1)
+        if kind.v.TypeInfo_CloseProcedure:
+            ob_call_close(self.nt, kind, self.process, body, header.HandleCount)
         if kind.close is not None:
             kind.close(self.nt, body, self.process, header.HandleCount == 0)
         ob.dereference(body)
@@ -228,7 +231,14 @@ def ob_close(nt: Kernel, handle: int, mode: int = 0) -> int:
     if mode and handle & KERNEL_HANDLE_BITS == KERNEL_HANDLE_BITS:
         return ntstatus.STATUS_INVALID_HANDLE
     table, value = ob_table_of(nt, handle)
-    return ntstatus.STATUS_SUCCESS if table.close(value) else ntstatus.STATUS_INVALID_HANDLE
+    found = table.lookup(value)
+    if found is None:
+        return ntstatus.STATUS_INVALID_HANDLE
+    kind = nt.ob.type_of(found[0])
+    if not ob_may_close(nt, kind, table.process, found[0], handle):
+        return ntstatus.STATUS_HANDLE_NOT_CLOSABLE
+    table.close(value)
+    return ntstatus.STATUS_SUCCESS
 
 
 def map_generic(access: int, mapping: tuple[int, int, int, int]) -> int:

@@ -8,6 +8,7 @@ from ntsim.abi import ntstatus
 from ntsim.abi.wdm_constants import OBJ_KERNEL_HANDLE
 from ntsim.nt.ob.callbacks import ob_after, ob_before_create
 from ntsim.nt.ob.handles import KERNEL_HANDLE_BITS
+from ntsim.nt.ob.procedures import ob_call_open
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -21,6 +22,17 @@ def ob_insert_handle(nt: Kernel, body: int, access: int, attributes: int = 0) ->
     if nt.ob.callbacks:
         return ob_call_around_create(nt, body, access, attributes)
     return ob_insert(nt, body, access, attributes)
+
+
+def ob_make_handle(
+    nt: Kernel, reason: int, body: int, access: int, attributes: int
+) -> tuple[int, int]:
+    """(status, handle): ob_insert_handle after the type's open procedure has agreed."""
+    owner = nt.ps.system if attributes & OBJ_KERNEL_HANDLE else nt.ps.current_process()
+    status, granted = ob_call_open(nt, nt.ob.type_of(body), reason, owner, body, access)
+    if ntstatus.NT_ERROR(status):
+        return status, 0
+    return ntstatus.STATUS_SUCCESS, ob_insert_handle(nt, body, granted, attributes)
 
 
 def ob_insert(nt: Kernel, body: int, access: int, attributes: int) -> int:

@@ -29,13 +29,15 @@ GENERIC = (0x2_0003, 0x2_000C, 0x2_0003, 0xF_000F)
 @dataclass(slots=True)
 class Found:
     """Outcome of a lookup: the object, or where it would be; `remaining` is for a parse procedure
-    (the part of the name behind a device)."""
+    (the part of the name behind a device), `parses` says that the object's type has one of a
+    driver's."""
 
     status: int
     body: int = 0
     directory: int = 0
     name: str = ""
     remaining: str = ""
+    parses: bool = False
 
 
 def ob_initialize_namespace(nt: Kernel) -> None:

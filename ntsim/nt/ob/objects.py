@@ -90,7 +90,10 @@ class Ob:
         self.add_type(ObjectType("Type", (0x2_0000, 0x2_0000, 0x2_0000, 0xF_0001)))
 
     def add_type(self, made: ObjectType) -> ObjectType:
-        """Register a type: an object of type Type, in \\ObjectTypes and ObTypeIndexTable."""
+        """Register a type: an object of type Type, in \\ObjectTypes and ObTypeIndexTable.
+
+        An index is one byte: there are up to 254 types.
+        """
         made.index = FIRST_TYPE + len(self.types)
         self.types[made.name] = self.by_index[made.index] = made
         body = made.va = self.create(self.types["Type"], OBJECT_TYPE.size, made, "ObjT")
@@ -121,10 +124,17 @@ class Ob:
         self.attach_name(made.va, self.type_directory, made.name)
         self.make_permanent(made.va)
 
-    def create(self, kind: ObjectType, size: int, attached: Any = None, tag: str = "") -> int:
+    def create(
+        self,
+        kind: ObjectType,
+        size: int,
+        attached: Any = None,
+        tag: str = "",
+        paged: bool = False,
+    ) -> int:
         """A zeroed object with one reference; the address of its body, 0 if memory is short."""
         total = NAME_INFO + BODY + size
-        block = self.nt.allocate_pool(total, tag or kind.name[:4])
+        block = self.nt.ex.pool.allocate(total, tag or kind.name[:4], paged=paged)
         if not block:
             return 0
         self.nt.mmu.write(block, bytes(total))
@@ -208,6 +218,8 @@ class Ob:
         self.remove_name(body)
         if kind.delete is not None:
             kind.delete(self.nt, body)
+        if kind.v.TypeInfo_DeleteProcedure:
+            self.nt.call(kind.v.TypeInfo_DeleteProcedure, body)
         self.count_object(kind, -1)
         descriptor = self.headers[body].SecurityDescriptor & ~0xF
         if descriptor:
@@ -216,8 +228,11 @@ class Ob:
         self.headers.pop(body, None)
         self.nt.free_pool(body - BODY - NAME_INFO)
 
-    def attach_name(self, body: int, directory: int, name: str) -> None:
-        """Enter an object into a directory, which it references as long as it has a name."""
+    def attach_name(self, body: int, directory: int, name: str, held: bool = False) -> None:
+        """Enter an object into a directory, which it references as long as it has a name.
+
+        `held`: the name references the object, as Windows' do.
+        """
         info = obp_name_information(self.nt, body)
         text = self.nt.allocate_pool(len(name) * 2 + 2, "ObNm")
         self.nt.mmu.write(text, name.encode("utf-16-le") + b"\0\0")
@@ -225,6 +240,9 @@ class Ob:
         info._v.Directory = directory
         obp_insert_entry(self.nt, directory, name, body)
         self.reference(directory)
+        if held:
+            info._v.ReferenceCount = 1
+            self.reference(body)
 
     def remove_name(self, body: int) -> None:
         """Take an object out of the namespace."""
@@ -237,6 +255,12 @@ class Ob:
         set_unicode(info.Name, 0, 0)
         info._v.Directory = 0
         self.dereference(directory)
+        if info._v.ReferenceCount:
+            info._v.ReferenceCount = 0
+            self.dereference(body)
+
+    def is_held_by_name(self, body: int) -> bool:
+        return bool(obp_name_information(self.nt, body)._v.ReferenceCount)
 
     def full_name(self, body: int) -> str:
         """`\\Device\\Name`, empty for an unnamed object."""

@@ -22,9 +22,10 @@ from ntsim.abi.scalars import (
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ob.exports import ob_type_at
 from ntsim.nt.ob.handles import map_generic
-from ntsim.nt.ob.insert import ob_insert_handle
+from ntsim.nt.ob.insert import ob_make_handle
 from ntsim.nt.ob.namespace import ob_lookup
 from ntsim.nt.ob.objects import ObjectType
+from ntsim.nt.ob.procedures import OPEN_HANDLE, ob_call_parse
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
@@ -102,8 +103,9 @@ def ObOpenObjectByPointer(
     if ObjectType and ob_type_at(nt, int(ObjectType)) is not kind:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH
     access = map_generic(DesiredAccess, kind.generic_mapping)
-    Handle[0] = ob_insert_handle(nt, int(Object), access, HandleAttributes)
-    return ntstatus.STATUS_SUCCESS
+    made = ob_make_handle(nt, OPEN_HANDLE, int(Object), access, HandleAttributes)
+    status, Handle[0] = made
+    return status
 
 
 @export(irql="== PASSIVE")
@@ -118,11 +120,20 @@ def ObReferenceObjectByName(
     ParseContext: PVOID,
     Object: Out[PVOID],
 ) -> NTSTATUS:
-    """A referenced pointer to a named object of a type. Undocumented. Source: ReactOS obref.c."""
+    """A referenced pointer to a named object of a type; a type's parse procedure finds it.
+
+    Undocumented. Source: ReactOS obref.c.
+    """
     Object[0] = 0
-    found = ob_lookup(nt, read_unicode(nt.mmu, ObjectPath))
+    path = read_unicode(nt.mmu, ObjectPath)
+    found = ob_lookup(nt, path)
     if found.status:
         return found.status
+    if nt.ob.type_of(found.body).v.TypeInfo_ParseProcedure:
+        status, Object[0] = ob_call_parse(
+            nt, found.body, int(ObjectType), path, found.remaining, Attributes, int(ParseContext)
+        )
+        return status
     if found.remaining:
         return ntstatus.STATUS_OBJECT_PATH_NOT_FOUND
     if ObjectType and ob_type_at(nt, int(ObjectType)) is not nt.ob.type_of(found.body):

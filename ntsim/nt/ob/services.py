@@ -33,6 +33,7 @@ from ntsim.nt.ob.handles import (
     ob_handle_attributes,
     ob_reference_by_handle,
 )
+from ntsim.nt.ob.procedures import DUPLICATE_HANDLE, ob_call_open
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def obp_reference_waitable(nt: Kernel, handle: int) -> tuple[int, int, int]:
     status, body, _ = ob_reference_by_handle(nt, handle, SYNCHRONIZE, None, mode)
     if status:
         return status, 0, 0
-    offset = nt.ob.type_of(body).waitable_offset
+    kind = nt.ob.type_of(body)
+    offset = kind.waitable_offset
+    if offset is None and kind.v.DefaultObject:
+        return ntstatus.STATUS_SUCCESS, body, kind.v.DefaultObject
     if offset is None:
         nt.ob.dereference(body)
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
@@ -208,16 +212,20 @@ def obp_duplicate(
             attributes = (
                 ob_handle_attributes(nt, handle) if current else source.handles.attributes(handle)
             )
-        made = target.handles.insert(body, rights, attributes & OBJ_INHERIT)
+        kind = nt.ob.type_of(body)
+        status, rights = ob_call_open(nt, kind, DUPLICATE_HANDLE, target, body, rights)
+        if not ntstatus.NT_ERROR(status):
+            made = target.handles.insert(body, rights, attributes & OBJ_INHERIT)
+            status = ntstatus.STATUS_SUCCESS
         if operation is not None:
-            ob_after(nt, operation, ntstatus.STATUS_SUCCESS)
+            ob_after(nt, operation, status)
     if options & DUPLICATE_CLOSE_SOURCE:
         if source is nt.ps.current_process():
             ob_close(nt, handle)
         else:
             source.handles.close(handle)
     nt.ob.dereference(body)
-    return ntstatus.STATUS_SUCCESS, made
+    return status, made
 
 
 def NtDuplicateObject(

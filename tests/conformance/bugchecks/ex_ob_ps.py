@@ -42,6 +42,26 @@ def a_thread_that_ends_in_a_critical_region(bench) -> None:
     bench.run(lambda: thread(lambda context: KeEnterCriticalRegion()) or pause())
 
 
+@mistake(0x21)
+def more_quota_returned_than_charged(bench) -> None:
+    """PsReturnPoolQuota of more bytes than the process was charged for."""
+
+    def control(DeviceObject, Irp) -> int:
+        process = PsGetCurrentProcess()
+        PsChargePoolQuota(process, PagedPool, 0x1000)
+        bench.expect(int(process), 1, 0x1800, 0x800)
+        PsReturnPoolQuota(process, PagedPool, 0x1800)
+        return complete(Irp)
+
+    def app() -> None:
+        from ntsim import win32
+        from tests.conftest import IOCTL_BUFFERED, open_thing
+
+        win32.DeviceIoControl(open_thing(), IOCTL_BUFFERED, None, 0)
+
+    bench.request(app, device_control=control)
+
+
 @mistake(0x76)
 def pages_locked_when_the_process_ends(bench) -> None:
     """A driver locks user memory and never unlocks it; the app ends."""

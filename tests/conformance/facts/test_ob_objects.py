@@ -17,6 +17,7 @@ LINK = Facts(f"{KMTESTS}/ntos_ob/ObSymbolicLink.c")
 QUERY = Facts(f"{KMTESTS}/ntos_ob/ObQuery.c")
 WAIT = Facts(f"{KMTESTS}/ntos_ob/ObWait.c")
 TYPES = Facts(f"{KMTESTS}/ntos_ob/ObTypes.c")
+OWN_TYPES = Facts(f"{KMTESTS}/ntos_ob/ObType.c")
 TAG = 0x74736554
 CURRENT_PROCESS = (1 << 64) - 1
 KERNEL_HANDLES = 0xFFFFFFFF80000000
@@ -427,4 +428,108 @@ def a_type_is_an_object_that_says_what_generic_rights_mean(name: str) -> list[An
     return [status, text_of(kind.Name), highest, rights, valid]
 
 
-test_fact = as_tests(REFERENCE, WINE_REFERENCE, HANDLES, NAME, PERMANENT, LINK, QUERY, WAIT, TYPES)
+# A driver's own types
+
+
+class Calls:
+    """How often each procedure of a type was called."""
+
+    def __init__(self, driver_type: str) -> None:
+        self.counts = dict.fromkeys(("Open", "Close", "Delete", "Parse", "OkayToClose"), 0)
+        made = self.initializer = OBJECT_TYPE_INITIALIZER()
+        made.Length, made.PoolType = OBJECT_TYPE_INITIALIZER.size, NonPagedPool
+        made.ObjectTypeFlags, made.ValidAccessMask = 0x10, 0xF0001
+        self.name = UNICODE_STRING(driver_type)
+
+    def count(self, name: str, result: int) -> Any:
+        def procedure(*arguments: Any) -> int:
+            self.counts[name] += 1
+            return result
+
+        return procedure
+
+    def create(self) -> tuple[int, int]:
+        status, kind = ObCreateObjectType(self.name, self.initializer, NULL)
+        return status, int(kind)
+
+    def with_procedures(self) -> tuple[int, int]:
+        for name in self.counts:
+            result = int(name == "OkayToClose")
+            setattr(self.initializer, f"{name}Procedure", self.count(name, result))
+        return self.create()
+
+
+def counts_of(handle: int) -> tuple[int, int]:
+    """Pointers and handles as ZwQueryObject tells them, with a reference of its own."""
+    block = ExAllocatePoolZero(NonPagedPool, 0x38, TAG)
+    assert ZwQueryObject(handle, 0, block, 0x38, NULL) == STATUS_SUCCESS
+    handles, pointers = cast(block + 8, PULONG)[0], cast(block + 12, PULONG)[0]
+    ExFreePool(block)
+    return pointers, handles
+
+
+def directory_of_objects() -> int:
+    flags = OBJ_KERNEL_HANDLE | OBJ_PERMANENT | OBJ_CASE_INSENSITIVE
+    return directory("\\ObtDirectory", flags)[1]
+
+
+@OWN_TYPES.fact([STATUS_INVALID_PARAMETER, STATUS_SUCCESS, True])
+def a_type_that_counts_handles_needs_a_procedure() -> list[Any]:
+    calls = Calls("MyObjectType0")
+    refused = calls.create()[0]
+    status, kind = calls.with_procedures()
+    return [refused, status, kind != 0]
+
+
+@OWN_TYPES.fact([(3, 1), (3, 1), (4, 1), (5, 1), (3, 1), (3, 1), 1, 1])
+def an_inserted_object_has_a_reference_by_handle_and_one_by_name() -> list[Any]:
+    calls, home = Calls("MyObjectType1"), directory_of_objects()
+    kind, seen, handles = calls.with_procedures()[1], [counts_of(home)], []
+    bodies = []
+    for i in (1, 2):
+        name = attributes(f"\\ObtDirectory\\MyObject{i}", OBJ_CASE_INSENSITIVE)
+        rest = (KernelMode, NULL, 44, 0, 0)
+        bodies.append(ObCreateObject(KernelMode, kind, name, *rest)[1])
+    seen.append(counts_of(home))
+    for body in bodies:
+        handle = HANDLE()
+        ObInsertObject(body, NULL, STANDARD_RIGHTS_ALL, 0, NULL, handle)
+        handles.append(handle[0])
+        seen.append(counts_of(home))
+    seen += [counts_of(handle) for handle in handles]
+    opened = calls.counts["Open"] - 1
+    for handle in handles:
+        ZwClose(handle)
+    return [*seen, opened, calls.counts["Close"] - 1]
+
+
+@OWN_TYPES.fact([(4, 1), 2, (3, 1), {"Open": 1, "Close": 1, "Delete": 1, "Parse": 0,
+                                     "OkayToClose": 1}])  # fmt: skip
+def closing_the_handle_calls_each_procedure_once() -> list[Any]:
+    calls = Calls("MyObjectType2")
+    kind = calls.with_procedures()[1]
+    directory_of_objects()
+    name = attributes("\\ObtDirectory\\MyObject1", OBJ_CASE_INSENSITIVE)
+    body = ObCreateObject(KernelMode, kind, name, KernelMode, NULL, 4, 0, 0)[1]
+    handle = HANDLE()
+    ObInsertObject(body, NULL, GENERIC_ALL, 0, NULL, handle)
+    ObReferenceObject(body)
+    seen: list[Any] = [counts_of(handle[0]), ObDereferenceObject(body), counts_of(handle[0])]
+    ZwClose(handle[0])
+    return [*seen, calls.counts]
+
+
+@OWN_TYPES.fact([(3, 1), (3, 1)])
+def a_directory_made_temporary_keeps_its_name_until_it_is_closed() -> list[Any]:
+    home = directory_of_objects()
+    before = counts_of(home)
+    ZwMakeTemporaryObject(home)
+    after = counts_of(home)
+    ZwClose(home)
+    assert open_directory("\\ObtDirectory") == STATUS_OBJECT_NAME_NOT_FOUND
+    return [before, after]
+
+
+test_fact = as_tests(
+    REFERENCE, WINE_REFERENCE, HANDLES, NAME, PERMANENT, LINK, QUERY, WAIT, TYPES, OWN_TYPES
+)  # fmt: skip
