@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.ex import ERESOURCE, FAST_MUTEX
-from ntsim.abi.ke import KMUTANT
-from ntsim.nt.ke.wait import MUTANT, header_of
+from ntsim.abi.ke import KEVENT, KMUTANT
+from ntsim.nt.ke.wait import MUTANT, SYNCHRONIZATION_EVENT, header_of
 from ntsim.nt.vf.hooks import after, before
 from ntsim.nt.vf.notes import Moment, Note
 
@@ -107,7 +107,8 @@ def acquiring(
     if known is not None and {known, kind} == {SPIN, QUEUED}:
         why = f"The {known} at {lock:#x} is acquired with {vf.routine}, of another kind of lock."
         vf.violation(0x1008, lock, why=why)
-    if kind in SIZES and lock not in locks.initialized:
+    unseen = kind in SIZES and lock not in locks.initialized
+    if unseen and not (kind == FAST and vi_looks_initialized(nt, lock)):
         why = f"The {kind} at {lock:#x} is acquired and was never initialized."
         vf.violation(0x1002, lock, why=why)
     holds = holds_of(locks, nt)
@@ -119,6 +120,13 @@ def acquiring(
         vf.violation(0x1000, lock, why=why + "would wait for itself.", notes=notes)
     if own is None and waits:
         vi_check_order(vf, locks, holds, lock, kind)
+
+
+def vi_looks_initialized(nt: Kernel, lock: int) -> bool:
+    """Whether a fast mutex has its event: the headers initialize it in the driver's own code, of
+    which only the call of KeInitializeEvent can be seen (wdm.h, ExInitializeFastMutex)."""
+    event = FAST_MUTEX.at(nt.mmu, lock).Event._v
+    return (event.Header_Type, event.Header_Size) == (SYNCHRONIZATION_EVENT, KEVENT.size // 4)
 
 
 def vi_never_ends(own: Hold, kind: str, shared: bool) -> bool:

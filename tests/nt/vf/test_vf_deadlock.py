@@ -199,6 +199,20 @@ def test_a_mutex_that_was_never_initialized(bugcheck_of) -> None:
     assert bugcheck_of(body, **DEADLOCK).parameters[0] == 0x1002
 
 
+def test_a_mutex_that_the_headers_initialized(run_driver) -> None:
+    """wdm.h: in a compiled driver ExInitializeFastMutex is its own code, which calls
+    KeInitializeEvent."""
+
+    def body() -> None:
+        mutex = memory(0x38, PFAST_MUTEX)
+        mutex.Count = 1
+        KeInitializeEvent(mutex.Event, SynchronizationEvent, FALSE)
+        ExAcquireFastMutex(mutex)
+        ExReleaseFastMutex(mutex)
+
+    assert run_driver(body, **DEADLOCK).machine.bugcheck is None
+
+
 def test_a_mutex_initialized_twice(bugcheck_of) -> None:
     def body() -> None:
         ExInitializeFastMutex(fast_mutex())
