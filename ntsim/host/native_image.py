@@ -22,11 +22,19 @@ from ntsim.host.export_table import (
     is_kernel_module,
     standing,
 )
-from ntsim.host.pe import EXCEPTION, Import, PeError, PeFile, RuntimeFunction, Section
+from ntsim.host.pe import (
+    EXCEPTION,
+    SECTION_HEADER,
+    Import,
+    PeError,
+    PeFile,
+    RuntimeFunction,
+    Section,
+)
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.mm.images import Image, Symbol
+from ntsim.nt.mm.images import Image, ImageSection, Symbol
 
 _CPP_RUNTIME = ("__CxxFrameHandler", "_CxxThrowException", "__GSHandlerCheck_EH", "__std_terminate")
 _DEEPEST_FORWARD = 8
@@ -65,12 +73,16 @@ class NativeImage:
         aligned = [s for s in self.pe.sections if s.address % PAGE_SIZE == 0]
         return [s for s in aligned if s.discardable or s.name == "INIT"]
 
-    def pageable(self) -> Iterator[tuple[int, int]]:
-        """Start and end of the sections that may be paged out: those called PAGE or PAGExxxx."""
-        for section in self.pe.sections:
-            if section.name.startswith("PAGE") and section.address % PAGE_SIZE == 0:
-                start = self.image.base + section.address
-                yield start, start + -(-section.size // PAGE_SIZE) * PAGE_SIZE
+    def staying(self) -> Iterator[ImageSection]:
+        """The sections that stay in memory; those called PAGE or PAGExxxx may be paged out."""
+        gone = self.discarded()
+        for number, section in enumerate(self.pe.sections):
+            if section.address % PAGE_SIZE or section in gone:
+                continue
+            start = self.image.base + section.address
+            end = start + -(-section.size // PAGE_SIZE) * PAGE_SIZE
+            handle = self.image.base + self.pe.section_headers + SECTION_HEADER * number
+            yield ImageSection(handle, start, end, section.name.startswith("PAGE"))
 
 
 def read_file(path: Path) -> PeFile:
@@ -115,7 +127,8 @@ class ImageLoader:
         debug = DebugInformation(path, pe)
         image.symbols_note = debug.note
         made = NativeImage(image, pe, base + pe.entry, debug, [f.begin for f in pe.functions])
-        image.pageable = list(made.pageable())
+        image.sections = list(made.staying())
+        image.pageable = [(s.start, s.end) for s in image.sections if s.pageable]
         _add_symbols(made)
         self._map(made, memory)
         self.loaded[base] = made

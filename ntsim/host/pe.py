@@ -28,7 +28,7 @@ DISCARDABLE, CODE = 1 << 25, 1 << 5
 EXPORT, IMPORT, EXCEPTION, RELOCATION, DEBUG, LOAD_CONFIG = 0, 1, 3, 5, 6, 10
 _ABSOLUTE, _DIR64 = 0, 10
 LARGEST_IMAGE = 64 << 20
-_SECTION_HEADER = 40
+SECTION_HEADER = 40
 _COOKIE = 0x58
 """Offset of SecurityCookie in IMAGE_LOAD_CONFIG_DIRECTORY64."""
 
@@ -108,7 +108,8 @@ class PeFile:
         machine, count, optional_size, flags = self._file_header(header)
         self.stripped = bool(flags & RELOCATIONS_STRIPPED)
         self._optional_header(header + 24, optional_size, machine)
-        self.sections = list(self._read_sections(header + 24 + optional_size, count))
+        self.section_headers = header + 24 + optional_size
+        self.sections = list(self._read_sections(self.section_headers, count))
         self.memory = self._lay_out()
 
     # Headers
@@ -183,7 +184,7 @@ class PeFile:
     def _read_sections(self, at: int, count: int) -> Iterator[Section]:
         last = self.header_size
         for number in range(count):
-            offset = at + number * _SECTION_HEADER
+            offset = at + number * SECTION_HEADER
             fields = self._unpack("<8sIIIIIIHHI", offset, "the section headers")
             raw_name: bytes = fields[0]  # type: ignore[assignment]
             size, address, raw_size, raw, flags = *fields[1:5], fields[9]

@@ -50,13 +50,25 @@ class Symbol:
     file: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSection:
+    """A section of a compiled driver that stays: its header's address, its pages, whether it was
+    built to be paged out."""
+
+    handle: int
+    start: int
+    end: int
+    pageable: bool
+
+
 @dataclass(eq=False, slots=True)
 class Image:
     """A module at `base`. `module_name` is what debuggers print (eh), `file_name` eh.sys.
 
     `symbols_note` says where a compiled driver's names come from, `pageable` are the address ranges
-    of its PAGE sections, `literals` the string literals placed so far, by text and whether they are
-    wide.
+    that may be paged out, its PAGE sections' as a rule, `section_locks` how often each section is
+    locked, by handle, `kept` the frames that MmResetDriverPaging keeps in memory; `literals` the string
+    literals placed so far, by text and whether they are wide.
     """
 
     file_name: str
@@ -83,6 +95,9 @@ class Image:
     symbols_note: str = ""
     further: list[tuple[int, int]] = field(default_factory=list)
     pageable: list[tuple[int, int]] = field(default_factory=list)
+    sections: list[ImageSection] = field(default_factory=list)
+    section_locks: dict[int, int] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)
     discarded: list[tuple[int, int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

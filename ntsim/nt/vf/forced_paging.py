@@ -26,7 +26,7 @@ class ForcedPaging:
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.resident: dict[int, None] = {}
-        self.sections: set[int] = set()
+        self.sections: dict[int, list[tuple[int, int]]] = {}
         self.trims = 0
         mm = nt.mm
         for page in range(mm.paged.base, mm.paged.next, PAGE_SIZE):
@@ -48,9 +48,9 @@ class ForcedPaging:
                 self.nt.engine.invalidate_code()
 
     def note_sections(self, image: Image) -> None:
-        """PAGE sections of a verified driver can go out, too, from now on."""
+        """What is pageable of a verified driver can go out, too, from now on."""
         mmu, pageable = self.nt.mmu, image.pageable
-        self.sections.add(image.base)
+        self.sections[image.base] = list(pageable)
         for start, end in pageable:
             for page in range(start, end, PAGE_SIZE):
                 if page >> 12 in mmu.raw_pages:
@@ -61,8 +61,8 @@ class ForcedPaging:
         """Take every pageable page out; those that are locked stay."""
         self.trims += 1
         for image in self.nt.images.loaded:
-            known = image.base in self.sections
-            if image.pageable and not known and self.nt.verifier.verifies(image):
+            known = self.sections.get(image.base, []) == image.pageable
+            if not known and self.nt.verifier.verifies(image):
                 self.note_sections(image)
         kept = [page for page in self.resident if not mi_page_out(self.nt, page << 12)]
         tables, root = self.nt.mm.tables, self.nt.mm.system_root
