@@ -67,8 +67,8 @@ class Image:
 
     `symbols_note` says where a compiled driver's names come from, `pageable` are the address ranges
     that may be paged out, its PAGE sections' as a rule, `section_locks` how often each section is
-    locked, by handle, `kept` the frames that MmResetDriverPaging keeps in memory; `literals` the string
-    literals placed so far, by text and whether they are wide.
+    locked, by handle, `kept` the frames that MmResetDriverPaging keeps in memory; `literals` the
+    string literals placed so far, by text and whether they are wide.
     """
 
     file_name: str
