@@ -68,6 +68,10 @@ class DriverHost(PythonHost):
         """Address of a kernel variable that drivers import; 0 for any other name."""
         return self.compiled().exports.variable(name) if name in VARIABLES else 0
 
+    def body(self, name: str) -> int:
+        """Address of a kernel routine's machine code; 0 as long as no code could call it."""
+        return 0 if self.native is None else self.native.exports.address(name) or 0
+
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""
         if self.native is None or not self.native.owns(address):

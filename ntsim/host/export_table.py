@@ -152,6 +152,7 @@ class ExportTable:
         code += b"".join(data.ljust(EXPORT_BODY, b"\xcc") for _, data in GUARDS)
         self.guards = tuple(self.end + i * EXPORT_BODY for i in range(len(GUARDS)))
         self._map(BODIES, code, executable=True)
+        nt.ki.integrity.code.add(BODIES, code)
         self._map(DATA, self._variables(), executable=False)
         image = nt.nt_image
         starts = [BODIES + i * EXPORT_BODY for i in range(len(self.names))]

@@ -46,6 +46,7 @@ from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.frames import StackFrame
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
+from ntsim.nt.mm.system_space import CODE_WRITTEN
 from ntsim.nt.rtl.exception import StructuredException
 
 INSTRUCTIONS_PER_STEP = 32
@@ -135,6 +136,8 @@ class NativeCode:
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Call compiled code on the current kernel stack; what it leaves in RAX."""
         nt = self.nt
+        if self.code_aliases or self.loose_code:
+            self._forget_code()
         activation = Activation(self._idle.pop() if self._idle else RegisterFile())
         thread = activation.thread = nt.thread
         storage = thread.storage
@@ -269,7 +272,7 @@ class NativeCode:
                     continue
             if exit_.kind is ExitKind.QUANTUM_END:
                 if self.code_aliases or self.loose_code:
-                    engine.invalidate_code()
+                    self._forget_code()
                 if in_guest and guests.stepped(activation, processor):
                     continue
                 processor.budget = -1
@@ -334,7 +337,7 @@ class NativeCode:
         finally:
             activation.in_export = False
             if self.code_aliases or self.loose_code:
-                self.engine.invalidate_code()
+                self._forget_code()
 
     def _stopped(self, activation: Activation, exit_: Any) -> None:
         """Anything but an export."""
@@ -403,6 +406,11 @@ class NativeCode:
         unseen by the engine, which then has to forget it after each of them."""
         if self.nt.images.at(address) is None:
             self.loose_code.add(address & -PAGE_SIZE)
+
+    def _forget_code(self) -> None:
+        """Code may have been written, unseen by the engine."""
+        self.engine.invalidate_code()
+        self.code_aliases.discard(CODE_WRITTEN)
 
     def forget_world(self, processor: Processor) -> None:
         """Control registers, segments or MSRs of the processor have changed."""

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol
 
+from ntsim.hw.cpu import CR0_WP
 from ntsim.hw.lent import LentPage
 from ntsim.hw.paging import (
     PTE_ACCESSED,
@@ -89,7 +90,7 @@ class _NoProcessor:
 
     @property
     def current(self) -> Any:
-        return SimpleNamespace(cr3=0)
+        return SimpleNamespace(cr0=0, cr3=0)
 
 
 class Mmu:
@@ -97,8 +98,9 @@ class Mmu:
 
     Implements `ntsim.abi.memory.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
-    list whose links disagree. `allocate` and `address_of` are filled in by the room that knows
-    about images and stacks.
+    list whose links disagree, `written_unprotected(page, pa)` a write to a read-only page with
+    CR0.WP clear. `allocate` and `address_of` are filled in by the room that knows about images and
+    stacks.
     """
 
     def __init__(self, ram: Ram, tables: PageTables) -> None:
@@ -115,6 +117,7 @@ class Mmu:
         self.changes = 0  # of page tables: who else keeps translations looks at it
         self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
+        self.written_unprotected: Callable[[int, int], None] = lambda page, pa: None
         self.corrupt_list: Callable[[int], None] = self._no_list_check
         self.endless_list: Callable[[], None] = lambda: self._no_list_check(0)
         self.allocate: Callable[[int, int], int] = self._no_storage
@@ -340,12 +343,12 @@ class Mmu:
             found = self.user[root] = Translations()
         return found
 
-    @staticmethod
-    def _refusal(rights: int, access: int, user: bool) -> bool:
+    def _refusal(self, rights: int, access: int, user: bool) -> bool:
+        """SDM 3, "Determination of Access Rights": with CR0.WP = 0 supervisors write anywhere."""
         if user and not rights & PTE_USER:
             return True
         if access == WRITE and not rights & PTE_WRITE:
-            return True
+            return user or bool(self.running.current.cr0 & CR0_WP)
         return bool(access == EXECUTE and rights & PTE_NX)
 
     def _fill(self, va: int, page: int, access: int, user: bool) -> int:
@@ -360,6 +363,10 @@ class Mmu:
             return ~(access | mode | FAULT_PRESENT)
         host = self.ram.address + (pa & ~0xFFF)
         write = access == WRITE
+        if write and not rights & PTE_WRITE:  # CR0.WP is the processor's: nothing to keep
+            self.written_unprotected(page, pa)
+            self.tables.mark(root, va, PTE_ACCESSED | PTE_DIRTY)
+            return host
         self._translations(page).keep(page, host, write, user)
         self.tables.mark(root, va, PTE_ACCESSED | (PTE_DIRTY if write else 0))
         return host

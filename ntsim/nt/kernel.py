@@ -70,6 +70,9 @@ class Host(Protocol):
     def variable(self, name: str) -> int:
         """The address of an exported variable of the kernel, 0 if there is none of that name."""
 
+    def body(self, name: str) -> int:
+        """The address of a kernel routine's machine code, 0 if there is none in memory."""
+
     def text(self, text: str, wide: bool) -> int:
         """The address of a string literal."""
 

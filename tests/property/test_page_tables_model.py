@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from ntsim.hw.cpu import CR0_WP
 from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, FAULT_USER, READ, WRITE, Mmu
 from ntsim.hw.paging import PTE_NX, PTE_PRESENT, PTE_USER, PTE_WRITE, PageTables
 from ntsim.hw.ram import Ram
@@ -23,10 +24,10 @@ class Fault(Exception):
 
 
 class Running:
-    """A processor whose CR3 is the root under test."""
+    """A processor whose CR3 is the root under test, with write protection on or off."""
 
     def __init__(self, cr3: int) -> None:
-        self.cr3 = cr3
+        self.cr0, self.cr3 = CR0_WP, cr3
 
     @property
     def current(self) -> "Running":
@@ -43,7 +44,7 @@ class PageTablesModel(RuleBasedStateMachine):
         self.tables = PageTables(self.ram, self.frame)
         self.root = self.frame()
         self.mmu = Mmu(self.ram, self.tables)
-        self.mmu.running = Running(self.root)
+        self.mmu.running = self.running = Running(self.root)
         self.mmu.fault = self.fault
         self.mapped: dict[int, tuple[int, int]] = {}
         self.content: dict[int, bytes] = {}
@@ -70,6 +71,10 @@ class PageTablesModel(RuleBasedStateMachine):
     def unmap(self, page: int) -> None:
         self.mmu.write_entry(self.root, page, 0)
         self.mapped.pop(page, None)
+
+    @rule(on=st.booleans())
+    def write_protection(self, on: bool) -> None:
+        self.running.cr0 = CR0_WP if on else 0
 
     @rule(page=st.sampled_from(PAGES), access=st.sampled_from([READ, WRITE]), user=st.booleans())
     def access(self, page: int, access: int, user: bool) -> None:
@@ -100,7 +105,7 @@ class PageTablesModel(RuleBasedStateMachine):
         in_user_half = page >> 47 == 0
         refused = (
             (user and not (rights & PTE_USER and in_user_half))
-            or (access == WRITE and not rights & PTE_WRITE)
+            or (access == WRITE and not rights & PTE_WRITE and (user or self.running.cr0))
             or (access == EXECUTE and rights & PTE_NX)
         )
         return code | FAULT_PRESENT if refused else None

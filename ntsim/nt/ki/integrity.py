@@ -1,20 +1,25 @@
-"""Kernel patch protection: descriptor tables, MSRs and control registers that a driver has changed.
+"""Kernel patch protection: code, descriptor tables, MSRs and control registers that are changed.
 
 Windows compares what matters with what it was, again and again at times that cannot be foreseen,
 and stops with 0x109. Here each processor looks at itself, at DISPATCH_LEVEL, between two and ten
 minutes (by the machine's seed) after boot and after every look. It reads as any code does: in a
-guest RDMSR, MOV from CR and SGDT exit where the controls say so, and a hypervisor may hide what it
-has changed. A processor in root operation, or out of it, whose GDTR and IDTR still have the limits
-that a VM exit loads, 0xFFFF, has changed tables.
+guest RDMSR, MOV from CR and SGDT exit where the controls say so, memory goes through EPT, and a
+hypervisor may hide what it has changed. A processor in root operation, or out of it, whose GDTR and
+IDTR still have the limits that a VM exit loads, 0xFFFF, has changed tables.
 
 The look is no timer, or no run would ever be idle. But when nothing else is going to happen and
 something is changed, time jumps to it.
 
 Parameters 1 and 2 are reserved; in dumps they are kernel addresses plus constants, as here.
-Parameter 3 is the table's base, the MSR's number or the control register's; parameter 4 the kind.
+Parameter 3 is the routine (inferred: in dumps it is an address in nt), the table's base, the MSR's
+number or the control register's; parameter 4 the kind.
 Sources: bug check 0x109 reference; SinaKarvandi/Hypervisor-From-Scratch issue 16 and tandasat/
 HyperPlatform issue 51, dumps of hypervisors that left the GDT's limit (3 is the GDT's base). The
 times are inferred: reports say minutes to hours.
+
+Windows also compares things that are not here: its system-service and interrupt dispatch tables'
+targets, object types, process and module lists, and the dispatch tables (kind 0x1C) of some of its
+own drivers, none of which this machine has; a third-party driver's is nobody's but its own.
 """
 
 from __future__ import annotations
@@ -36,10 +41,12 @@ from ntsim.hw.cpu import (
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.prng import Random
 from ntsim.nt.events import StructureChanged
+from ntsim.nt.ki.protected_code import Difference, ProtectedCode
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+FUNCTION_CHANGED = 1
 IDT_CHANGED, GDT_CHANGED, MSR_CHANGED, CONTROL_REGISTER_CHANGED = 2, 3, 7, 0x15
 EARLIEST_100NS, SPREAD_100NS = 120 * 10_000_000, 480 * 10_000_000
 
@@ -114,11 +121,15 @@ class Reference:
 
 
 class Integrity:
-    """Patch protection of one machine; `due` is when the processors look next."""
+    """Patch protection of one machine; `due` is when the processors look next.
+
+    `code` is the kernel's code that lies in memory.
+    """
 
     def __init__(self, nt: Kernel, seed: int) -> None:
         self.nt, self.random = nt, Random(seed, "patch protection")
         self.references = [Reference(nt, processor) for processor in nt.processors]
+        self.code = ProtectedCode(nt)
         self.due = 0
         self.wanted: set[int] = set()
         self._choose()
@@ -134,7 +145,7 @@ class Integrity:
     def look(self, processor: Processor) -> None:
         """Compare; 0x109 if something is not what it was."""
         self.wanted.discard(processor.number)
-        found = self.changed(processor)
+        found = self.changed(processor) or _function(self.code.changed())
         if found is None:
             return
         kind, third, what, was, now = found
@@ -145,7 +156,7 @@ class Integrity:
         nt.bugcheck(bugcodes.CRITICAL_STRUCTURE_CORRUPTION, first, second, third, kind)
 
     def changed(self, processor: Processor) -> Change | None:
-        """The first difference on a processor: the current one, if it is in a guest."""
+        """The first difference in its tables and registers; the current one, if it is a guest."""
         reference = self.references[processor.number]
         return reference.tables(self.nt, processor) or reference.registers(processor)
 
@@ -154,7 +165,15 @@ class Integrity:
 
         A guest is not asked: what it would answer may not be what its registers hold.
         """
-        for processor in self.nt.processors:
-            if self.nt.vmx_mode(processor) != "non-root" and self.changed(processor) is not None:
+        nt = self.nt
+        asked = [p for p in nt.processors if nt.vmx_mode(p) != "non-root"]
+        for processor in asked:
+            if self.changed(processor) is not None:
                 return self.due, processor.number
+        if asked and self.code.changed_in_memory() is not None:
+            return self.due, asked[0].number
         return None
+
+
+def _function(difference: Difference | None) -> Change | None:
+    return None if difference is None else (FUNCTION_CHANGED, *difference)

@@ -76,11 +76,15 @@ def has_address(found: Export | None, name: str) -> bool:
 def MmGetSystemRoutineAddress(nt: Kernel, SystemRoutineName: PUNICODE_STRING) -> PVOID:
     """The address of an exported routine of nt or hal, or of a variable; NULL if there is none.
 
+    With a compiled driver in the machine it is the routine's code, the same for everybody, which a
+    hook may read, copy and patch.
     Source: WDK; Wine ntoskrnl tests get_proc_address for variables.
     """
     load_rooms()
     name = read_unicode(nt.mmu, SystemRoutineName)
     if not has_address(EXPORTS.get(name), name):
         return nt.host.variable(name)
+    if body := nt.host.body(name):
+        return body
     made: Callable[..., Any] = SystemRoutine(nt, name)
     return nt.host.register(nt.nt_image, made, name)

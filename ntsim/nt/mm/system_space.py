@@ -53,13 +53,16 @@ class Region:
     def __contains__(self, va: int) -> bool:
         return self.base <= va < self.base + self.size
 
+CODE_WRITTEN = 0
+"""Among `code_aliases`, until who executes code has forgotten what it knew of it."""
+
 
 class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
     `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN
     database. `code` are the frames of loaded code, `code_aliases` the pages through which they can
-    be written as well.
+    be written as well, and CODE_WRITTEN if one has been that is gone.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
@@ -68,6 +71,11 @@ class SystemSpace:
         self.code: set[int] = set()
         self.code_aliases: set[int] = set()
         self.lined_up = 0
+        mmu.written_unprotected = self._written_unprotected
+
+    def _written_unprotected(self, page: int, pa: int) -> None:
+        if pa >> 12 in self.code:
+            self.code_aliases.add(CODE_WRITTEN)
 
     def allocate(
         self,
@@ -147,7 +155,9 @@ class SystemSpace:
     def forget(self, page: int, entry: int) -> None:
         """The mapping of `entry`'s frame at `page` is gone."""
         pfn = (entry & PTE_FRAME) >> 12
-        self.code_aliases.discard(page)
+        if page in self.code_aliases:
+            self.code_aliases.remove(page)
+            self.code_aliases.add(CODE_WRITTEN)
         if self.mappings.get(pfn) == page:
             del self.mappings[pfn]
 

@@ -1,10 +1,11 @@
-"""0x109: a descriptor table, MSR or control register is not what it was when Windows started."""
+"""0x109: code, a descriptor table, MSR or control register is not what it was at the start."""
 
 from __future__ import annotations
 
 from ntsim.nt.events import StructureChanged, SystemRegisterLoaded, VmExited
 from ntsim.watch.why.case import Case, Explainer
 
+CODE = "the code of "
 LIMIT_AFTER_EXIT = 0xFFFF
 MOST_LOADS = 3
 
@@ -15,6 +16,9 @@ def explain(case: Case) -> None:
     changed = case.last(StructureChanged, processor=number)
     if changed is None:
         case.summary = "Something that a driver may not change is changed."
+        return
+    if changed.what.startswith(CODE):
+        _explain_code(case, changed)
         return
     whose = f"{changed.what} of processor {number}"
     cause = ""
@@ -28,6 +32,22 @@ def explain(case: Case) -> None:
     )
     case.summary = f"{whose} was {changed.was:#x} and is {changed.now:#x}{cause}."
     case.summary = case.summary[:1].upper() + case.summary[1:]
+
+
+def _explain_code(case: Case, changed: StructureChanged) -> None:
+    """What the bytes are; nothing is recorded of who wrote them."""
+    was, now = (f"{value:016x}" for value in (changed.was, changed.now))
+    what = changed.what.removeprefix(CODE)
+    case.tell(
+        changed,
+        f"Patch protection looked, minutes later: at {what} the kernel's code is {now}. It was "
+        f"{was} when Windows had loaded it.",
+    )
+    case.summary = (
+        f"The kernel's code at {what} was {was} and is {now}: somebody has written a hook or a "
+        "breakpoint over it. What may be hooked has a callback for it; a hypervisor can show "
+        "another page to instruction fetches (EPT, execute only)."
+    )
 
 
 def _tell_exit(case: Case, changed: StructureChanged) -> str:

@@ -1,6 +1,7 @@
 """IRQL, waits, DPCs, processors and watchdogs."""
 
 from ntsim.intrin import *
+from ntsim.lab.samples import samples_root
 from ntsim.wdm import *
 
 from .case import ANY, Matching, kernel_address, mistake
@@ -230,6 +231,14 @@ def a_changed_system_call_entry(bench) -> None:
     """A driver leaves IA32_LSTAR changed: minutes later patch protection looks."""
     bench.expect(ANY, ANY, 0xC0000082, 7)
     bench.run(lambda: __writemsr(0xC0000082, __readmsr(0xC0000082) + 0x10))
+    bench.machine.run_until_idle()
+
+
+@mistake(0x109)
+def an_inline_hook(bench) -> None:
+    """A jump is written into the body of a kernel routine, and left there."""
+    bench.machine.load_driver(samples_root() / "driver" / "c" / "hook.sys")
+    bench.expect(ANY, ANY, kernel_address, 1)
     bench.machine.run_until_idle()
 
 
