@@ -76,10 +76,12 @@ def enter(
         nt.ki.double_fault(stack, address)
     activation.top = stack
     nt.mmu.write_word(stack, back)
-    for register, argument in zip(_IN_REGISTERS, arguments, strict=False):
-        words[register] = int(argument or 0) & MASK
-    for place in range(4, count):
-        nt.mmu.write_word(stack + 8 + 8 * place, int(arguments[place] or 0) & MASK)
+    for place, argument in enumerate(arguments):
+        value = int(argument or 0) & MASK
+        if place < 4:
+            words[_IN_REGISTERS[place]] = value
+        else:
+            nt.mmu.write_word(stack + 8 + 8 * place, value)
     words[RSP], words[RIP] = stack, address
 
 

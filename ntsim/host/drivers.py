@@ -74,13 +74,15 @@ class DriverHost(PythonHost):
 
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""
-        if self.native is None or not self.native.owns(address):
+        compiled = self.native
+        if compiled is None or not compiled.owns(address):
             self.nt.mmu.fetch(address)
             if self.nt.images.at(address) is not None:  # the middle of a Python driver
                 return super().call_code(address, arguments)
-        if arguments and isinstance(arguments[0], GuestRegisters):
-            return self.compiled().call_handler(address, self.nt.il.current.vmx)
-        return self.compiled().call(address, arguments)
+            compiled = self.compiled()
+        if arguments and type(arguments[0]) is GuestRegisters:
+            return compiled.call_handler(address, self.nt.il.current.vmx)
+        return compiled.call(address, arguments)
 
     def discard(self, image: Image) -> None:
         native = None if self.native is None else self.native.loader.loaded.get(image.base)

@@ -129,7 +129,11 @@ class NativeCode:
 
     def owns(self, address: int) -> bool:
         """Whether an address lies in a compiled driver or an export's body."""
-        return self.image_at(address) is not None or self.exports.number_at(address) >= 0
+        return (
+            address in self._images
+            or self.image_at(address) is not None
+            or self.exports.number_at(address) >= 0
+        )
 
     # Calls
 
@@ -231,6 +235,7 @@ class NativeCode:
         nt, words, registers = self.nt, activation.words, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
         back, hlt, guests = self.exports.return_address, ExitKind.HLT, self.guests
+        guest = activation.guest
         world: Any
         while True:
             if words[RIP] == back:
@@ -238,22 +243,23 @@ class NativeCode:
             processor = il.current
             in_guest = processor.__class__ is VirtualisedProcessor
             if not in_guest:
-                world = self.worlds[processor.number]
-                if world is None or processor.number in self._stale:
+                number = processor.number
+                world = self.worlds[number]
+                if world is None or number in self._stale:
                     world = self._make_world(processor)
-                if world.cr3 != processor.cr3:
+                if world.root != processor.cr3:
                     world.cr3 = processor.cr3
             if mmu.changes != self._seen_changes:
                 self.flush_translations()
             if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
                 words[RFLAGS] ^= RFLAGS_IF
             budget = processor.budget
-            steps = max(2, (budget + 1) * INSTRUCTIONS_PER_STEP) - self._shift(budget)
+            steps = self._steps(budget)
             if in_guest:
                 exit_ = guests.run(activation, processor, steps)
                 if exit_ is None:
                     continue
-            elif activation.guest is None:
+            elif guest is None:
                 exit_ = engine.run(world, registers, steps)
             else:
                 exit_ = engine.run(world, registers, guests.steps_for(activation, steps))
@@ -261,7 +267,7 @@ class NativeCode:
             thread.storage = words[RSP]
             if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
                 self._interrupt_flag_changed(words)
-            if activation.guest is not None:
+            if guest is not None:
                 guests.gone_back(activation)
             if exit_.kind is hlt:
                 offset = exit_.rip - BODIES
@@ -280,15 +286,15 @@ class NativeCode:
                 continue
             self._stopped(activation, exit_)
 
-    def _shift(self, budget: int) -> int:
-        """How many instructions earlier this run ends.
+    def _steps(self, budget: int) -> int:
+        """How many instructions the next run may take; some fewer each time than there could be.
 
         A loop whose length divides the quantum would be interrupted at the same place every time.
         """
         if budget < 4:
-            return 0
-        self._turn = (self._turn + 1) % 7
-        return self._turn
+            return max(2, (budget + 1) * INSTRUCTIONS_PER_STEP)
+        self._turn = turn = (self._turn + 1) % 7
+        return (budget + 1) * INSTRUCTIONS_PER_STEP - turn
 
     def _returned(self, activation: Activation) -> int:
         """The code is back at its return address, which need not be that of its own call.

@@ -22,7 +22,7 @@ from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.interleave import MachineGreenlet
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, WouldExit, result_of_flags
-from ntsim.nt.events import VM_ENTERED, VM_EXITED, StackRestored, StackSaved
+from ntsim.nt.events import VM_ENTERED, StackRestored, StackSaved, VmExited
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_need_stack
@@ -168,7 +168,7 @@ def call_handler(
     reason = happened.reason
     if processor.number not in nt.off_since:
         nt.disable_interrupts(processor, f"the VM exit ({vmx.exit_reason_name(reason)})")
-    nt.record(VM_EXITED, "", reason, happened.qualification, happened.rip)
+    nt.record(VmExited.number, "", reason, happened.qualification, happened.rip)
     if happened.aborted:
         nt.shut_down(processor, f"VMX abort {happened.aborted}")
     processor.context.storage = rsp = processor.rsp

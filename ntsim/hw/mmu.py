@@ -2,9 +2,9 @@
 
 A virtual page is *raw* when the kernel registered a host address for it at allocation: typed
 addresses then read and write host memory directly and go on seeing it after a free, as retail
-Windows does. Every other page is *guarded*: each access is translated through the page tables and
-may fault; `fault` is the kernel's page-fault entry, which either makes the access possible (the
-access is then retried) or does not return.
+Windows does. User addresses never are. Every other page is *guarded*: each access is translated
+through the page tables and may fault; `fault` is the kernel's page-fault entry, which either makes
+the access possible (the access is then retried) or does not return.
 
 Translations are cached per address space, like a TLB; `write_entry` is the one function that writes
 a page-table entry and drops the cached translation. Software that writes entries by itself executes
@@ -38,7 +38,8 @@ READ, WRITE, EXECUTE = 0, 2, 0x10
 """Page-fault error-code bits 1 (write) and 4 (instruction fetch)."""
 
 FAULT_PRESENT, FAULT_USER = 1, 4
-KERNEL_HALF = 0xFFFF_8000_0000_0000 >> 12
+KERNEL_SPACE = 0xFFFF_8000_0000_0000
+KERNEL_HALF = KERNEL_SPACE >> 12
 
 
 class UnreadableMemory(Exception):
@@ -174,8 +175,10 @@ class Mmu:
 
     def read(self, va: int, size: int) -> bytes:
         """Copy `size` bytes out of virtual memory; page faults go to the kernel."""
-        at = self.reach(va) if size > 0 else 0
-        if 0 < size <= 0x1000 - (at & 0xFFF):
+        if 0 < size <= 0x1000 - (va & 0xFFF):
+            at = self.places[va] if va >= KERNEL_SPACE else -1
+            if at < 0:
+                at = self.host(va) - self.base
             return self.bytes[at : at + size]
         host = self.raw(va, size)
         if host is not None:
@@ -190,8 +193,10 @@ class Mmu:
     def write(self, va: int, data: bytes) -> None:
         """Copy `data` into virtual memory; at a page fault the pages before stay written."""
         size = len(data)
-        at = self.reach(va, WRITE) if size else 0
-        if 0 < size <= 0x1000 - (at & 0xFFF):
+        if 0 < size <= 0x1000 - (va & 0xFFF):
+            at = self.places[va] if va >= KERNEL_SPACE else -1
+            if at < 0:
+                at = self.host(va, WRITE) - self.base
             self.bytes[at : at + size] = data
             return
         host = self.raw(va, size)
@@ -206,7 +211,7 @@ class Mmu:
 
     def reach(self, va: int, access: int = READ) -> int:
         """Physical address of the byte at `va` after a successful translation for `access`."""
-        at = self.places[va]
+        at = self.places[va] if va >= KERNEL_SPACE else -1
         return at if at >= 0 else self.host(va, access) - self.base
 
     def host(self, va: int, access: int = READ, user: bool = False) -> int:
@@ -215,10 +220,13 @@ class Mmu:
         `user` asks with user-mode rights. The bytes up to the end of the page follow it.
         """
         page = va >> 12
-        if not user and (raw := self.raw_pages.get(page)) is not None:
-            return raw + (va & 0xFFF)
         try:
-            space = self.kernel if page >= KERNEL_HALF else self.user[self.running.current.cr3]
+            if page < KERNEL_HALF:
+                space = self.user[self.running.current.cr3]
+            elif not user and (raw := self.raw_pages.get(page)) is not None:
+                return raw + (va & 0xFFF)
+            else:
+                space = self.kernel
             return space.kinds[access | user][page] + (va & 0xFFF)
         except KeyError:
             pass

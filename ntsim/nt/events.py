@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from ntsim.abi.ntstatus import status_name
 from ntsim.abi.vmx_constants import exit_reason_name
 
 IRQL_NAMES = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 5: "CMCI_LEVEL"}
@@ -58,14 +59,30 @@ KINDS: list[Callable[..., Event]] = [Event]
 """Every class of event, by its number, and functions that make one of what was recorded."""
 
 
-def event(text: str = "") -> Any:
-    """Class decorator: a slotted dataclass whose log text is `text`, unless it has `describe`."""
+def event(text: str = "", **late: Callable[[Any], Any]) -> Any:
+    """Class decorator: a slotted dataclass whose log text is `text`, unless it has `describe`.
+
+    Fields named in `late` are recorded as numbers, and become what the function makes of the
+    number only when somebody looks: most are never looked at.
+    """
 
     def make(cls: type) -> type:
         made: Any = dataclass(slots=True)(cls)
         made.text, made.number = text, len(KINDS)
-        KINDS.append(made)
+        KINDS.append(_made_late(made, late) if late else made)
         return made  # type: ignore[no-any-return]
+
+    return make
+
+
+def _made_late(cls: Any, late: dict[str, Callable[[Any], Any]]) -> Callable[..., Event]:
+    places = [(place, late[f.name]) for place, f in enumerate(fields(cls)) if f.name in late]
+
+    def make(*recorded: Any) -> Event:
+        values = list(recorded)
+        for place, text_of in places:
+            values[place] = text_of(values[place])
+        return cls(*values)  # type: ignore[no-any-return]
 
     return make
 
@@ -120,7 +137,7 @@ class SystemCallEntered(Event):
     service: str
 
 
-@event("system call {service} returns {status} to user mode")
+@event("system call {service} returns {status} to user mode", status=status_name)
 class SystemCallReturned(Event):
     service: str
     status: str
@@ -181,7 +198,7 @@ class IrpSent(Event):
     driver: str
 
 
-@event("IRP {irp} completed with {status}, Information {information}")
+@event("IRP {irp} completed with {status}, Information {information}", status=status_name)
 class IrpCompleted(Event):
     irp: int
     status: str
@@ -335,24 +352,15 @@ VM_ENTERED = len(KINDS)
 KINDS.append(_vm_entered)
 
 
-@event("VM exit: {reason}, qualification {qualification}, guest RIP {rip}; RFLAGS is now 2")
+@event(
+    "VM exit: {reason}, qualification {qualification}, guest RIP {rip}; RFLAGS is now 2",
+    reason=exit_reason_name,
+)
 class VmExited(Event):
     reason: str
     qualification: int
     rip: int
 
-
-def _vm_exited(
-    time: int, processor: int, thread: str, where: str, reason: int, qualification: int, rip: int
-) -> VmExited:
-    made: Any = VmExited
-    name = exit_reason_name(reason)
-    return made(time, processor, thread, where, name, qualification, rip)  # type: ignore[no-any-return]
-
-
-VM_EXITED = len(KINDS)
-"""The number under which VM exits are recorded, with the number of their reason."""
-KINDS.append(_vm_exited)
 
 
 @event("{what} loaded with {value}")

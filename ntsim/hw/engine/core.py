@@ -26,6 +26,11 @@ _LONGEST_VEX = 6
 """Bytes of segment and address-size prefixes and of a VEX prefix, as they are used."""
 
 _ARITHMETIC_FLAGS = 0x8D5
+_KIND_OF_EVENT = {
+    **{n.SVM_EXIT + code: kind for code, kind in KIND_OF_CODE.items()},
+    h.LIMIT_REACHED: ExitKind.QUANTUM_END,
+}
+"""Why a run has stopped, where the number of the event says all."""
 
 
 @dataclass(slots=True)
@@ -129,9 +134,12 @@ class Engine:
             event[n.CODE] = 0
         native.running = registers, slot
         error = registers.run(native, slot, steps, flush)
-        if event[n.CODE] >= h.UNKNOWN_BLOCK:
+        code = event[n.CODE]
+        if code >= h.UNKNOWN_BLOCK:
             error = self._go_on(world, registers)
-        code = native.halfway if native.running is None else event[n.CODE]
+            code = event[n.CODE]
+        if native.running is None:
+            code = native.halfway
         native.running = None
         exit_: Exit | None = registers.exit
         if exit_ is None:
@@ -139,17 +147,15 @@ class Engine:
         exit_.world = world
         exit_.rip = words[RIP]
         exit_._instruction, exit_.length = None, 0
-        if native.by_block:
-            exit_.retired = self._counted(exit_, event, code)
-        else:
+        if not native.by_block:
             exit_.retired = native.count() - 1
             if code:
                 self._repair_flags(world, words, code)
-        kind = KIND_OF_CODE.get(code - n.SVM_EXIT)
+        else:
+            exit_.retired = self._counted(exit_, event, code) if code else event[h.COUNTED] - 1
+        kind = _KIND_OF_EVENT.get(code)
         if kind is not None:
             exit_.kind = kind
-        elif code == h.LIMIT_REACHED:
-            exit_.kind = ExitKind.QUANTUM_END
         elif code >= n.SVM_EXIT:
             self._classify(exit_, code)
             if exit_.read_ahead:
@@ -254,7 +260,10 @@ class Engine:
 
     @staticmethod
     def _counted(exit_: Exit, event: memoryview, code: int) -> int:
-        """How many instructions were executed, not all of them of the block that the exit is in."""
+        """How many instructions were executed, not all of them of the block that the exit is in.
+
+        HLT stops by executing (no event), and ends its block: the block counts without it.
+        """
         counted = event[h.COUNTED]
         if code == h.LIMIT_REACHED:
             return counted

@@ -52,7 +52,8 @@ _ALWAYS = _bits(set(range(0x60, 0x8C)) - {svm.CR0_SELECTIVE_WRITE, svm.HLT, svm.
 class World:
     """Made by `Engine.world`.
 
-    `cr3` and the bases below can be assigned, other state changes by `load`. `nested_root` is the
+    `cr3`, which reads faster as `root`, and the bases below can be assigned, other state changes by
+    `load`. `nested_root` is the
     physical address of a four-level nested page table (AMD format: present, write, user, NX; user
     must be set), or None. Where blocks are counted, `on_code` is called with the address of every
     block of code that is new, before any of it runs.
@@ -60,7 +61,6 @@ class World:
 
     __slots__ = (
         "__weakref__",
-        "_cr3",
         "_engine",
         "blocks",
         "cr0",
@@ -70,6 +70,7 @@ class World:
         "native",
         "nested_root",
         "on_code",
+        "root",
         "slot",
         "translation",
         "view",
@@ -119,7 +120,7 @@ class World:
         """A state, by VMRUN; vector and x87 registers are as after FNINIT."""
         self.nested_root = nested_root
         self.cr0, self.cr4, self.efer = state.cr0, state.cr4, state.efer
-        self._cr3 = state.cr3
+        self.root = state.cr3
         assert self.native.ram is self._engine.ram, "the engine of this world is closed"
         self._write_block(state)
         self.native.leave()
@@ -167,7 +168,7 @@ class World:
 
     def _new_translation(self) -> None:
         """After a change of anything that address translation depends on."""
-        self.translation = (self.cr0, self._cr3, self.cr4, self.efer, self.nested_root)
+        self.translation = (self.cr0, self.root, self.cr4, self.efer, self.nested_root)
         self.view.translation_changed(self.translation)
         if self.native.by_block:
             self.blocks = self._engine.blocks.of(self.translation)
@@ -185,11 +186,11 @@ class World:
 
     @property
     def cr3(self) -> int:
-        return self._cr3
+        return self.root
 
     @cr3.setter
     def cr3(self, value: int) -> None:
-        self._cr3 = value
+        self.root = value
         self._patch().fields.cr[3] = value
         self._new_translation()
 
@@ -205,7 +206,7 @@ class World:
         segments = dict(zip(SEGMENTS, map(_segment, fields.segments), strict=True))
         return WorldState(
             cr0=self.cr0,
-            cr3=self._cr3,
+            cr3=self.root,
             cr4=self.cr4,
             efer=self.efer,
             **segments,

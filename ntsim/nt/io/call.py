@@ -65,8 +65,7 @@ def IofCompleteRequest(nt: Kernel, Irp: PIRP, PriorityBoost: CCHAR) -> None:
     if v.CancelRoutine:
         nt.bugcheck(bugcodes.CANCEL_STATE_IN_COMPLETED_IRP, int(Irp), v.CancelRoutine, 0, 0)
     if nt.recorder.enabled:
-        status = ntstatus.status_name(v.IoStatus_Status)
-        nt.emit_at(IrpCompleted, int(Irp), status, v.IoStatus_Information)
+        nt.emit_at(IrpCompleted, int(Irp), v.IoStatus_Status, v.IoStatus_Information)
     else:
         nt.il.progress += 1
     if nt.verifier is not None and nt.verifier.io.puts_off(Irp, PriorityBoost):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ntsim.abi import bugcodes, ntstatus
+from ntsim.abi import bugcodes
 from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.hw.cpu import RFLAGS_IF
 from ntsim.nt.events import SystemCallEntered, SystemCallReturned
@@ -45,7 +45,7 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
         status = service(nt, *arguments)
     except StructuredException as error:
         ki_unhandled(nt, error)
-    nt.emit(SystemCallReturned, name, ntstatus.status_name(status))
+    nt.emit(SystemCallReturned, name, status)
     ki_system_service_exit(nt, thread, rip)
     thread.in_kernel = False
     return status
