@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from typing import cast as typing_cast
 
 from ntsim.abi.fields import GuardedView, make_attribute, make_view, revocable
@@ -66,9 +66,29 @@ class _StructureMeta(type):
         return allocate_variable(cls)
 
 
+class _ViewOfRaw:
+    """`Structure._v`: made at the first use, and from then on in the structure's `__dict__`, where
+    Python finds it before this; of guarded memory there is a new one each time."""
+
+    def __get__(self, structure: Any, owner: Any = None) -> Any:
+        memory, va = structure._m, int(structure)
+        host = memory.raw(va, structure.size)
+        if host is None:
+            return GuardedView(structure)
+        if memory.lent and (page := memory.lent.get(va >> 12)) is not None:
+            view = (structure._revocable or structure._make_revocable()).from_address(host)
+            view._m, view._at = memory, va
+            page.views.append((structure, view))
+        else:
+            view = structure._view.from_address(host)
+        structure.__dict__["_v"] = view
+        return view
+
+
 class Structure(Pointer, metaclass=_StructureMeta):
     """Base of every structure; see `ntsim.abi.types`."""
 
+    _v: Any = _ViewOfRaw()
     size: ClassVar[int] = 0
     alignment: ClassVar[int] = 1
     _declared: ClassVar[dict[str, tuple[Any, int | None]]] = {}
@@ -107,26 +127,15 @@ class Structure(Pointer, metaclass=_StructureMeta):
         if cls.__module__.startswith("ntsim.abi") and "." not in cls.__qualname__:
             REGISTRY[cls.__name__] = cls
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_v":
-            memory, va = self._m, int(self)
-            host = memory.raw(va, self.size)
-            if host is None:
-                return GuardedView(self)
-            if memory.lent and (page := memory.lent.get(va >> 12)) is not None:
-                view = (self._revocable or self._make_revocable()).from_address(host)
-                view._m, view._at = memory, va
-                page.views.append((self, view))
-            else:
-                view = self._view.from_address(host)
-            self.__dict__["_v"] = view
-            return view
-        raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
 
     @classmethod
     def _make_revocable(cls) -> Any:
         cls._revocable = revocable(cls._view, cls._flat)
         return cls._revocable
+
+    if TYPE_CHECKING:  # `_prepare` makes the attributes; a hook here would slow each of them down
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __setattr__(self, name: str, value: Any) -> None:
         put = self._setters.get(name)
@@ -135,7 +144,8 @@ class Structure(Pointer, metaclass=_StructureMeta):
         elif name == "_m":
             object.__setattr__(self, name, value)
         else:
-            raise AttributeError(f"{type(self).__name__} has no field {name}", name=name, obj=self)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"  # as of reading
+            raise AttributeError(text, name=name, obj=self)
 
     def __getitem__(self, index: int) -> Any:
         return self.at(self._m, (int(self) + index * self.size) & MASK64)

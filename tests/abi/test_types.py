@@ -122,7 +122,7 @@ def test_a_field_that_does_not_exist_is_an_attribute_error(value_of) -> None:
                 found.append(str(error))
         return found
 
-    assert value_of(body) == ["NODE has no field Valu"] * 2
+    assert value_of(body) == ["'NODE' object has no attribute 'Valu'"] * 2
 
 
 def test_a_structure_is_copied_by_assignment(value_of) -> None:

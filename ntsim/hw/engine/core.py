@@ -138,8 +138,7 @@ class Engine:
         if code >= h.UNKNOWN_BLOCK:
             error = self._go_on(world, registers)
             code = event[n.CODE]
-        if native.running is None:
-            code = native.halfway
+        code = native.halfway if native.running is None else code
         native.running = None
         exit_: Exit | None = registers.exit
         if exit_ is None:
