@@ -172,4 +172,3 @@ def store_result(words: Any, result: Any) -> None:
         words[RAX] = result & MASK
     elif result is not None:
         words[RAX] = int(getattr(result, "QuadPart", result)) & MASK
-

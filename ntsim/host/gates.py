@@ -184,9 +184,7 @@ class Gates:
         else:
             self.code.call_gate(processor, vector, gate)
 
-    def enter(
-        self, activation: Activation, processor: Processor, vector: int, gate: bytes
-    ) -> None:
+    def enter(self, activation: Activation, processor: Processor, vector: int, gate: bytes) -> None:
         """The frame of an interrupt, for an activation that has nothing but a stack pointer."""
         activation.words[RFLAGS] = processor.rflags
         activation.top = activation.words[RSP] - 8

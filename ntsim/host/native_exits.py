@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
+from ntsim.abi.vmx_constants import VECTOR_VE
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host import stacks
 from ntsim.host.abi_x64 import (
@@ -39,7 +40,7 @@ from ntsim.hw.exceptions import MNEMONICS
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, VmSucceed, flags_after
 from ntsim.nt.events import SystemRegisterLoaded
-from ntsim.nt.ki.fault import ki_raise
+from ntsim.nt.ki.fault import ki_raise, ki_virtualization_exception
 from ntsim.nt.ki.integrity import MSRS
 
 if TYPE_CHECKING:
@@ -417,6 +418,8 @@ class Exits:
         elif exit_.vector == 6 and exit_.engine_limit:
             limit = f"{self.nt.describe_address(exit_.rip)}: {exit_.engine_limit}"
             self.nt.fail(UnmodelledRoutine(limit, "the engine cannot execute this instruction"))
+        elif exit_.vector == VECTOR_VE:
+            ki_virtualization_exception(self.nt)
         else:
             status = _STATUS_OF_VECTOR.get(exit_.vector, ntstatus.STATUS_ILLEGAL_INSTRUCTION)
             ki_raise(self.nt, status, (), MNEMONICS.get(exit_.vector, f"vector {exit_.vector}"))

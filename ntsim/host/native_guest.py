@@ -31,8 +31,9 @@ from ntsim.hw.vmx.guest.controls import controls_of
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import ept_exit, event_of, intercepted
 from ntsim.hw.vmx.guest.hidden import HiddenState
-from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
+from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_one
 from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.guest.virtualization_exceptions import recorded
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.ki.fault import ki_processor_exception
@@ -101,6 +102,7 @@ class CodeInGuest(Guest):
             self._hidden = HiddenState(self.world)
         else:
             self.world.load(state, root)
+        self.watch_fetches()
         self._hidden.remember()
 
     def store(self) -> None:
@@ -189,8 +191,8 @@ class GuestRuns:
 
     def _engine_run(self, guest: CodeInGuest, activation: Activation, steps: int) -> Exit:
         """One instruction where it lies in a page for execution only, and then the rest."""
-        while guest.execute_only:
-            exit_ = run_execute_only(guest)
+        while guest.careful:
+            exit_ = run_one(guest)
             if exit_.kind is not K.QUANTUM_END or steps <= 1:
                 return exit_
             steps -= 1
@@ -206,7 +208,7 @@ class GuestRuns:
         try:
             handled, information = self._cause(guest, exit_)
         except EptFault as fault:
-            handled, information = True, ept_exit(guest, fault)
+            handled, information = self._refused(guest, exit_, fault)
         except ProcessorException as fault:
             handled, information = True, intercepted(guest, event_of(fault), fault.address)
             if information is None:
@@ -214,6 +216,17 @@ class GuestRuns:
         if information is not None:
             self._leave(guest, activation, information)
         return handled
+
+    @staticmethod
+    def _refused(
+        guest: CodeInGuest, exit_: Exit, fault: EptFault
+    ) -> tuple[bool, ExitInformation | None]:
+        """What EPT does not allow: an exit, or a virtualization exception, through its gate."""
+        if not recorded(guest.vmx, guest.secondary, guest.processor.cr0, fault):
+            return True, ept_exit(guest, fault)
+        exit_.kind, exit_.vector, exit_.error_code = K.EXCEPTION, abi.VECTOR_VE, None
+        information = intercepted(guest, Event.exception(abi.VECTOR_VE))
+        return information is not None, information
 
     def _cause(self, guest: CodeInGuest, exit_: Exit) -> tuple[bool, ExitInformation | None]:
         """(is it dealt with, the VM exit that it is)."""

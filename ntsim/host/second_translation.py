@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import Processor
+from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.mmu import EXECUTE, READ, WRITE
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest import ept
 from ntsim.hw.vmx.guest.ept import Ept, EptFault
+from ntsim.hw.vmx.guest.events import ept_information
+from ntsim.hw.vmx.guest.modification_log import PageModificationLog
+from ntsim.hw.vmx.guest.virtualization_exceptions import recorded
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
+from ntsim.nt.ki.fault import ki_virtualization_exception
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -43,30 +48,24 @@ def guard_views(nt: Kernel, leave: Leave) -> None:
             pa = found - ram.address
             if pointer is None or not 0 <= pa < ram.size:
                 return found
-            tables = Ept(pointer, processor.vmx.capabilities, ram)
+            unit, controls = processor.vmx, processor.controls
+            logs = controls.secondary & abi.SECONDARY_ENABLE_PML
+            log = PageModificationLog(unit) if logs else None
+            tables = Ept(pointer, unit.capabilities, ram, log)
             try:
                 found = ram.address + tables.translate(pa, _ACCESS[access], va)
             except EptFault as fault:
-                leave(nt, processor, _violation(fault))
+                if recorded(unit, controls.secondary, processor.cr0, fault):
+                    if processor.excepted(ProcessorException(abi.VECTOR_VE)) is None:
+                        ki_virtualization_exception(nt)
+                    continue
+                leave(nt, processor, ept_information(fault))
                 continue
             if processor.controls.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
                 _trap_after_access(nt, processor, leave)
             return found
 
     mmu.host = host  # type: ignore[method-assign]
-
-
-def _violation(fault: EptFault) -> ExitInformation:
-    if fault.qualification is None:
-        return ExitInformation(
-            abi.EXIT_REASON_EPT_MISCONFIGURATION, guest_physical_address=fault.address
-        )
-    return ExitInformation(
-        abi.EXIT_REASON_EPT_VIOLATION,
-        fault.qualification,
-        guest_linear_address=fault.linear,
-        guest_physical_address=fault.address,
-    )
 
 
 def _trap_after_access(nt: Kernel, processor: Processor, leave: Leave) -> None:

@@ -131,8 +131,9 @@ def unwind(
         if not chained:
             if info.frame_register and not (in_prolog and not _frame_is_set(info, offset)):
                 made.establisher = after[info.frame_register] - info.frame_offset
-            if not in_prolog and epilogue.finish(native, function, info.frame_register, rip, made,
-                                                 read):
+            if not in_prolog and epilogue.finish(
+                native, function, info.frame_register, rip, made, read
+            ):
                 return made
         interrupted = _undo(info, offset if in_prolog else 0x100, made, read)
         if not in_prolog and info.handler:

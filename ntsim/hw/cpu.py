@@ -424,6 +424,7 @@ class Processor:
         """SGDT, SIDT, LGDT, LIDT, SLDT, STR: whether its caller is to do it."""
         return True
 
-    def excepted(self, error: ProcessorException) -> bool:
-        """Whether a hypervisor has dealt with the exception that an instruction raised."""
-        return False
+    def excepted(self, error: ProcessorException) -> bool | None:
+        """Whether the instruction is over that raised an exception: False if it is to be executed
+        again; None if no hypervisor has taken the exception."""
+        return None

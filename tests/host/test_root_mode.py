@@ -287,9 +287,7 @@ def broadcast_by_dpc():
 
 @pytest.mark.parametrize("broadcast", [broadcast_by_ipi, broadcast_by_dpc])
 @pytest.mark.parametrize(("processors", "number", "sender"), [(2, 1, 0), (2, 0, 1), (4, 2, 0)])
-def test_0x101_names_the_one_in_root_when_others_wait_for_it(
-    broadcast, processors, number, sender
-):
+def test_0x101_names_the_one_in_root_when_others_wait_for_it(broadcast, processors, number, sender):
     DriverEntry = and_meanwhile(never_back(loop, number), broadcast, sender)
     stop, machine = silent(DriverEntry, processors)
     assert (stop.code, stop.parameters[3]) == (0x101, number)

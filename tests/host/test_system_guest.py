@@ -481,6 +481,109 @@ def test_ept_violations_of_guarded_memory_exit_and_the_monitor_trap_flag_follows
         assert state["linear"] == state["block"] + 8
 
 
+def test_an_exception_that_the_handler_has_seen_to_is_not_the_guests():
+    """The instruction is executed again, as after any fault whose cause is gone."""
+    seen = []
+
+    def exception(regs):
+        seen.append(vmread(abi.VM_EXIT_INTR_INFO))
+        __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, state["bitmaps"])
+        return False
+
+    def rdmsr(regs):
+        regs.Rax, regs.Rdx = 0x55, 0
+        return True
+
+    state = {}
+
+    def fields():
+        bitmap = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(bitmap, PAGE_SIZE)
+        state["bitmaps"] = vmread(CPU_BASED_VM_EXEC_CONTROL) & ~abi.CPU_BASED_USE_MSR_BITMAPS
+        return [
+            (abi.MSR_BITMAP, MmGetPhysicalAddress(bitmap)),
+            (EXCEPTION_BITMAP, 1 << 13),
+            *primary(abi.CPU_BASED_USE_MSR_BITMAPS)(),
+        ]
+
+    on = {abi.EXIT_REASON_EXCEPTION_OR_NMI: exception, RDMSR: rdmsr}
+    hypervisor = Hypervisor(lambda: __readmsr(0x1FFF), on, fields)
+    with run(hypervisor):
+        assert (hypervisor.result, seen) == (0x55, [0x80000B0D])
+
+
+def guarded(state, pointer_bits, secondary, leaf_bits, more=list):
+    """Fields for a guest with EPT, of which the page of a paged-pool block loses `leaf_bits`."""
+
+    def fields():
+        state["block"] = ExAllocatePoolWithTag(PagedPool, PAGE_SIZE, 1)
+        write_bytes(state["block"], b"before")
+        pa, words = ept_identity()
+        state["words"], state["pa"] = words, MmGetPhysicalAddress(state["block"])
+        state["leaf"] = 1536 + (state["pa"] >> 12)
+        words[state["leaf"]] &= ~leaf_bits
+        return [
+            (abi.EPT_POINTER, pa | 3 << 3 | 6 | pointer_bits),
+            (abi.SECONDARY_VM_EXEC_CONTROL, abi.SECONDARY_ENABLE_EPT | secondary),
+            *primary(abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS)(),
+            *more(),
+        ]
+
+    return fields
+
+
+def test_the_page_modification_log_gets_guarded_pages_that_are_written():
+    """SDM 3, "Accessed and Dirty Flags for EPT", "Page-Modification Logging"."""
+    state = {}
+
+    def log():
+        state["log"] = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(state["log"], PAGE_SIZE)
+        address = MmGetPhysicalAddress(state["log"])
+        return [(abi.PML_ADDRESS, address), (abi.GUEST_PML_INDEX, 511)]
+
+    def guest():
+        flags = []
+        read_bytes(state["block"], 6)
+        flags.append(state["words"][state["leaf"]] >> 8 & 3)
+        write_bytes(state["block"], b"after")
+        flags.append(state["words"][state["leaf"]] >> 8 & 3)
+        return flags, cast(state["log"], PULONGLONG)[511]
+
+    fields = guarded(state, 1 << 6, abi.SECONDARY_ENABLE_PML, 0, log)
+    hypervisor = Hypervisor(guest, fields=fields)
+    with run(hypervisor):
+        assert hypervisor.result == ([1, 3], state["pa"] & ~0xFFF)
+
+
+@pytest.mark.parametrize("exits", [True, False])
+def test_a_virtualization_exception_of_the_kernel_is_not_modelled_and_says_so(exits):
+    state = {}
+
+    def area():
+        state["area"] = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(state["area"], PAGE_SIZE)
+        bitmap = (EXCEPTION_BITMAP, 1 << 20) if exits else (EXCEPTION_BITMAP, 0)
+        return [(abi.VIRT_EXCEPTION_INFO, MmGetPhysicalAddress(state["area"])), bitmap]
+
+    def exception(regs):
+        state["words"][state["leaf"]] |= 2
+        return False
+
+    def guest():
+        write_bytes(state["block"], b"after")
+        return cast(state["area"], PULONG)[0], cast(state["area"], PULONGLONG)[2]
+
+    fields = guarded(state, 0, abi.SECONDARY_EPT_VIOLATION_VE, 2, area)
+    hypervisor = Hypervisor(guest, {abi.EXIT_REASON_EXCEPTION_OR_NMI: exception}, fields)
+    if exits:
+        with run(hypervisor):
+            assert hypervisor.result == (abi.EXIT_REASON_EPT_VIOLATION, state["block"])
+    else:
+        with pytest.raises(ntsim.errors.UnmodelledRoutine, match="KiVirtualizationException"):
+            run(hypervisor)
+
+
 def test_a_handler_may_change_the_registers_of_an_instruction_that_is_executed_again():
     """SDM 3, "VM Exits": the guest goes on with the registers the host left, at GUEST_RIP."""
 

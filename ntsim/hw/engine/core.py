@@ -21,6 +21,10 @@ from ntsim.hw.ram import PAGE_SIZE, Ram
 
 _TRAP_FLAG, _DEBUG = 1 << 8, 1
 _TRAP_EXIT = n.SVM_EXIT + svm.EXCEPTION + _DEBUG
+_NESTED_EXIT = n.SVM_EXIT + svm.NESTED_PAGE_FAULT
+_REFUSED_FETCH = 1 << 0 | 1 << 2 | 1 << 4
+"""Error code of a nested fault: the page is present, the access a guest's, a fetch."""
+
 _UNDEFINED_EXIT = n.SVM_EXIT + svm.EXCEPTION + 6
 _LONGEST_VEX = 6
 """Bytes of segment and address-size prefixes and of a VEX prefix, as they are used."""
@@ -178,8 +182,8 @@ class Engine:
                 continue
             if code == h.REWRITTEN or (code == h.NEW_BLOCK and event[n.WRITE] == 1):
                 self._take_back(world, event)
-            if code != h.REWRITTEN:
-                self._learn(world, registers)
+            if code != h.REWRITTEN and not self._learn(world, registers):
+                return error
             event[n.CODE] = 0
             error = registers.run(native, slot, 0, False)
         return error
@@ -195,8 +199,8 @@ class Engine:
             event[h.COUNTED] -= event[h.BLOCK_COUNT] - before
             event[h.BLOCK_SIZE] = 0
 
-    def _learn(self, world: World, registers: Registers) -> None:
-        """A run has met a block that the table does not have."""
+    def _learn(self, world: World, registers: Registers) -> bool:
+        """A run has met a block that the table does not have; False if it may not be executed."""
         native = self._native
         assert native is not None
         event, view = native.event, world.view
@@ -209,6 +213,33 @@ class Engine:
         world.blocks.learn(place, size, count, found)
         if world.on_code is not None:
             world.on_code(place)
+        if world.may_fetch is None or (refused := world.may_fetch(place, size)) is None:
+            return True
+        event[n.CODE], event[h.BLOCK_SIZE] = _NESTED_EXIT, 0
+        self._note_refusal(world, refused)
+        return False
+
+    @staticmethod
+    def _note_refusal(world: World, address: int) -> None:
+        """What the library notes at a nested fault: here of a fetch that it would have made."""
+        world.native.processor(world.slot).error_code.value = _REFUSED_FETCH
+        world.slot.words[svm.EXIT_INFO_2 >> 3] = address
+
+    def refuse_fetch(self, world: World, registers: Registers, address: int) -> Exit:
+        """The exit that fetching the next instruction is, at guest-physical `address`."""
+        found: Exit | None = registers.exit
+        if found is None:
+            found = _new_exit(registers)
+        found.world, found.rip, found._instruction = world, registers.words[RIP], None
+        found.retired, found.kind = 0, ExitKind.NESTED_FAULT
+        found.address, found.error_code = address, _REFUSED_FETCH
+        self._note_refusal(world, address)
+        return found
+
+    @property
+    def by_block(self) -> bool:
+        """Whether blocks are counted, so that `World.may_fetch` is asked."""
+        return self._native is not None and self._native.by_block
 
     def _step_through(self, world: World, registers: Registers, place: int, size: int) -> int:
         """Single-step a block up to its end, the limit or an exit, looking at each instruction."""
@@ -228,7 +259,8 @@ class Engine:
                 error = registers.run(native, world.slot, 0, False)
                 if event[n.CODE] < h.UNKNOWN_BLOCK or event[n.CODE] == h.LIMIT_REACHED:
                     break
-                self._learn(world, registers)
+                if not self._learn(world, registers):
+                    break
             words[RFLAGS] &= ~_TRAP_FLAG
             if native.running is None or event[n.CODE] != _TRAP_EXIT:
                 return error

@@ -56,7 +56,8 @@ class World:
     `load`. `nested_root` is the
     physical address of a four-level nested page table (AMD format: present, write, user, NX; user
     must be set), or None. Where blocks are counted, `on_code` is called with the address of every
-    block of code that is new, before any of it runs.
+    block of code that is new, before any of it runs, and `may_fetch` with its address and size: the
+    guest-physical address of a page that it may not be fetched from ends the run as a nested fault.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class World:
         "cr4",
         "efer",
         "intercepts",
+        "may_fetch",
         "native",
         "nested_root",
         "on_code",
@@ -90,6 +92,7 @@ class World:
         self.slot.msr_map[:] = b"\xff" * len(self.slot.msr_map)
         self.intercepts = intercepts
         self.on_code: Callable[[int], None] | None = None
+        self.may_fetch: Callable[[int, int], int | None] | None = None
         self.view = View(native, self.slot, engine.ram, engine.tables)
         self._become(state, nested_root)
 

@@ -101,8 +101,6 @@ _SECONDARY = (
     Limit({10: "PAUSE-loop exiting"}, "a loop's length in TSC ticks is not known"),
     Limit({11: "RDRAND exiting", 16: "RDSEED exiting"}, "the engine cannot intercept them"),
     Limit({15: "ENCLS exiting", 28: "ENCLV exiting"}, _NO_SGX),
-    Limit({17: "page-modification logging"}, "is not modelled"),
-    Limit({18: "EPT-violation #VE"}, "is not modelled"),
     Limit({19: "conceal VMX from PT", 24: "PT uses guest physical addresses"}, _NO_PT),
     Limit({20: "XSAVES/XRSTORS"}, "the engine decodes neither"),
     Limit(
@@ -135,10 +133,7 @@ LIMITS: dict[str | int, tuple[Limit, ...]] = {
         Limit({11: "UMIP", 14: "SMXE", 22: "PKE"}, "masked in CPUID"),
         Limit({16: "FSGSBASE", 17: "PCIDE", 20: "SMEP", 21: "SMAP"}, "masked in CPUID"),
     ),
-    0x48C: (
-        Limit({21: "accessed and dirty flags of EPT"}, "are not modelled"),
-        Limit({22: "advanced information of EPT violations"}, "is not modelled"),
-    ),
+    0x48C: (Limit({22: "advanced information of EPT violations"}, "is not modelled"),),
 }
 """CPUID register or index of an MSR to what is masked there."""
 

@@ -364,8 +364,8 @@ class VirtualisedProcessor(Processor):
             cause.instruction_information,
         )
 
-    def excepted(self, error: ProcessorException) -> bool:
-        """The exception bitmap takes the exception; whether the instruction is over then."""
+    def excepted(self, error: ProcessorException) -> bool | None:
+        """Whether the instruction is over, if the exception bitmap takes the exception."""
         event = Event.exception(error.vector, error.error_code)
         vmcs = self.vmx.current
         chosen = bool(vmcs.get(abi.EXCEPTION_BITMAP) >> error.vector & 1)
@@ -373,7 +373,7 @@ class VirtualisedProcessor(Processor):
             masked = (error.error_code or 0) & vmcs.get(abi.PAGE_FAULT_ERROR_CODE_MASK)
             chosen = (masked == vmcs.get(abi.PAGE_FAULT_ERROR_CODE_MATCH)) == chosen
         if not chosen:
-            return False
+            return None
         length = 1 if event.is_software else 0
         has_address = error.vector in (abi.VECTOR_PF, abi.VECTOR_DB)
         qualification = error.address if has_address else 0

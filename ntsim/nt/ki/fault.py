@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.abi import bugcodes, ntstatus
 from ntsim.abi.x86_constants import VECTOR_DB
+from ntsim.errors import UnmodelledRoutine
 from ntsim.hw.exceptions import INVALID_OPCODE, ProcessorException
 from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, WRITE
 from ntsim.hw.paging import is_canonical
@@ -121,6 +122,15 @@ def ki_processor_exception(nt: Kernel, error: ProcessorException) -> NoReturn:
         dr[6], dr[7] = dr[6] | error.address, dr[7] & ~error.address
         ki_raise(nt, ntstatus.STATUS_SINGLE_STEP, (), str(error))
     ki_raise(nt, ntstatus.STATUS_PRIVILEGED_INSTRUCTION, (), str(error))
+
+
+def ki_virtualization_exception(nt: Kernel) -> NoReturn:
+    """#VE reaches the kernel's own handler: what that does with it is not known.
+
+    A driver that turns EPT-violation #VE on for the running system replaces gate 14H of the IDT.
+    """
+    nt.fail(UnmodelledRoutine("KiVirtualizationException", "the kernel's handler of #VE"))
+    raise AssertionError("the run went on")
 
 
 def ki_raise(

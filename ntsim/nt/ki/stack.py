@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 FAST_FAIL_INCORRECT_STACK = 4
 
 
-def lay_out(
-    nt: Kernel, stack: list[StackFrame], thread: Thread, processor: Processor
-) -> None:
+def lay_out(nt: Kernel, stack: list[StackFrame], thread: Thread, processor: Processor) -> None:
     """Fill child_sp and return_address of every frame of `thread`, innermost first.
 
     A VM-exit handler's frames lie on the host stack that the VMCS names, not on the thread's.

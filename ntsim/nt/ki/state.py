@@ -41,12 +41,15 @@ class Ki:
 
     def processor_operation(self, operation: Callable[..., Any], *arguments: Any) -> Any:
         """Do a privileged operation; its #GP or #UD becomes an exception of the running code."""
-        try:
-            return operation(*arguments)
-        except ProcessorException as error:
-            if self.nt.il.current.excepted(error):
-                return 0
-            ki_processor_exception(self.nt, error)
+        while True:
+            try:
+                return operation(*arguments)
+            except ProcessorException as error:
+                over = self.nt.il.current.excepted(error)
+                if over:
+                    return 0
+                if over is None:
+                    ki_processor_exception(self.nt, error)
 
     def deliver_apcs(self, thread: Thread) -> None:
         if thread.v.ApcState_KernelApcPending:
@@ -81,9 +84,7 @@ class Ki:
         nt.emit_at(ExceptionRaised, "STATUS_STACK_BUFFER_OVERRUN", reason)
         nt.bugcheck(bugcodes.KERNEL_SECURITY_CHECK_FAILURE, code, trap, record, 0)
 
-    def double_fault(
-        self, rsp: int, rip: int, error: StructuredException | None = None
-    ) -> None:
+    def double_fault(self, rsp: int, rip: int, error: StructuredException | None = None) -> None:
         """A stack pointer where no frame can be pushed: 0x7F with 8, the trap frame, RSP and RIP.
 
         The trap frame lies at the top of the stack that the task-state segment has for vector 8.

@@ -13,11 +13,13 @@ from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.delivery import TaskSwitch, deliver, pushed_flags
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.state import Guest
+from ntsim.hw.vmx.guest.virtualization_exceptions import recorded
 from ntsim.hw.vmx.interruption import Event
 
 _CONTRIBUTORY = frozenset(
     {abi.VECTOR_DE, abi.VECTOR_TS, abi.VECTOR_NP, abi.VECTOR_SS, abi.VECTOR_GP}
 )
+_PAGE_FAULTS = frozenset({abi.VECTOR_PF, abi.VECTOR_VE})
 _EXCEPTION_KINDS = (
     abi.INTR_TYPE_HARDWARE_EXCEPTION,
     abi.INTR_TYPE_SOFTWARE_EXCEPTION,
@@ -87,6 +89,20 @@ def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> Exit
         registers.rflags |= abi.RFLAGS_RF
     else:
         registers.rflags = pushed_flags(registers.rflags, during)
+    return ept_information(fault, during)
+
+
+def ept_event(guest: Guest, fault: EptFault) -> ExitInformation | None:
+    """What EPT does not allow, outside event delivery: an exit, or a virtualization exception."""
+    if recorded(guest.vmx, guest.secondary, guest.processor.cr0, fault):
+        return raise_event(guest, Event.exception(abi.VECTOR_VE))
+    return ept_exit(guest, fault)
+
+
+def ept_information(fault: EptFault, during: Event | None = None) -> ExitInformation:
+    """EPT violation, EPT misconfiguration, or page-modification log full."""
+    if fault.log_full:
+        return ExitInformation(abi.EXIT_REASON_PML_FULL, vectoring=during)
     if fault.qualification is None:
         return ExitInformation(
             abi.EXIT_REASON_EPT_MISCONFIGURATION,
@@ -140,10 +156,10 @@ def _combine(first: Event, second: Event) -> Event | None:
     """What the second event becomes: itself, a double fault, or (None) a triple fault."""
     if first.kind != abi.INTR_TYPE_HARDWARE_EXCEPTION:
         return second
-    faults = second.vector in _CONTRIBUTORY or second.vector == abi.VECTOR_PF
+    faults = second.vector in _CONTRIBUTORY or second.vector in _PAGE_FAULTS
     if first.vector == abi.VECTOR_DF and faults:
         return None
-    after_fault = first.vector == abi.VECTOR_PF and faults
+    after_fault = first.vector in _PAGE_FAULTS and faults
     after_contributory = first.vector in _CONTRIBUTORY and second.vector in _CONTRIBUTORY
     if after_fault or after_contributory:
         return Event.exception(abi.VECTOR_DF, 0)

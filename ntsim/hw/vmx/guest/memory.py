@@ -58,6 +58,16 @@ class GuestMemory:
             return physical
         return self._ept.translate(physical, access, linear)
 
+    def guest_physical(self, linear: int) -> int | None:
+        """Where `linear` is, None if nowhere; no access is made and no right looked at."""
+        self._trace = []
+        try:
+            return self._guest_physical(linear, READ, user=False)
+        except (ProcessorException, EptFault):
+            return None
+        finally:
+            self._trace = None
+
     def touches(self, linear: int, physical: int) -> bool | None:
         """How the translation of `linear` touches the guest-physical page of `physical`.
 
@@ -111,7 +121,7 @@ class GuestMemory:
         if self._refused(grants, forbids, access, user):
             raise self._fault(linear, access, user, present=True)
         if self._trace is None:
-            self._mark(path, size, access)
+            self._mark(path, size, access, linear)
         mask = (1 << shift) - 1
         return entry & _FRAME & ~mask | linear & mask
 
@@ -134,16 +144,23 @@ class GuestMemory:
         if self._trace is not None:
             self._trace.append(place)
         if self._ept is not None:
-            place = self._ept.translate(place, READ, linear, of_structure=True)
+            if self._trace is not None:
+                found = self._ept.look(place)
+                if found is None:
+                    raise EptFault(place, READ, linear)
+                place = found
+            else:
+                place = self._ept.translate(place, READ, linear, of_structure=True)
         return int.from_bytes(peek(self._processor.memory, place, size), "little")
 
-    def _mark(self, path: list[tuple[int, int]], size: int, access: int) -> None:
+    def _mark(self, path: list[tuple[int, int]], size: int, access: int, linear: int) -> None:
         for number, (place, entry) in enumerate(path):
             last = number == len(path) - 1
             marked = entry | _ACCESSED | (_DIRTY if last and access == WRITE else 0)
             if marked != entry:
                 if self._ept is not None:
-                    place = self._ept.translate(place, WRITE, 0, of_structure=True)
+                    both = READ | WRITE  # as it is reported
+                    place = self._ept.translate(place, both, linear, of_structure=True)
                 poke(self._processor.memory, place, marked.to_bytes(size, "little"))
 
 

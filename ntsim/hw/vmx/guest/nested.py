@@ -6,7 +6,11 @@ is an EPT violation or misconfiguration. They play the part of the processor's c
 are emptied by INVEPT and when another EPT pointer comes into use.
 
 The engine writes to a guest's paging structures while it walks them, so nested tables that make one
-read-only fault where silicon would only read it.
+read-only fault where silicon would only read it. It cannot walk structures in a page that nested
+tables make non-executable at all (unicorn 2.1.4, `get_hphys` in target/i386/excp_helper.c: it
+stores through a null pointer). So no page is: where code may be fetched from is asked of EPT for
+each new block of it (`nested_faults.py`), and `not_for_fetches` says whether there are
+pages it may not.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Callable
 from ntsim.hw.vmx.guest.ept import FETCH, WRITE, EptPage
 from ntsim.hw.vmx.protocols import Memory
 
-_PRESENT, _WRITABLE, _USER, _LARGE, _NX = 1 << 0, 1 << 1, 1 << 2, 1 << 7, 1 << 63
+_PRESENT, _WRITABLE, _USER, _LARGE = 1 << 0, 1 << 1, 1 << 2, 1 << 7
 _FRAME = 0x000F_FFFF_FFFF_F000
 _TABLE_RIGHTS = _PRESENT | _WRITABLE | _USER
 _SHIFTS = (39, 30, 21, 12)
@@ -30,6 +34,7 @@ class NestedTables:
         self._memory, self._new_frame = memory, new_frame
         self._frames: list[int] = []
         self._used = 0
+        self.not_for_fetches = False
         self.root = self._take()
 
     def _take(self) -> int:
@@ -44,10 +49,14 @@ class NestedTables:
     def clear(self) -> None:
         """Forget every mapping; the root stays where it is."""
         self._used = 0
+        self.not_for_fetches = False
         self.root = self._take()
 
-    def map(self, address: int, page: EptPage) -> None:
-        """Map the page of `page` that holds guest-physical `address`: 4 KBytes, or 2 MBytes."""
+    def map(self, address: int, page: EptPage, *, writable: bool) -> None:
+        """Map the page of `page` that holds guest-physical `address`: 4 KBytes, or 2 MBytes.
+
+        `writable` comes on top of what `page` allows.
+        """
         last = 21 if page.size >= 1 << 21 else 12
         table = self.root
         for shift in _SHIFTS:
@@ -61,8 +70,9 @@ class NestedTables:
             table = entry & _FRAME
         frame = (page.frame | address & page.size - 1) & -1 << last
         entry = frame | _PRESENT | _USER | (_LARGE if last == 21 else 0)
-        entry |= _WRITABLE if page.rights & WRITE else 0
-        entry |= 0 if page.rights & FETCH else _NX
+        entry |= _WRITABLE if writable and page.rights & WRITE else 0
+        if not page.rights & FETCH:
+            self.not_for_fetches = True
         self._memory.write(place, entry.to_bytes(8, "little"))
 
     def unmap(self, address: int) -> None:

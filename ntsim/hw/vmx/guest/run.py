@@ -24,8 +24,8 @@ from ntsim.hw.vmx.guest import (
 )
 from ntsim.hw.vmx.guest.boundary import SHADOW, boundary, first_boundary, raise_debug, watched
 from ntsim.hw.vmx.guest.ept import EptFault
-from ntsim.hw.vmx.guest.events import DR6_BS, ept_exit, event_of, raise_event
-from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_execute_only
+from ntsim.hw.vmx.guest.events import DR6_BS, ept_event, event_of, raise_event
+from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_one
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.preemption_timer import instructions_left
@@ -110,8 +110,8 @@ def _steps_to_boundary(guest: Guest, steps: int) -> int:
 
 
 def _engine(guest: Guest, steps: int) -> Exit:
-    if guest.execute_only:
-        return run_execute_only(guest)
+    if guest.careful:
+        return run_one(guest)
     return guest.engine.run(guest.world, guest.registers, steps)
 
 
@@ -128,7 +128,9 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.retire(information is None)
         return information
     except EptFault as fault:
-        return ept_exit(guest, fault)
+        information = ept_event(guest, fault)
+        guest.retire(information is None)
+        return information
     if information is not None:
         if flags & abi.RFLAGS_RF and information.event is None:
             guest.words[RFLAGS] &= ~abi.RFLAGS_RF  # it was an instruction that exited
@@ -160,7 +162,7 @@ def _iret(guest: Guest) -> ExitInformation | None:
         return information
     if information.event is not None and information.event.vector != abi.VECTOR_DF:
         information.event.unblocked_nmis = True
-    elif information.reason == abi.EXIT_REASON_EPT_VIOLATION:
+    elif information.reason in (abi.EXIT_REASON_EPT_VIOLATION, abi.EXIT_REASON_PML_FULL):
         information.qualification |= _NMI_UNBLOCKING
     return information
 

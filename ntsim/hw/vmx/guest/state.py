@@ -12,6 +12,7 @@ compares the little that it is made of with what it was last made of.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ntsim.abi import vmx_constants as abi
@@ -21,8 +22,10 @@ from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.controls import NO_CONTROLS, Controls, controls_of
 from ntsim.hw.vmx.guest.ept import Ept
+from ntsim.hw.vmx.guest.fetches import may_fetch
 from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.memory import GuestMemory
+from ntsim.hw.vmx.guest.modification_log import PageModificationLog
 from ntsim.hw.vmx.guest.nested import NestedTables
 from ntsim.hw.vmx.transition import load_guest
 
@@ -43,8 +46,10 @@ class Guest:
     The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
     host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
     `host_found` are what the last exit left for the next entry, `left` what it was: see
-    `unseen.py`. `execute_only`
-    are guest-physical pages that are mapped for the next instruction alone: see `nested_faults.py`.
+    `unseen.py`. `borrowed` are guest-physical pages that are mapped for the next instruction alone,
+    and whether cached translations have to go with them, `code_pages` those that code was fetched
+    from; `careful` runs have one instruction, and with `asks_each` all do: see `nested_faults.py`
+    and `fetches.py`.
     """
 
     world: World
@@ -72,7 +77,14 @@ class Guest:
         self._memory = GuestMemory(vmx.processor, vmx.capabilities, None)
         self.ept: Ept | None = None
         self.nested: NestedTables | None = None
-        self.execute_only: tuple[int, ...] = ()
+        self.borrowed: dict[int, bool] = {}
+        self.careful = self.asks_each = False
+        self.code_pages: set[int] = set()
+
+    def borrow(self, address: int, *, flush: bool) -> None:
+        """A page is mapped for the next instruction alone."""
+        self.borrowed[address] = flush
+        self.careful = True
 
     @property
     def processor(self) -> VmxProcessor:
@@ -128,6 +140,9 @@ class Guest:
         self.intercepts = controls.intercepts
         if controls.eptp != (self.ept.pointer if self.ept else None):
             self._set_up_ept(controls.eptp)
+        if self.ept is not None:
+            logs = controls.secondary & abi.SECONDARY_ENABLE_PML
+            self.ept.log = PageModificationLog(self.vmx) if logs else None
 
     def _after_entry(self) -> None:
         """Page tables and code may have changed while the host ran.
@@ -168,6 +183,8 @@ class Guest:
     def _forget_translations(self) -> None:
         if self.nested is not None:
             self.nested.clear()
+            self.borrowed.clear()
+            self.careful = self.asks_each = False
         self.engine.flush_tlb()
 
     def load(self) -> None:
@@ -203,8 +220,13 @@ class Guest:
             self._hidden = HiddenState(self.world)
         else:
             self.world.load(state, root, self.intercepts)
+        self.watch_fetches()
         self._hidden.remember()
         self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
+
+    def watch_fetches(self) -> None:
+        """With EPT its execute rights are asked about."""
+        self.world.may_fetch = None if self.ept is None else partial(may_fetch, self)
 
     def _nested_root(self) -> int | None:
         return self.nested.root if self.ept is not None and self.nested is not None else None

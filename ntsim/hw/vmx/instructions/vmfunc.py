@@ -37,6 +37,8 @@ def vmfunc(state: VmxState, function: int = 0, argument: int = 0) -> VmSucceed |
         return _EXIT_VMFUNC
     vmcs.put(abi.EPT_POINTER, pointer)
     vmcs.controls = None
+    if vmcs.get(abi.SECONDARY_VM_EXEC_CONTROL) & abi.SECONDARY_EPT_VIOLATION_VE:
+        vmcs.put(abi.EPTP_INDEX, argument & 0xFFFF)
     return SUCCESS
 
 
