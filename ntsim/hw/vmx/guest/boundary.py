@@ -67,7 +67,7 @@ def _block_nmis(guest: Guest) -> None:
 def watched(guest: Guest) -> bool:
     """Whether anything may happen between instructions."""
     vmx = guest.vmx
-    if vmx.pending_debug or (guest.controls.between and _by_controls(guest)):
+    if vmx.pending_debug or guest.armed or (guest.controls.between and _by_controls(guest)):
         return True
     if not guest.unseen_processor.apic.requested:
         return False

@@ -231,6 +231,7 @@ def dr_access(guest: Guest, exit_: Exit) -> ExitInformation | None:
         return instruction_exit(abi.EXIT_REASON_MOV_DR, exit_, qualification)
     if write:
         guest.processor.mov_to_dr(number, guest.words[exit_.gpr] & guest.operand_mask)
+        guest.note_debug_registers()
     else:
         guest.words[exit_.gpr] = guest.processor.mov_from_dr(number) & guest.operand_mask
     guest.skip(exit_)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE
-from ntsim.hw.vmx.protocols import RAX, RBX
+from ntsim.hw.vmx.protocols import RAX, RBX, RCX, RDX
 
 if TYPE_CHECKING:
     from ntsim.hw.vmx.guest.state import Guest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _RSP, _RBP = 4, 5
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PAGE = 0x1000
+_IMMEDIATE = 2  # capstone's X86_OP_IMM
 _NAMES = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
 _BIG = 1 << 14  # D/B in access rights
 
@@ -72,8 +73,36 @@ def accesses(guest: Guest) -> list[Access]:
     view, registers = guest.world.view, guest.registers
     raw = view.code(registers.rip, registers.cs)
     for instruction in _decoder(view.mode(registers.cs)).disasm(raw, registers.rip, 1):
+        if _repeats(instruction) and not _count(guest, instruction):
+            return []
         return [*_operands(guest, instruction), *_stack(guest, instruction)]
     return []
+
+
+def port_access(guest: Guest) -> tuple[int, int] | None:
+    """The port that the instruction at RIP accesses, and how many bytes of it; None if none."""
+    view, registers = guest.world.view, guest.registers
+    raw = view.code(registers.rip, registers.cs)
+    for instruction in _decoder(view.mode(registers.cs)).disasm(raw, registers.rip, 1):
+        name = _name(instruction)
+        if name in ("in", "out"):
+            register, port = instruction.operands[:: 1 if name == "in" else -1]
+            number = int(port.imm) & 0xFF if port.type == _IMMEDIATE else guest.words[RDX] & 0xFFFF
+            return number, int(register.size)
+        if name[:3] == "ins" or name[:4] == "outs":
+            if _repeats(instruction) and not _count(guest, instruction):
+                return None
+            return guest.words[RDX] & 0xFFFF, {"b": 1, "w": 2, "d": 4}[name[-1]]
+    return None
+
+
+def _repeats(instruction: Any) -> bool:
+    return bytes(instruction.prefix)[0] in (0xF2, 0xF3) and str(instruction.mnemonic)[:3] == "rep"
+
+
+def _count(guest: Guest, instruction: Any) -> int:
+    """RCX, ECX or CX."""
+    return guest.words[RCX] & (1 << 8 * int(instruction.addr_size)) - 1
 
 
 def instruction_length(guest: Guest) -> int:

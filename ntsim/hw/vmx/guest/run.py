@@ -12,6 +12,7 @@ from ntsim.hw.vmx.events import GuestMetEngineLimit
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit, perform
 from ntsim.hw.vmx.guest import (
+    breakpoints,
     control_registers,
     invpcid,
     io,
@@ -86,6 +87,12 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
     vmx = guest.vmx
     if guest.controls.between or vmx.interruptibility & SHADOW:
         steps = _steps_to_boundary(guest, steps)
+    if guest.armed:
+        causes, steps = breakpoints.at_instruction(guest), 1
+        if causes:
+            return _breakpoint(guest, causes)
+        guest.met = breakpoints.ahead(guest)
+    before = vmx.retired
     exit_ = _engine(guest, steps)
     retired = exit_.retired
     vmx.retired += retired
@@ -94,9 +101,40 @@ def _execute(guest: Guest, steps: int) -> ExitInformation | None:
         information = _stopped(guest, exit_)
         if information is not None:
             return information
-    if guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+    elif guest.met:
+        information = _trap(guest, 0)
+        if information is not None:
+            return information
+    if guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG and vmx.retired != before:
         return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
     return None
+
+
+def _breakpoint(guest: Guest, causes: int) -> ExitInformation | None:
+    """An instruction breakpoint: a fault, which uses up quantum as a loop of them would not."""
+    information = raise_event(guest, Event.exception(abi.VECTOR_DB), causes)
+    guest.retire(information is None)
+    if information is None and guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
+        return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+    return information
+
+
+def _trap(guest: Guest, causes: int) -> ExitInformation | None:
+    """#DB behind an instruction, with the data breakpoints that it has met.
+
+    It waits behind an exit by the monitor trap flag, which comes first, and behind a load of SS
+    (SDM 3, "Monitor Trap Flag"; "Interrupt 1-Debug Exception (#DB)").
+    """
+    vmx, met = guest.vmx, guest.met
+    guest.met = 0
+    guest.note_interrupt_shadow()
+    if (
+        guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG
+        or vmx.interruptibility & abi.BLOCKING_BY_MOV_SS
+    ):
+        vmx.pending_debug |= causes | met | (breakpoints.PENDING_ENABLED if met else 0)
+        return None
+    return raise_debug(guest, causes | met)
 
 
 def _steps_to_boundary(guest: Guest, steps: int) -> int:
@@ -139,8 +177,10 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.retire(1)  # also for an event, so that a loop of faults uses up its quantum
     if exit_.kind in _INSTRUCTIONS:
         guest.end_interrupt_shadow()
-        if stepped:
-            return raise_debug(guest, DR6_BS)
+        if flags & abi.RFLAGS_RF:
+            guest.words[RFLAGS] &= ~abi.RFLAGS_RF
+        if stepped or guest.met:
+            return _trap(guest, DR6_BS if stepped else 0)
     return None
 
 
@@ -186,7 +226,7 @@ def _exception(guest: Guest, exit_: Exit) -> ExitInformation | None:
     if exit_.vector == abi.VECTOR_PF:
         return raise_event(guest, Event.exception(exit_.vector, exit_.error_code), exit_.address)
     if exit_.vector == abi.VECTOR_DB:
-        return raise_debug(guest, DR6_BS)
+        return _trap(guest, DR6_BS)
     return raise_event(guest, Event.exception(exit_.vector, exit_.error_code))
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 RSP, RFLAGS, RIP, CS, SS = 4, 16, 17, 18, 19  # places in the engine's register file
 _BLOCKING = abi.BLOCKING_BY_STI | abi.BLOCKING_BY_MOV_SS
 _STI = b"\xfb"
+_ENABLED_BREAKPOINTS = 0xFF  # L0 to G3 of DR7
 _VPID = abi.SECONDARY_ENABLE_VPID
 
 
@@ -49,7 +50,8 @@ class Guest:
     `unseen.py`. `borrowed` are guest-physical pages that are mapped for the next instruction alone,
     and whether cached translations have to go with them, `code_pages` those that code was fetched
     from; `careful` runs have one instruction, and with `asks_each` all do: see `nested_faults.py`
-    and `fetches.py`.
+    and `fetches.py`. `armed`: a breakpoint of the debug registers is; `met` are those on what the
+    next instruction accesses: see `breakpoints.py`.
     """
 
     world: World
@@ -80,6 +82,8 @@ class Guest:
         self.borrowed: dict[int, bool] = {}
         self.careful = self.asks_each = False
         self.code_pages: set[int] = set()
+        self.armed = False
+        self.met = 0
 
     def borrow(self, address: int, *, flush: bool) -> None:
         """A page is mapped for the next instruction alone."""
@@ -152,10 +156,15 @@ class Guest:
         the pages in which the guest was seen are compared with what they held.
         """
         self.vmx.entered = False
+        self.note_debug_registers()
         if not self.secondary & _VPID:
             self.engine.flush_linear()
         if self._code.changed() or self.vmx.launching:
             self.engine.invalidate_code()
+
+    def note_debug_registers(self) -> None:
+        """DR7 may have changed."""
+        self.armed, self.met = bool(self.unseen_processor.dr[7] & _ENABLED_BREAKPOINTS), 0
 
     def watch_iret(self) -> None:
         """NMIs are blocked until the guest executes IRET, unless that is left to the host (SDM 3,
