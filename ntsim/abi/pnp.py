@@ -269,7 +269,15 @@ class TRIAGE_9F_POWER(Structure, size=0x28):
     DelayedIoWorkQueue: PVOID = at(0x20)
 
 
+class DEVPROPKEY(Structure, size=0x14):
+    """The name of a property: a GUID and a number (devpropdef.h)."""
+
+    fmtid: GUID = at(0x00)
+    pid: ULONG = at(0x10)
+
+
 if TYPE_CHECKING:
+    PDEVPROPKEY = DEVPROPKEY
     PCM_PARTIAL_RESOURCE_DESCRIPTOR = CM_PARTIAL_RESOURCE_DESCRIPTOR
     PCM_RESOURCE_LIST = CM_RESOURCE_LIST
     PIO_RESOURCE_REQUIREMENTS_LIST = IO_RESOURCE_REQUIREMENTS_LIST

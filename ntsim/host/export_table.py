@@ -103,6 +103,13 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "IoFileObjectType": _object_type("File"),
     "IoDeviceObjectType": _object_type("Device"),
     "IoDriverObjectType": _object_type("Driver"),
+    "PsJobType": _object_type("Job"),
+    "ExDesktopObjectType": _object_type("Desktop"),
+    "ExWindowStationObjectType": _object_type("WindowStation"),
+    "LpcPortObjectType": _object_type("ALPC Port"),
+    "CmKeyObjectType": _object_type("Key"),
+    "IoAdapterObjectType": _object_type("Adapter"),
+    "IoDeviceHandlerObjectType": lambda nt: 0,  # exported, never created: kmtests ObTypes.c
     "FsRtlLegalAnsiCharacterArray": fsrtl_legal_characters,
     "KdDebuggerEnabled": lambda nt: 0,
     "KdDebuggerNotPresent": lambda nt: 1,
@@ -205,4 +212,4 @@ class ExportTable:
         return (address - BODIES) // EXPORT_BODY if BODIES <= address < self.end else -1
 
 
-_ZERO = ("KdDebuggerEnabled", "NtGlobalFlag")
+_ZERO = ("KdDebuggerEnabled", "NtGlobalFlag", "IoDeviceHandlerObjectType")

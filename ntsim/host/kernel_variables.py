@@ -12,7 +12,9 @@ POINTERS = (
     "ExEventObjectType ExSemaphoreObjectType IoDeviceObjectType IoDriverObjectType "
     "IoFileObjectType MmSectionObjectType PsProcessType PsThreadType KdDebuggerEnabled "
     "KdDebuggerNotPresent MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress "
-    "NtBuildNumber NtGlobalFlag SeTokenObjectType FsRtlLegalAnsiCharacterArray"
+    "NtBuildNumber NtGlobalFlag SeTokenObjectType FsRtlLegalAnsiCharacterArray PsJobType "
+    "ExDesktopObjectType ExWindowStationObjectType LpcPortObjectType CmKeyObjectType "
+    "IoAdapterObjectType IoDeviceHandlerObjectType"
 ).split()
 """Those that the headers declare as pointers: `*ExEventObjectType` in C."""
 

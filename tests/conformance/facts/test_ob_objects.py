@@ -406,6 +406,10 @@ MAPPINGS = {
     "Device": (0x120089, 0x120116, 0x1200A0, 0x1F01FF, 0x1F01FF),
     "Driver": (0x120089, 0x120116, 0x1200A0, 0x1F01FF, 0x1F01FF),
     "File": (0x120089, 0x120116, 0x1200A0, 0x1F01FF, 0x1F01FF),
+    "WindowStation": (0x020303, 0x02001C, 0x020060, 0x0F037F, 0x0F037F),
+    "Desktop": (0x020041, 0x0200BE, 0x020100, 0x0F01FF, 0x0F01FF),
+    "Adapter": (0x120089, 0x120116, 0x1200A0, 0x1F01FF, 0x1F01FF),
+    "Controller": (0x120089, 0x120116, 0x1200A0, 0x1F01FF, 0x1F01FF),
 }
 """Read, write, execute, all, valid accesses; None where later versions have more."""
 
@@ -426,6 +430,25 @@ def a_type_is_an_object_that_says_what_generic_rights_mean(name: str) -> list[An
     highest = kind.HighWaterNumberOfObjects >= kind.TotalNumberOfObjects
     valid = info.ValidAccessMask if MAPPINGS[name][4] is not None else None
     return [status, text_of(kind.Name), highest, rights, valid]
+
+
+VARIABLES = {
+    "ExDesktopObjectType": "Desktop", "ExWindowStationObjectType": "WindowStation",
+    "IoAdapterObjectType": "Adapter", "PsJobType": "Job", "ExEventObjectType": "Event",
+    "MmSectionObjectType": "Section", "CmKeyObjectType": "Key",
+}  # fmt: skip
+
+
+@TYPES.fact(dict(VARIABLES))
+def exported_variables_are_the_types_of_their_names() -> dict[str, str]:
+    return {
+        name: text_of(cast(globals()[name][0], POBJECT_TYPE).Name) for name in VARIABLES
+    }  # fmt: skip
+
+
+@TYPES.fact(0)
+def the_type_of_device_handlers_is_exported_and_was_never_made() -> int:
+    return int(IoDeviceHandlerObjectType[0])
 
 
 # A driver's own types
