@@ -13,6 +13,7 @@ from greenlet import getcurrent
 
 from ntsim.abi import wdm_constants as c
 from ntsim.abi import win32_constants as w
+from ntsim.abi.ioctl import FILE_DEVICE_FILE_SYSTEM
 from ntsim.um import ntdll
 from ntsim.um import thread as t
 from ntsim.um.paths import nt_path
@@ -99,14 +100,19 @@ def DeviceIoControl(
     lpStatusBlock: int,
     lpOverlapped: int,
 ) -> int:
-    """Without OVERLAPPED, wait for the request even on an asynchronous handle."""
+    """Without OVERLAPPED, wait for the request even on an asynchronous handle.
+
+    Codes of device type FILE_DEVICE_FILE_SYSTEM go to the file system: IRP_MJ_FILE_SYSTEM_CONTROL.
+    """
+    file_system = dwIoControlCode >> 16 == FILE_DEVICE_FILE_SYSTEM
+    service = ntdll.NtFsControlFile if file_system else ntdll.NtDeviceIoControlFile
     if lpOverlapped:
         event, context = overlapped_event(running(), lpOverlapped)
-        return ntdll.NtDeviceIoControlFile(
+        return service(
             hDevice, event, 0, context, lpOverlapped, dwIoControlCode,
             lpInBuffer, nInBufferSize, lpOutBuffer, nOutBufferSize,
         )  # fmt: skip
-    status = ntdll.NtDeviceIoControlFile(
+    status = service(
         hDevice, 0, 0, 0, lpStatusBlock, dwIoControlCode,
         lpInBuffer, nInBufferSize, lpOutBuffer, nOutBufferSize,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from ntsim.nt.ex import events, mutants, semaphores
-from ntsim.nt.io import cancel, completion_port, control, load, readwrite
+from ntsim.nt.io import cancel, completion_port, control, load, readwrite, volume
 from ntsim.nt.io import services as files
 from ntsim.nt.ki.syscall import system_call
 from ntsim.nt.mm import services as memory
@@ -45,6 +45,14 @@ _NUMBERS: tuple[tuple[Any, dict[str, int]], ...] = (
     (
         readwrite,
         {"NtReadFile": 0x06, "NtWriteFile": 0x08},
+    ),
+    (
+        volume,
+        {
+            "NtFsControlFile": 0x39,
+            "NtQueryVolumeInformationFile": 0x49,
+            "NtSetVolumeInformationFile": 0x1B2,
+        },
     ),
     (
         files,

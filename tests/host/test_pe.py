@@ -7,7 +7,7 @@ import pytest
 
 from ntsim.abi import ntstatus
 from ntsim.errors import DriverLoadError, UnmodelledRoutine
-from ntsim.host.export_table import ExportTable, Standing, standing
+from ntsim.host.export_table import VALUES, ExportTable, Standing, standing
 from ntsim.host.native_image import ImageLoader
 from ntsim.host.pe import Import, PeError, PeFile
 from ntsim.hw.mmu import EXECUTE, WRITE
@@ -126,7 +126,7 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
         ("IoCallDriver", Standing.MODELLED),
         ("CcMdlRead", Standing.UNMODELLED),
         ("PsThreadType", Standing.VARIABLE),
-        ("PsJobType", Standing.UNMODELLED_VARIABLE),
+        ("TmTransactionObjectType", Standing.UNMODELLED_VARIABLE),
         ("KeGetCurrentIrql", Standing.MODELLED),
         ("KeRaiseIrqlToDpcLevel", Standing.MODELLED),
         ("CcCanIWrite", Standing.UNMODELLED),
@@ -192,8 +192,9 @@ def test_a_forwarded_export_is_the_other_modules(loader, tmp_path) -> None:
 
 
 def test_a_variable_that_is_not_modelled_stops_the_run_where_it_is_touched(
-    ntsim_machine, tmp_path
+    ntsim_machine, tmp_path, monkeypatch
 ) -> None:
+    monkeypatch.delitem(VALUES, "PsJobType")  # no name as short is left that has no value
     file = tmp_path / "client.sys"
     file.write_bytes(HELLO.replace(b"DbgPrint\0\0", b"PsJobType\0"))
     with pytest.raises(UnmodelledRoutine, match="PsJobType"):

@@ -56,6 +56,28 @@ def NtDeviceIoControlFile(
     OutputBufferLength: ULONG,
 ) -> NTSTATUS:
     """Send IRP_MJ_DEVICE_CONTROL on a handle. Source: WDK NtDeviceIoControlFile."""
+    return iop_xxx_control_file(
+        nt, FileHandle, Event, ApcRoutine, ApcContext, IoStatusBlock, IoControlCode,
+        InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength,
+        c.IRP_MJ_DEVICE_CONTROL,
+    )  # fmt: skip
+
+
+def iop_xxx_control_file(
+    nt: Kernel,
+    FileHandle: int,
+    Event: int,
+    ApcRoutine: int,
+    ApcContext: int,
+    IoStatusBlock: int,
+    IoControlCode: int,
+    InputBuffer: int,
+    InputBufferLength: int,
+    OutputBuffer: int,
+    OutputBufferLength: int,
+    major: int,
+) -> int:
+    """What device control and file-system control have in common: nt!IopXxxControlFile."""
     status, file, granted = iop_reference_file(nt, FileHandle, 0)
     if status:
         return status
@@ -69,7 +91,7 @@ def NtDeviceIoControlFile(
         nt.io.irp_done(file)
         return status
     fast = iop_fast_control_routine(nt, file)
-    if fast:
+    if fast and major == c.IRP_MJ_DEVICE_CONTROL:
         answer = iop_fast_control(
             nt, fast, file, event, IoStatusBlock, IoControlCode,
             InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength,
@@ -85,7 +107,7 @@ def NtDeviceIoControlFile(
     try:
         if mode:
             iop_probe_status_block(nt, IoStatusBlock)
-        irp = iop_new_irp(nt, file, c.IRP_MJ_DEVICE_CONTROL, IoStatusBlock, event)
+        irp = iop_new_irp(nt, file, major, IoStatusBlock, event)
         if not irp:
             iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES

@@ -285,11 +285,11 @@ def NtSetInformationFile(
 def iop_information(
     nt: Kernel, file: Any, block: int, buffer: int, length: int, kind: int, major: int
 ) -> int:
-    """Send IRP_MJ_QUERY_INFORMATION or IRP_MJ_SET_INFORMATION and wait for it.
+    """Send IRP_MJ_QUERY_INFORMATION, IRP_MJ_SET_INFORMATION or that of volumes, and wait for it.
 
     The caller has entered the file.
     """
-    querying = major == c.IRP_MJ_QUERY_INFORMATION
+    querying = major in (c.IRP_MJ_QUERY_INFORMATION, c.IRP_MJ_QUERY_VOLUME_INFORMATION)
     irp = None
     try:
         irp = iop_probed_irp(nt, file, major, block)
