@@ -60,14 +60,20 @@ class BlockTable:
         at = (place + size * hostcode.SPREAD & hostcode.MASK) * hostcode.ENTRY_BYTES
         _ENTRY.pack_into(self._bytes, at, place, size, count, looked_at, 0)
 
-    def learn(self, place: int, size: int, count: int, found: Decoded | None) -> None:
-        """A block of `count` instructions has been translated; `found` is `decoded`."""
+    def learn(
+        self, place: int, size: int, count: int, found: Decoded | None, *, stops_far: bool = False
+    ) -> None:
+        """A block of `count` instructions has been translated; `found` is `decoded`.
+
+        `stops_far`: the run is to end before what may switch tasks, so it steps there.
+        """
         key = place, size
         kind = Kind(0) if found is None else found[1]
-        if count == 1 and not kind & Kind.VEX:
+        steps = Kind.VEX | (Kind.FAR if stops_far else Kind(0))
+        if count == 1 and not kind & steps:
             self.put(*key, count)  # nothing of it runs on behind an exit
             return
-        if found is None or kind & Kind.VEX:
+        if found is None or kind & steps:
             self._offsets.pop(key, None)
             self.put(*key, STEPPED, True)
             return

@@ -13,7 +13,7 @@ from ntsim.hw.engine import svm
 from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.blocks import Blocks, decoded
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
-from ntsim.hw.engine.lengths import is_vex
+from ntsim.hw.engine.lengths import is_far, is_vex
 from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
@@ -22,6 +22,9 @@ from ntsim.hw.ram import PAGE_SIZE, Ram
 _TRAP_FLAG, _DEBUG = 1 << 8, 1
 _TRAP_EXIT = n.SVM_EXIT + svm.EXCEPTION + _DEBUG
 _NESTED_EXIT = n.SVM_EXIT + svm.NESTED_PAGE_FAULT
+_FAR_EXIT = n.SVM_EXIT + svm.TASK_SWITCH
+_LONGEST_FAR = 6
+"""Bytes of prefixes, opcode and ModRM, as they are used."""
 _REFUSED_FETCH = 1 << 0 | 1 << 2 | 1 << 4
 """Error code of a nested fault: the page is present, the access a guest's, a fetch."""
 
@@ -210,7 +213,7 @@ class Engine:
         event[n.CODE] = 0
         found = decoded(view.read(place, size), count, view.mode(registers.words[CS]))
         self.blocks.note(place, size, (count,) if found is None else tuple(found[0]))
-        world.blocks.learn(place, size, count, found)
+        world.blocks.learn(place, size, count, found, stops_far=world.stops_far)
         if world.on_code is not None:
             world.on_code(place)
         if world.may_fetch is None or (refused := world.may_fetch(place, size)) is None:
@@ -227,13 +230,19 @@ class Engine:
 
     def refuse_fetch(self, world: World, registers: Registers, address: int) -> Exit:
         """The exit that fetching the next instruction is, at guest-physical `address`."""
+        found = self.stop(world, registers, ExitKind.NESTED_FAULT)
+        found.address, found.error_code = address, _REFUSED_FETCH
+        self._note_refusal(world, address)
+        return found
+
+    @staticmethod
+    def stop(world: World, registers: Registers, kind: ExitKind) -> Exit:
+        """An exit before the next instruction, of which nothing has been executed."""
         found: Exit | None = registers.exit
         if found is None:
             found = _new_exit(registers)
         found.world, found.rip, found._instruction = world, registers.words[RIP], None
-        found.retired, found.kind = 0, ExitKind.NESTED_FAULT
-        found.address, found.error_code = address, _REFUSED_FETCH
-        self._note_refusal(world, address)
+        found.retired, found.kind = 0, kind
         return found
 
     @property
@@ -248,6 +257,10 @@ class Engine:
         event, error = native.event, 0
         event[h.BLOCK_SIZE] = 0
         while event[h.COUNTED] < event[h.LIMIT]:
+            if world.stops_far and self._at_far(world, words):
+                event[n.CODE], event[h.BLOCK_SIZE] = _FAR_EXIT, 0
+                event[h.COUNTED] += 1
+                return 0
             if self._at_vex(world, words):
                 event[n.CODE], event[h.BLOCK_SIZE] = _UNDEFINED_EXIT, 0
                 event[h.COUNTED] += 1
@@ -280,6 +293,14 @@ class Engine:
         place = view.code_address(words[RIP], words[CS])
         size = min(_LONGEST_VEX, PAGE_SIZE - place % PAGE_SIZE)
         return is_vex(view.read(place, size), view.mode(words[CS]))
+
+    @staticmethod
+    def _at_far(world: World, words: Any) -> bool:
+        """Whether the next instruction is one that may switch tasks."""
+        view = world.view
+        place = view.code_address(words[RIP], words[CS])
+        size = min(_LONGEST_FAR, PAGE_SIZE - place % PAGE_SIZE)
+        return is_far(view.read(place, size), view.mode(words[CS]))
 
     @staticmethod
     def _repair_flags(world: World, words: Any, code: int) -> None:

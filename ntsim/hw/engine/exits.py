@@ -65,6 +65,7 @@ class ExitKind(IntEnum):
     RDSEED = auto()
     INVPCID = auto()
     GETSEC = auto()
+    FAR_TRANSFER = auto()  # JMP, CALL to a far pointer, IRET: where `World.stops_far`
 
 
 _K = ExitKind
@@ -78,6 +79,7 @@ KIND_OF_CODE: dict[int, ExitKind] = {
     svm.PUSHF: _K.PUSHF,
     svm.POPF: _K.POPF,
     svm.IRET: _K.IRET,
+    svm.TASK_SWITCH: _K.FAR_TRANSFER,
     **dict.fromkeys(range(svm.IDTR_READ, svm.TR_WRITE + 1), _K.DESCRIPTOR_TABLE),
 }
 """Exit codes that say all."""

@@ -18,6 +18,8 @@ class Kind(IntFlag):
     VEX = 2
     """VEX, EVEX or XOP prefix."""
     PUSHF = 4
+    FAR = 8
+    """JMP and CALL to a far pointer, IRET: they may switch tasks."""
 
 
 def _set(*ranges: tuple[int, int] | int) -> frozenset[int]:
@@ -37,6 +39,7 @@ _BYTE = _set(
 ) | _set(0xA8, (0xB0, 0xB7), 0xC0, 0xC1, 0xC6, 0xCD, 0xD4, 0xD5, (0xE0, 0xE7), 0xEB)
 _WORD_OR_LONG = _set(*(base + 5 for base in _ARITHMETIC), 0x68, 0x69, 0x81, 0xA9, 0xC7, 0xE8, 0xE9)
 _IO = _set((0x6C, 0x6F), (0xE4, 0xE7), (0xEC, 0xEF))
+_FAR, _FAR_MODRM = _set(0x9A, 0xCF, 0xEA), (3, 5)
 _NO_MODRM_0F = _set(
     0x04, (0x05, 0x0C), 0x0E, (0x30, 0x37), 0x77, (0x80, 0x8F), (0xA0, 0xA2)
 ) | _set((0xA8, 0xAA), (0xC8, 0xCF))
@@ -114,6 +117,16 @@ def instructions(code: bytes, mode: int) -> tuple[list[int], Kind] | None:
     return (starts, kind) if reader.at == len(code) else None
 
 
+def is_far(code: bytes, mode: int) -> bool:
+    """Whether the instruction that `code` begins with is of `Kind.FAR`."""
+    reader = _Code(code, mode)
+    try:
+        opcode = reader.opcode()
+        return opcode in _FAR or (opcode == 0xFF and reader.next() >> 3 & 7 in _FAR_MODRM)
+    except IndexError:
+        return False
+
+
 def is_vex(code: bytes, mode: int) -> bool:
     """Whether the instruction that `code` begins with has a VEX, EVEX or XOP prefix."""
     reader = _Code(code, mode)
@@ -152,6 +165,8 @@ def _skip(reader: _Code) -> Kind:
         reader.at += 3
     elif opcode in (0x9A, 0xEA):
         reader.at += reader.operand + 2
+    if opcode in _FAR or (opcode == 0xFF and modrm >> 3 & 7 in _FAR_MODRM):
+        return Kind.FAR
     return Kind.IO if opcode in _IO else Kind.PUSHF if opcode == 0x9C else Kind(0)
 
 

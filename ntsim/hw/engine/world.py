@@ -58,6 +58,7 @@ class World:
     must be set), or None. Where blocks are counted, `on_code` is called with the address of every
     block of code that is new, before any of it runs, and `may_fetch` with its address and size: the
     guest-physical address of a page that it may not be fetched from ends the run as a nested fault.
+    `stops_far` ends it there before what may switch tasks.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class World:
         "on_code",
         "root",
         "slot",
+        "stops_far",
         "translation",
         "view",
     )
@@ -93,6 +95,7 @@ class World:
         self.intercepts = intercepts
         self.on_code: Callable[[int], None] | None = None
         self.may_fetch: Callable[[int, int], int | None] | None = None
+        self.stops_far = False
         self.view = View(native, self.slot, engine.ram, engine.tables)
         self._become(state, nested_root)
 

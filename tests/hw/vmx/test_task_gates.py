@@ -17,8 +17,7 @@ def system_descriptor(base, limit, rights):
     return low | (limit >> 16) << 48 | (base >> 24) << 56
 
 
-@pytest.fixture
-def protected(guest):
+def make_protected(guest):
     """Flat 32-bit code without paging; every vector of the IDT is an interrupt gate to a HLT."""
     guest.enable_ept()
     guest.control(f.SECONDARY_VM_EXEC_CONTROL, f.SECONDARY_UNRESTRICTED_GUEST)
@@ -43,6 +42,11 @@ def protected(guest):
         f.GUEST_TR_BASE: TSS_PA,
     }
     guest.write_fields(fields)
+
+
+@pytest.fixture
+def protected(guest):
+    make_protected(guest)
     return guest
 
 

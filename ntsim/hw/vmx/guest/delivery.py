@@ -121,7 +121,7 @@ def _descriptor(guest: Guest, selector: int, event: Event) -> tuple[int, int, in
     return base, size << 12 | 0xFFF if rights & _G else size, rights
 
 
-def _check_task(guest: Guest, selector: int, event: Event) -> None:
+def check_task(guest: Guest, selector: int, event: Event) -> None:
     """What is checked before a task switch exits: an available TSS in the GDT, large enough."""
     code = selector & ~3 | _external(event)
     if selector & 4:
@@ -207,7 +207,7 @@ def _deliver_protected(guest: Guest, event: Event) -> None:
     p = guest.processor
     gate = _read_gate(guest, event, 8)
     if gate.kind == _TASK_GATE:
-        _check_task(guest, gate.selector, event)
+        check_task(guest, gate.selector, event)
         raise TaskSwitch(gate.selector)
     base, limit, rights, cpl = _code_segment(guest, gate, event)
     size = 4 if gate.kind & 8 else 2

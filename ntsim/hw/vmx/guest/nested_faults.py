@@ -16,7 +16,7 @@ from ntsim.hw.engine import ExitKind
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.ept import FETCH, READ, WRITE, Ept, EptPage
 from ntsim.hw.vmx.guest.fetches import forbid_fetches, next_fetch
-from ntsim.hw.vmx.guest.operands import accesses, linear_candidates
+from ntsim.hw.vmx.guest.operands import accesses, far_operand, linear_candidates
 from ntsim.hw.vmx.guest.state import Guest
 
 if TYPE_CHECKING:
@@ -57,12 +57,20 @@ def run_one(guest: Guest) -> Exit:
     """
     if guest.asks_each and (refused := next_fetch(guest)) is not None:
         return guest.engine.refuse_fetch(guest.world, guest.registers, refused)
-    exit_ = guest.engine.run(guest.world, guest.registers, 1)
+    exit_ = _at_far(guest) or guest.engine.run(guest.world, guest.registers, 1)
     if exit_.kind is not ExitKind.QUANTUM_END:
         _ = exit_.instruction  # decoded while its bytes can be read
     if exit_.kind is not ExitKind.NESTED_FAULT:
         give_back(guest)
     return exit_
+
+
+def _at_far(guest: Guest) -> Exit | None:
+    """The stop before what may switch tasks, where blocks are not counted."""
+    world = guest.world
+    if not world.stops_far or guest.engine.by_block or far_operand(guest) is None:
+        return None
+    return guest.engine.stop(world, guest.registers, ExitKind.FAR_TRANSFER)
 
 
 def give_back(guest: Guest) -> None:
@@ -73,7 +81,7 @@ def give_back(guest: Guest) -> None:
     if any(guest.borrowed.values()):
         guest.engine.flush_tlb()
     guest.borrowed.clear()
-    guest.careful = guest.asks_each
+    guest.careful = guest.asks_each or guest.steps_far
 
 
 def _refused(guest: Guest, ept: Ept, address: int, access: int, page: EptPage) -> None:

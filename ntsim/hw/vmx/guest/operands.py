@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _RSP, _RBP = 4, 5
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PAGE = 0x1000
+_IRET = 0xCF
+_FAR_DIRECT, _FAR_INDIRECT = {0x9A: "call", 0xEA: "jmp"}, {3: "call", 5: "jmp"}
 _IMMEDIATE = 2  # capstone's X86_OP_IMM
 _NAMES = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
 _BIG = 1 << 14  # D/B in access rights
@@ -77,6 +79,33 @@ def accesses(guest: Guest) -> list[Access]:
             return []
         return [*_operands(guest, instruction), *_stack(guest, instruction)]
     return []
+
+
+class FarOperand(NamedTuple):
+    """What a far JMP, far CALL or IRET says: its selector, or the linear address of that."""
+
+    name: str
+    length: int
+    selector: int = 0
+    place: int | None = None
+
+
+def far_operand(guest: Guest) -> FarOperand | None:
+    """Of the instruction at RIP; None if it is none of them."""
+    view, registers = guest.world.view, guest.registers
+    raw = view.code(registers.rip, registers.cs)
+    for instruction in _decoder(view.mode(registers.cs)).disasm(raw, registers.rip, 1):
+        opcode, length = instruction.opcode[0], int(instruction.size)
+        if opcode == _IRET:
+            return FarOperand("iret", length)
+        if opcode in _FAR_DIRECT:
+            return FarOperand(_FAR_DIRECT[opcode], length, int(instruction.operands[0].imm))
+        way = int(instruction.modrm) >> 3 & 7
+        if opcode == 0xFF and way in _FAR_INDIRECT:
+            linear = _address(guest, instruction, instruction.operands[0].mem, "")
+            wide = (view.mode(registers.cs) == 16) == (0x66 in bytes(instruction.prefix))
+            return FarOperand(_FAR_INDIRECT[way], length, 0, linear + (4 if wide else 2))
+    return None
 
 
 def port_access(guest: Guest) -> tuple[int, int] | None:

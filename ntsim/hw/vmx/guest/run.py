@@ -28,6 +28,7 @@ from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import DR6_BS, ept_event, event_of, raise_event
 from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_one
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
+from ntsim.hw.vmx.guest.task_switches import task_switch
 from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.preemption_timer import instructions_left
 from ntsim.hw.vmx.state import VmxMode
@@ -36,7 +37,7 @@ _Handler = Callable[[Guest, Exit], ExitInformation | None]
 _STEPPING = abi.CPU_BASED_MONITOR_TRAP_FLAG | abi.CPU_BASED_INTERRUPT_WINDOW_EXITING
 _MEMORY_FAULTS = (abi.VECTOR_PF, abi.VECTOR_GP, abi.VECTOR_SS)
 _QUANTUM_END, _NESTED_FAULT, _ACTIVE = K.QUANTUM_END, K.NESTED_FAULT, abi.ACTIVITY_STATE_ACTIVE
-_IRET = K.IRET
+_IRET, _FAR_TRANSFER = K.IRET, K.FAR_TRANSFER
 _NMI_UNBLOCKING = 1 << 12
 _DR_MOVES = ("mov_to_dr", "mov_from_dr")
 
@@ -157,6 +158,8 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
     """Dispatch by what stopped the engine; a fault that comes out of it happens to the guest."""
     if exit_.kind is _IRET:
         return _iret(guest)
+    if exit_.kind is _FAR_TRANSFER:
+        return _far_transfer(guest, exit_)
     flags = guest.words[RFLAGS]
     stepped = flags & abi.RFLAGS_TF
     try:
@@ -182,6 +185,32 @@ def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
         if stepped or guest.met:
             return _trap(guest, DR6_BS if stepped else 0)
     return None
+
+
+def _far_transfer(guest: Guest, exit_: Exit) -> ExitInformation | None:
+    """What may switch tasks: an exit if it does; else it is executed, whatever comes of it."""
+    try:
+        information = task_switch(guest, exit_)
+    except ProcessorException as fault:
+        guest.retire(1)
+        return raise_event(guest, event_of(fault), fault.address)
+    except EptFault as fault:
+        return ept_event(guest, fault)
+    if information is not None:
+        guest.words[RFLAGS] &= ~abi.RFLAGS_RF
+        return information
+    return _execute_far(guest)
+
+
+def _execute_far(guest: Guest) -> ExitInformation | None:
+    """The instruction before which the engine has stopped, by the engine."""
+    guest.world.stops_far = False
+    again = guest.engine.run(guest.world, guest.registers, 1)
+    guest.world.stops_far = True
+    guest.retire(again.retired)
+    if again.kind is not _QUANTUM_END:
+        return _stopped(guest, again)
+    return _trap(guest, 0) if guest.met else None
 
 
 def _iret(guest: Guest) -> ExitInformation | None:

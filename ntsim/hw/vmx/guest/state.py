@@ -80,7 +80,7 @@ class Guest:
         self.ept: Ept | None = None
         self.nested: NestedTables | None = None
         self.borrowed: dict[int, bool] = {}
-        self.careful = self.asks_each = False
+        self.careful = self.asks_each = self.steps_far = False
         self.code_pages: set[int] = set()
         self.armed = False
         self.met = 0
@@ -193,7 +193,7 @@ class Guest:
         if self.nested is not None:
             self.nested.clear()
             self.borrowed.clear()
-            self.careful = self.asks_each = False
+            self.asks_each, self.careful = False, self.steps_far
         self.engine.flush_tlb()
 
     def load(self) -> None:
@@ -234,8 +234,13 @@ class Guest:
         self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
 
     def watch_fetches(self) -> None:
-        """With EPT its execute rights are asked about."""
-        self.world.may_fetch = None if self.ept is None else partial(may_fetch, self)
+        """With EPT its execute rights are asked about; protected mode of 16 and 32 bits may switch
+        tasks."""
+        world, p = self.world, self.processor
+        world.may_fetch = None if self.ept is None else partial(may_fetch, self)
+        world.stops_far = bool(p.cr0 & abi.CR0_PE) and not p.efer & abi.EFER_LMA
+        self.steps_far = world.stops_far and not self.engine.by_block
+        self.careful = bool(self.borrowed) or self.asks_each or self.steps_far
 
     def _nested_root(self) -> int | None:
         return self.nested.root if self.ept is not None and self.nested is not None else None
