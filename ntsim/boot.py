@@ -121,7 +121,7 @@ def start_processors(nt: Kernel) -> None:
     ki_set_syscall_entry(nt)
     ki_dpc_watchdog_triage_block(nt)
     nt.il.clock_vector, nt.il.timer_vector = CLOCK_VECTOR, DISPATCH_VECTOR
-    nt.il.interrupt = lambda processor, vector: ki_interrupt(nt, processor, vector)
+    nt.il.interrupt = lambda processor, vector: nt.ki.deliver(processor, vector)
     nt.il.watch = lambda: ki_clock_watchdog(nt)
     nt.il.next_event = lambda timer: ki_next_event(nt, timer)
 
@@ -142,6 +142,7 @@ def record_vmx(nt: Kernel, event: object) -> None:
 def phase_0(nt: Kernel, seed: int) -> None:
     """The rooms, the System process, an idle thread on each processor."""
     nt.ki = Ki(nt)
+    nt.ki.deliver = lambda processor, vector: ki_interrupt(nt, processor, vector)
     nt.ke = Ke(nt)
     nt.ke.timers.initialize_tables()
     nt.il.woken = nt.ke.woken

@@ -62,7 +62,7 @@ class Gates:
         self.own = [symbol.address if symbol is not None else 0 for symbol in symbols]
         self.vectors = {address: vector for vector, address in enumerate(self.own)}
         self._tables = {p.idtr.base: self._table(p.idtr.base) for p in code.nt.processors}
-        code.nt.il.interrupt = self.interrupt
+        code.nt.ki.deliver = self.interrupt
 
     def _table(self, base: int) -> tuple[memoryview, bytes]:
         """A processor's own table, which is a page: its bytes now, and as the kernel made them."""

@@ -36,10 +36,8 @@ from ntsim.hw.vmx.interruption import Event
 from ntsim.hw.vmx.preemption_timer import expired
 from ntsim.hw.vmx.results import WouldExit
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor, virtualised
-from ntsim.nt.ke.nmi import ki_handle_nmi
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.fault import ki_need_stack, ki_processor_exception, ki_raise
-from ntsim.nt.ki.interrupt import ki_interrupt
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.rtl.exception import StructuredException
@@ -140,6 +138,8 @@ def _become_guest(nt: Kernel, processor: Processor) -> None:
     unit = processor.vmx
     processor.__class__ = VirtualisedProcessor
     pin = unit.current.values[abi.PIN_BASED_VM_EXEC_CONTROL]
+    if unit.timer_deadline is not None:
+        nt.il.deadlines = True
     if unit.timer_deadline is not None or pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
         nt.il.alarm = lambda on: _between_turns(nt, on)
     if processor.rflags & RFLAGS_IF:
@@ -241,7 +241,8 @@ def _following(processor: Processor, cause: ExitInformation, over: bool) -> Exit
     if primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
         retried = cause.reason == abi.EXIT_REASON_EPT_VIOLATION and not over
         return None if retried else ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
-    if primary & abi.CPU_BASED_NMI_WINDOW_EXITING:  # an NMI would have been a bug check
+    blocked = processor.vmx.interruptibility & abi.BLOCKING_BY_NMI
+    if primary & abi.CPU_BASED_NMI_WINDOW_EXITING and not blocked:
         return ExitInformation(abi.EXIT_REASON_NMI_WINDOW)
     if primary & abi.CPU_BASED_INTERRUPT_WINDOW_EXITING and processor.rflags & RFLAGS_IF:
         return ExitInformation(abi.EXIT_REASON_INTERRUPT_WINDOW)
@@ -307,7 +308,7 @@ def _arrived(nt: Kernel, processor: Processor, system: SystemGuest) -> bool:
             _restore(nt, processor)
         nt.fail(UnmodelledCode(nt.describe_address(processor.rip)))
     if virtualised(processor):
-        unit.interruptibility = 0
+        unit.interruptibility &= abi.BLOCKING_BY_NMI
         if unit.activity == abi.ACTIVITY_STATE_HLT:
             _stay_halted(nt, processor)
     return bool(moved)
@@ -341,9 +342,9 @@ def _injected(processor: Processor) -> Event | None:
 def _deliver(nt: Kernel, processor: Processor, event: Event) -> None:
     """An event that VM entry injects goes through the guest's IDT, which is the kernel's."""
     if event.kind == abi.INTR_TYPE_EXTERNAL_INTERRUPT:
-        ki_interrupt(nt, processor, event.vector)
+        nt.ki.deliver(processor, event.vector)
     elif event.vector == _VECTOR_NMI:
-        ki_handle_nmi(nt)
+        _take_nmi(nt, processor)
     elif event.vector == abi.VECTOR_PF:
         nt.mmu.fault(processor.cr2, event.error_code or 0)
     elif event.vector == _VECTOR_BP:
@@ -356,13 +357,22 @@ def _deliver(nt: Kernel, processor: Processor, event: Event) -> None:
         nt.fail(UnmodelledCode(f"{name} injected into the running system"))
 
 
+def _take_nmi(nt: Kernel, processor: Processor) -> None:
+    """An NMI, which holds further ones off until its handler executes IRET."""
+    unit = processor.vmx
+    unit.interruptibility |= abi.BLOCKING_BY_NMI
+    nt.ki.deliver(processor, _VECTOR_NMI)
+    if virtualised(processor):
+        unit.interruptibility &= ~abi.BLOCKING_BY_NMI
+
+
 def interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     """An interrupt that the processor takes: an exit with external-interrupt exiting."""
     pin = processor.controls.pin if isinstance(processor, VirtualisedProcessor) else 0
     if not pin & abi.PIN_BASED_EXTERNAL_INTERRUPT_EXITING:
         if virtualised(processor):
             processor.awake()
-        ki_interrupt(nt, processor, vector)
+        nt.ki.deliver(processor, vector)
         return
     controls = processor.vmx.current.get(abi.VM_EXIT_CONTROLS)
     if controls & abi.VM_EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT:
@@ -394,11 +404,7 @@ def _leaves_for_interrupts(processor: Processor) -> bool:
 
 
 def _timer(nt: Kernel, processor: Processor) -> None:
-    """The VMX-preemption timer: an exit if it has expired.
-
-    A halted processor is not woken by it, because the machine could never be idle then: its exit
-    comes when something else wakes it.
-    """
+    """The VMX-preemption timer: an exit if it has expired."""
     deadline = processor.vmx.timer_deadline if virtualised(processor) else None
     if deadline is not None and expired(processor, deadline):
         cause = ExitInformation(abi.EXIT_REASON_VMX_PREEMPTION_TIMER)

@@ -43,6 +43,10 @@ class Clock:
         """The time-stamp counter at an interrupt time."""
         return time_100ns * self.tsc_hz // _100NS_PER_SECOND
 
+    def when(self, tsc: int) -> int:
+        """The first interrupt time at which the time-stamp counter is not below `tsc`."""
+        return -(-tsc * _100NS_PER_SECOND // self.tsc_hz)
+
     @property
     def system_time(self) -> int:
         """100 ns units since 1 January 1601 UTC."""

@@ -217,6 +217,14 @@ class Processor:
         return bool(self.rflags & RFLAGS_IF)
 
     @property
+    def deadline(self) -> int | None:
+        """The interrupt time at which a guest's VMX-preemption timer has expired."""
+        unit = self.vmx
+        if unit is None or unit.timer_deadline is None:
+            return None
+        return self.clock.when(unit.timer_deadline)
+
+    @property
     def may_wake(self) -> bool:
         """Whether external interrupts end its HLT: RFLAGS.IF, or what VT-x says of a guest."""
         unit = self.vmx

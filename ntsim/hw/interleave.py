@@ -84,6 +84,8 @@ class Interleaver:
         """Is told of a processor whose HLT is over."""
         self.poll: Callable[[], None] = lambda: None
         self.alarm: Callable[[Processor], None] | None = None
+        self.deadlines = False
+        """Whether a processor may have a `Processor.deadline` at which `alarm` has to be asked."""
         self.clock_vector, self.timer_vector = 0xD1, 0x2F
         self.progress = 0
         self.closed = False
@@ -147,6 +149,8 @@ class Interleaver:
         """Let the hub choose; afterwards take the interrupts that have become deliverable."""
         self.check_closed()
         assert self.hub is not None
+        if self.alarm is not None and not self.current.halted:
+            self.alarm(self.current)
         self.hub.switch()
         self.check_closed()
         processor = self.current
@@ -255,6 +259,8 @@ class Interleaver:
         while not runnable:
             due = self.next_event(self.next_timer(self._takes_ticks))
             tick = self._next_wake() if self._resting else None
+            if self.deadlines and (due or tick) and self._wake(min(filter(None, (due, tick)))[0]):
+                break
             if tick is not None and (due is None or tick < due):
                 self._pass_to(*tick)
             elif due is None:
@@ -262,9 +268,12 @@ class Interleaver:
             else:
                 self._jump(*due)
             runnable = self._runnable()
+        runnable = runnable or self._runnable()
         number, quantum = self.strategy.choose(runnable)
         processor = self.current = self.processors[number]
         processor.budget = self.quantum = quantum
+        if self.deadlines and (deadline := processor.deadline) is not None:
+            processor.budget = self.quantum = self._steps_before(deadline, quantum)
         processor.spinning = False
         processor.greenlet.switch()
         while (stack := self.begin) is not None:
@@ -272,6 +281,27 @@ class Interleaver:
             stack.switch()
         processor = self.current
         self._account(processor, max(1, min(self.quantum - processor.budget, self.quantum)))
+        return True
+
+    def _steps_before(self, deadline: int, most: int) -> int:
+        """How long a turn may be whose last step comes to `deadline`, in 100 ns units."""
+        left = -(-(deadline - self.clock.now) // self.cost)
+        return max(0, min(most, left - 1))
+
+    def _wake(self, before: int) -> bool:
+        """Let a halted processor run whose deadline comes `before` anything else happens."""
+        found = [
+            (deadline, p.number)
+            for p in self.processors
+            if p.halted and (deadline := p.deadline) is not None and deadline < before
+        ]
+        if not found:
+            return False
+        deadline, number = min(found)
+        self.clock.now = max(self.clock.now, deadline)
+        processor = self.processors[number]
+        processor.halted = False
+        self.woken(processor)
         return True
 
     def _runnable(self) -> list[int]:

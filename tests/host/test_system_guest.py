@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import ntsim
@@ -23,6 +25,8 @@ from .hypervisor import (
     primary,
     run,
 )
+
+DRIVERS = Path(__file__).parents[2] / "driver/c"
 
 
 def test_vmlaunch_makes_save_stack_return_0_in_non_root_operation():
@@ -709,3 +713,54 @@ def test_with_interrupts_off_running_code_is_left_for_one_too():
     hypervisor = Hypervisor(guest, on, fields)
     with run(hypervisor):
         assert hypervisor.result == 0
+
+
+def test_an_nmi_blocks_further_ones_until_its_handler_returns():
+    """SDM 3, "VM Entries": an injected NMI sets blocking by NMI; IRET ends it."""
+    states = []
+
+    def cpuid(regs):
+        states.append(vmread(abi.GUEST_INTERRUPTIBILITY_STATE) & abi.BLOCKING_BY_NMI)
+        return pass_through(regs)
+
+    def rdmsr(regs):
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, abi.INTR_INFO_VALID | 2 << 8 | 2)
+        return True
+
+    def guest():
+        def callback(Context, Handled):
+            __cpuid(0)
+            return TRUE
+
+        KeRegisterNmiCallback(callback, 0)
+        __readmsr(0x174)
+        __cpuid(0)
+
+    with run(Hypervisor(guest, {RDMSR: rdmsr, CPUID: cpuid})):
+        assert states == [abi.BLOCKING_BY_NMI, 0]
+
+
+@pytest.mark.parametrize("vector", [0xD1, 2])
+@pytest.mark.parametrize("first", [True, False])
+def test_replaced_gates_count_in_the_guest(vector, first):
+    """docs/compiled-drivers.md: a gate that a driver has replaced is delivered for real."""
+
+    def rdmsr(regs):
+        kind = abi.INTR_TYPE_NMI if vector == 2 else abi.INTR_TYPE_EXTERNAL_INTERRUPT
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, abi.INTR_INFO_VALID | kind << 8 | vector)
+        return True
+
+    def late(DriverObject, RegistryPath):
+        machine.nt.mmu.write(machine.nt.processors[0].idtr.base + 16 * vector, bytes(16))
+        __readmsr(0x174)
+        return STATUS_SUCCESS
+
+    hypervisor = Hypervisor(lambda: None, {RDMSR: rdmsr})
+    loads = [lambda: machine.load_driver(hypervisor.DriverEntry, name="hv.sys")]
+    loads.insert(0 if first else 1, lambda: machine.load_driver(DRIVERS / "hello.sys"))
+    with ntsim.Machine(processors=1) as machine:
+        for load in loads:
+            load()
+        refused = f"(?s)gate {vector:#x} of .* is not present"
+        with pytest.raises(ntsim.errors.UnmodelledRoutine, match=refused):
+            machine.load_driver(late, name="late.sys")

@@ -11,6 +11,7 @@ from ntsim.hw.cpu import Processor
 from ntsim.nt.ke.dpc import ki_retire_dpc_list
 from ntsim.nt.ke.ipi import IPI_VECTOR, ki_ipi_interrupt
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
+from ntsim.nt.ke.nmi import ki_handle_nmi
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_dispatch
 from ntsim.nt.ki.syscall import ki_unhandled
 from ntsim.nt.mm.variables import mi_variable
@@ -19,6 +20,7 @@ from ntsim.nt.rtl.exception import StructuredException
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
+NMI_VECTOR = 0x02
 APC_VECTOR = 0x1F
 CLOCK_VECTOR = 0xD1
 DPC_WATCHDOG_TICKS = 1280
@@ -36,6 +38,9 @@ def ki_interrupt(nt: Kernel, processor: Processor, vector: int) -> None:
     The gate clears RFLAGS.IF and the trap handler sets it again once CR8 holds everything of the
     same class and below off.
     """
+    if vector == NMI_VECTOR:
+        ki_handle_nmi(nt)
+        return
     nt.prcb[processor.number]._v.InterruptCount += 1
     if vector == APC_VECTOR:
         processor.apic.end_of_interrupt()

@@ -18,6 +18,7 @@ from ntsim.nt.rtl import lists
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
+    from ntsim.hw.cpu import Processor
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.ki.integrity import Integrity
 
@@ -34,6 +35,8 @@ class Ki:
     """Trap handling of one machine."""
 
     integrity: Integrity
+    deliver: Callable[[Processor, int], None]
+    """An interrupt or NMI that the running system takes, through the gate of its vector."""
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
