@@ -23,6 +23,7 @@ from ntsim.abi import (
     se,
     share_access,
     time_fields,
+    wsk,
 )
 from ntsim.abi.memory import Unplaced
 from ntsim.abi.ntstatus import NT_ERROR, NT_INFORMATION, NT_SUCCESS, NT_WARNING
@@ -35,7 +36,7 @@ from ntsim.nt.rtl.exception import StructuredException
 
 MODULES = (
     callbacks, cc, cm, ex, fsrtl, io, ke, mcb, mm, ob, os_version, pnp, ps, rtl, scalars, se,
-    share_access, time_fields,
+    share_access, time_fields, wsk,
 )  # fmt: skip
 NULL, TRUE, FALSE = 0, 1, 0
 MAXULONG, MAXULONG64, MAXULONGLONG = 0xFFFF_FFFF, (1 << 64) - 1, (1 << 64) - 1

@@ -34,7 +34,10 @@ HLT_OFFSET = 25
 """Of HLT in a body: where the engine stops."""
 
 _HOME = bytes.fromhex("48894c2408 4889542410 4c89442418 4c894c2420")
-KERNEL_MODULES = ("ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "hal.dll", "hal.sys")
+KERNEL_MODULES = (
+    "ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "hal.dll", "hal.sys", "netio.sys",
+)  # fmt: skip
+"""Modules whose exports stand in one table; of netio.sys the WSK registration."""
 
 
 class Standing(Enum):
@@ -48,7 +51,7 @@ class Standing(Enum):
 
 
 def is_kernel_module(name: str) -> bool:
-    """Whether an import's module is ntoskrnl or hal."""
+    """Whether an import's module is one whose exports the simulated kernel has."""
     return name.lower() in KERNEL_MODULES
 
 

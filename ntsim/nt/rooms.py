@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-ROOMS = "ki ke ex ob mm io cc fsrtl ps se cm pnp po etw rtl kd hal vf".split()
+ROOMS = "ki ke ex ob mm io cc fsrtl ps se cm pnp po etw rtl kd hal wsk vf".split()
 
 
 @cache
