@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 LONGEST = (1 << 32) - PAGE_SIZE
+LONGEST_CHAIN = 1 << 16
+"""MDLs of one IRP, more than memory has for one request."""
+
 PFNS = MDL.size
 TAG = "Mdl "
 MAPPED_UNLOCKED = 0x1233
@@ -93,13 +96,19 @@ def IoAllocateMdl(
     mdl = MDL.at(nt.mmu, mm_allocate_mdl(nt, int(VirtualAddress), Length))
     if mdl and Irp:
         if SecondaryBuffer:
-            last = Irp.MdlAddress
-            while last.Next:
-                last = last.Next
-            last.Next = mdl
+            _last_of(nt, Irp.MdlAddress).Next = mdl
         else:
             Irp.MdlAddress = mdl
     return mdl  # type: ignore[no-any-return]
+
+
+def _last_of(nt: Kernel, mdl: PMDL) -> PMDL:
+    """The end of a chain; one that goes round is followed for ever."""
+    for _ in range(LONGEST_CHAIN):
+        if not mdl.Next:
+            return mdl
+        mdl = mdl.Next
+    nt.loop_for_ever()
 
 
 @export(irql="<= DISPATCH")

@@ -48,6 +48,17 @@ def test_an_mdl_for_an_irp_is_its_mdl_address_and_a_secondary_one_is_chained(val
     assert value_of(body) == [True, True, True, 0]
 
 
+def test_chaining_to_mdls_that_go_round_never_ends(bugcheck_of) -> None:
+    def body() -> None:
+        irp = IoAllocateIrp(1, FALSE)
+        buffer = ExAllocatePoolWithTag(NonPagedPool, 64, 0x206C644D)
+        first = IoAllocateMdl(buffer, 64, FALSE, FALSE, irp)
+        first.Next = first
+        IoAllocateMdl(buffer, 64, TRUE, FALSE, irp)
+
+    assert bugcheck_of(body).code == 0x133
+
+
 def test_nonpaged_pool_is_its_own_mapping(value_of) -> None:
     def body() -> list:
         va = ExAllocatePoolWithTag(NonPagedPoolNx, 3 * PAGE, 1)
