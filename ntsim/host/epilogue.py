@@ -93,4 +93,4 @@ def _leaves(code: bytes, at: int, start: int, function: RuntimeFunction) -> bool
         return not function.begin <= target < function.end or target == function.begin
     if code[at] == 0xFF and code[at + 1] == 0x25:
         return True
-    return code[at : at + 2] == b"\x48\xff" and code[at + 2] & 0x38 == 0x20
+    return code[at] & 0xF8 == 0x48 and code[at + 1] == 0xFF and code[at + 2] & 0x38 == 0x20
