@@ -10,6 +10,7 @@ static UNICODE_STRING DeviceName = RTL_CONSTANT_STRING(L"\\Device\\Misuse");
 static UNICODE_STRING LinkName = RTL_CONSTANT_STRING(L"\\DosDevices\\Misuse");
 static KEVENT Never;
 static KTIMER Timer;
+static volatile UCHAR Data[16] = { 0xc3 };
 static KDPC Dpc;
 static KMUTEX Mutex;
 static KSPIN_LOCK Lock;
@@ -71,6 +72,13 @@ static VOID ThreadRegion(PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
     KeEnterCriticalRegion();
+}
+
+static VOID ThreadLong(PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    for (ULONG i = 0; i < 100; i++)
+        Pause();
 }
 
 static VOID ThreadResource(PVOID Context)
@@ -238,6 +246,9 @@ static VOID Misuse(ULONG Number, PDEVICE_OBJECT DeviceObject, PIRP Irp)
         ExQueueWorkItem(&Item, DelayedWorkQueue);
         KeLowerIrql(Old);
         Pause();
+        break;
+    case 26: Thread(ThreadLong); break;
+    case 27: Thread((PKSTART_ROUTINE)(ULONG_PTR)Data); break;
     }
 }
 

@@ -9,7 +9,7 @@ DeviceName = UNICODE_STRING("\\Device\\Misuse")
 LinkName = UNICODE_STRING("\\DosDevices\\Misuse")
 Never, Timer, Dpc, Mutex = KEVENT(), KTIMER(), KDPC(), KMUTEX()
 Lock, Resource, Item = KSPIN_LOCK(), ERESOURCE(), WORK_QUEUE_ITEM()
-Attached, WorkItem = KAPC_STATE(), []
+Attached, Data, WorkItem = KAPC_STATE(), (ULONG * 4)(), []
 
 
 def Complete(Irp, Status):
@@ -53,6 +53,11 @@ def ThreadMutex(Context):
 
 def ThreadRegion(Context):
     KeEnterCriticalRegion()
+
+
+def ThreadLong(Context):
+    for _ in range(100):
+        Pause()
 
 
 def ThreadResource(Context):
@@ -228,6 +233,14 @@ def work_item_queued_twice(DeviceObject, Irp):
     ExQueueWorkItem(Item, DelayedWorkQueue)
     KeLowerIrql(Old)
     Pause()
+
+
+def thread_left_running(DeviceObject, Irp):
+    Thread(ThreadLong)
+
+
+def thread_in_data(DeviceObject, Irp):
+    Thread(Data)
 
 
 MISUSES = {code: globals()[name] for name, code in CODES.items()}

@@ -9,6 +9,7 @@ NAMES = (
     "cancel_routine_left", "resource_not_owned", "mapping_unlocked",
     "level_after_work", "status_raised", "status_raised_in_dpc", "spin_lock_held",
     "unlocked_twice", "mutex_held_at_end", "region_not_left_at_end", "work_item_queued_twice",
+    "thread_left_running", "thread_in_data",
 )  # fmt: skip
 CODES = {
     name: CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800 + number, METHOD_BUFFERED, FILE_ANY_ACCESS)

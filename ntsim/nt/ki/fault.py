@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.abi import bugcodes, ntstatus
+from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.abi.x86_constants import VECTOR_DB
 from ntsim.errors import UnmodelledRoutine
 from ntsim.hw.exceptions import INVALID_OPCODE, ProcessorException
@@ -69,13 +70,28 @@ def ki_need_stack(nt: Kernel, rsp: int, rip: int | None = None) -> None:
 
 
 def _protection_fault(nt: Kernel, va: int, error: int) -> NoReturn:
-    """A present page that forbids the access: 0xBE for a write, 0xFC for an instruction fetch."""
+    """A present page that forbids the access: 0xBE for a write, 0xFC for an instruction fetch.
+
+    Parameter 3 is the fault's trap frame (sysnative.com, "Debugging Stop 0xFC").
+    """
     entry = nt.mm.tables.read(nt.il.current.cr3, va)
     if error & EXECUTE:
         code = bugcodes.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY
-        ki_bug_check_dispatch(nt, code, va, entry, _rip(nt), 2)
+        ki_bug_check_dispatch(nt, code, va, entry, _trap_frame(nt, va, va, error), 2)
     code = bugcodes.ATTEMPTED_WRITE_TO_READONLY_MEMORY
-    ki_bug_check_dispatch(nt, code, va, entry, nt.trap_frame(), 0xB)
+    ki_bug_check_dispatch(nt, code, va, entry, _trap_frame(nt, _rip(nt), va, error), 0xB)
+
+
+def _trap_frame(nt: Kernel, rip: int, va: int, error: int) -> int:
+    """KTRAP_FRAME bytes of a page fault, below the stack pointer."""
+    thread = nt.thread
+    below = thread.storage - KTRAP_FRAME.size - 16
+    if nt.mmu.probe(below, WRITE) is None:
+        return nt.trap_frame()
+    address = nt.ki.write_trap_frame(thread, below, rip, 0)
+    v = KTRAP_FRAME.at(nt.mmu, address)._v
+    v.FaultAddress, v.ErrorCode = va, error
+    return address
 
 
 def _fault_at_raised_irql(nt: Kernel, va: int, error: int, irql: int) -> NoReturn:

@@ -171,7 +171,7 @@ def writing_to_code(bench) -> None:
 
     def body(DriverObject) -> None:
         DriverObject.DriverUnload = lambda driver: None
-        bench.expect(DriverObject.DriverUnload, ANY, ANY, 0xB)
+        bench.expect(DriverObject.DriverUnload, ANY, kernel_address, 0xB)
         write_bytes(DriverObject.DriverUnload, b"\xcc")
 
     bench.run(body)
