@@ -53,8 +53,8 @@ def command(
 
     RECORDED is a schedule string such as 1.random.7.4, or the file of an earlier
     `ntsim run --json`: then the outcomes are compared as well, and the exit status is 0 if they are
-    the same. TARGET, --app, --cpu, --verifier and --stub are what was given then, arguments of the
-    app stand after --.
+    the same. TARGET, --app, --cpu and --verifier are what was given then, --stub
+    too where RECORDED is no file; arguments of the app stand after --.
     """
     from ntsim.lab.run import Options
 
@@ -68,6 +68,8 @@ def command(
     schedule = recorded if earlier is None else earlier.schedule
     arguments = ctx.meta["app arguments"]
     replaced = tuple(parse_stub(text) for text in stubs)
+    if earlier is not None and not replaced:
+        replaced = tuple((name, int(value, 16)) for name, value in earlier.stubs.items())
     options = Options(
         schedule=schedule, arguments=arguments, verifier=verifier, stubs=replaced, cpu=cpu
     )

@@ -57,7 +57,8 @@ class AppResult(_Model):
 
 
 class RunResult(_Model):
-    """One run."""
+    """One run. `stubs` are the values that routines were replaced by; left out where there are
+    none."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     ntsim: str
@@ -71,10 +72,12 @@ class RunResult(_Model):
     seed: int
     processors: int
     schedule: str
+    stubs: dict[str, str] = Field(default_factory=dict)
 
     def to_json(self) -> str:
         """The object as indented JSON."""
-        return self.model_dump_json(by_alias=True, indent=2)
+        left_out = None if self.stubs else {"stubs"}
+        return self.model_dump_json(by_alias=True, indent=2, exclude=left_out)
 
     def differences(self, other: RunResult) -> list[str]:
         """Names of the fields in which two runs differ; the version of ntsim is not compared."""

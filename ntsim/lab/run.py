@@ -116,7 +116,7 @@ def run(
         failure = error
     except (Exception, KeyboardInterrupt) as error:
         failure = error
-    return _finished(machine, options.expected or target.expected, failure)
+    return _finished(machine, options, options.expected or target.expected, failure)
 
 
 def build(target: Target, options: Options) -> Machine:
@@ -168,7 +168,9 @@ def _execute(machine: Machine, target: Target, arguments: tuple[str, ...]) -> No
                 machine.unload_driver(driver)
 
 
-def _finished(machine: Machine, expectation: Expectation, failure: BaseException | None) -> Run:
+def _finished(
+    machine: Machine, options: Options, expectation: Expectation, failure: BaseException | None
+) -> Run:
     outcome = _outcome(machine, failure)
     verdicts = tuple(expectation.verdicts(outcome, Facts(machine)))
     result = RunResult(
@@ -189,6 +191,7 @@ def _finished(machine: Machine, expectation: Expectation, failure: BaseException
         seed=machine.seed,
         processors=machine.processors,
         schedule=machine.schedule,
+        stubs={name: hex(value) for name, value in options.stubs},
     )
     return Run(machine, result, expectation, verdicts, failure)
 
@@ -210,6 +213,7 @@ def not_run(target: Target, options: Options, error: BaseException) -> RunResult
         seed=seed,
         processors=processors,
         schedule=options.schedule or "",
+        stubs={name: hex(value) for name, value in options.stubs},
     )
 
 

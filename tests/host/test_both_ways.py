@@ -128,7 +128,7 @@ def compared(parameters: list[int], driver: range, rules: Compared) -> list[obje
     return [rules.get(number, whole)(value) for number, value in enumerate(parameters, 1)]
 
 
-@pytest.mark.parametrize(("driver", "name", "code", "rules"), ALL, ids=lambda value: str(value))
+@pytest.mark.parametrize(("driver", "name", "code", "rules"), ALL, ids=[each[1] for each in ALL])
 def test_a_mistake_in_c_and_in_python_is_one_bug_check(
     ntsim_machine, driver, name, code, rules
 ) -> None:

@@ -1,5 +1,6 @@
 """Kernel routines replaced by a value or by a function: Machine.stub, `ntsim run --stub`."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,17 @@ def test_the_command_line_takes_values(capsys) -> None:
 
 def test_a_run_with_a_stub_is_replayed_with_it(tmp_path, capsys) -> None:
     recorded = tmp_path / "result.json"
-    main(["run", str(HELLO), "--stub", "DbgPrint=0x10", "--json"])
+    main(["run", str(HELLO), "--stub", "DbgPrint=0x10", "--stub", "ExFoo=-1", "--json"])
     recorded.write_text(capsys.readouterr().out)
-    assert main(["replay", str(recorded), str(HELLO), "--stub", "DbgPrint=0x10"]) == 0
-    assert main(["replay", str(recorded), str(HELLO)]) == 1
-    assert "NOT the same as recorded" in capsys.readouterr().out
+    assert json.loads(recorded.read_text())["stubs"] == {"DbgPrint": "0x10", "ExFoo": "-0x1"}
+    assert main(["replay", str(recorded), str(HELLO)]) == 0
+    assert "--stub DbgPrint=0x10 --stub ExFoo=-0x1" in capsys.readouterr().out
+    assert main(["replay", str(recorded), str(HELLO), "--stub", "DbgPrint=0x11"]) == 1
+    out = capsys.readouterr().out
+    assert "NOT the same as recorded" in out
+    assert "stubs then: {'DbgPrint': '0x10', 'ExFoo': '-0x1'}" in out
+
+
+def test_a_run_without_stubs_does_not_speak_of_them(capsys) -> None:
+    assert main(["run", str(HELLO), "--json"]) == 0
+    assert "stubs" not in json.loads(capsys.readouterr().out)
