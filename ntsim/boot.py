@@ -103,7 +103,7 @@ def power_on(options: BootOptions) -> Kernel:
 def connect_memory(mmu: Mmu, host: PythonHost) -> None:
     """Typed addresses ask the host for storage and routine addresses."""
     use_running_machine()
-    mmu.allocate, mmu.address_of = host.allocate, host.address_of
+    mmu.allocate, mmu.address_of, mmu.call = host.allocate, host.address_of, host.call_pointer
 
 
 def start_processors(nt: Kernel) -> None:

@@ -38,6 +38,35 @@ STATES = {"D0": 1, "D1": 2, "D2": 3, "D3": 4, "S0": 1, "S1": 2, "S2": 3, "S3": 4
 """DEVICE_POWER_STATE and SYSTEM_POWER_STATE by name."""
 
 
+class Bus:
+    """What a device's model does on its bus: it is given one before the device appears, as
+    `model.attach(bus)`, if it has that method."""
+
+    def __init__(self, nt: Kernel, hardware: Hardware) -> None:
+        self._nt, self._hardware = nt, hardware
+
+    def dma_read(self, address: int, size: int) -> bytes:
+        """`size` bytes at a logical address; ones where no memory answers."""
+        there, ram = _answered(self._nt, address, size), self._nt.mm.ram
+        return (ram.read(address, there) if there else b"") + b"\xff" * (size - there)
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        """Store at a logical address; what no memory answers is lost."""
+        there = _answered(self._nt, address, len(data))
+        if there:
+            self._nt.mm.ram.write(address, data[:there])
+            self._nt.il.progress += 1
+
+    def interrupt(self, line: int = 0) -> None:
+        """Raise the interrupt line with this index."""
+        hal_raise_line(self._nt, self._hardware, self._hardware.lines[line])
+
+
+def _answered(nt: Kernel, address: int, size: int) -> int:
+    """How many bytes from a physical address on are memory."""
+    return max(0, min(size, nt.mm.ram.size - address)) if address >= 0 else 0
+
+
 class Owner(Protocol):
     """What a Device needs of its Machine."""
 
@@ -140,6 +169,20 @@ class Device:
             raise ConfigurationError(f"{self.instance_path} has no interrupt line {line}")
         hal_raise_line(self._nt, hardware, hardware.lines[line])
 
+    def dma_read(self, address: int, size: int) -> bytes:
+        """What the device reads at a logical address: ones where no memory answers."""
+        return self._bus().dma_read(address, size)
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        """The device stores at a logical address; what no memory answers is lost."""
+        self._bus().dma_write(address, data)
+
+    def _bus(self) -> Bus:
+        hardware = self._nt.pnp.hardware.get(self.pdo)
+        if hardware is None:
+            raise ConfigurationError(f"{self.instance_path} is gone: plug in another")
+        return Bus(self._nt, hardware)
+
 
 def sleep_state(name: str) -> int:
     """SYSTEM_POWER_STATE of "S1" to "S4"."""
@@ -200,6 +243,9 @@ def plug_in(nt: Kernel, hardware: Hardware, sizes: Sequence[int], filters: Filte
         for name, services in filters.items():
             if services:
                 nt.cm.set(key, name, list(services))
+        attach = getattr(hardware.model, "attach", None)
+        if attach is not None:
+            attach(Bus(nt, hardware))
         pdo = pnp_new_pdo(nt, state)
         state.hardware[int(pdo)] = hardware
         pnp_enumerate(nt, state.root)

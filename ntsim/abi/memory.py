@@ -34,6 +34,9 @@ class Memory(Protocol):
     def allocate(self, size: int, alignment: int) -> int:
         """Storage for a variable of the running code: image data or kernel stack."""
 
+    def call(self, address: int, arguments: tuple[Any, ...]) -> Any:
+        """Call the routine at an address."""
+
     def address_of(self, routine: Callable[..., Any]) -> int:
         """Address of a driver's routine; TypeError if it belongs to no loaded image."""
 

@@ -201,6 +201,13 @@ class Pointer(int):
         return self
 
 
+class Routine(Pointer):
+    """The address of a routine that lies in a structure: `p(arguments)` calls it."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._m.call(int(self), arguments)
+
+
 def prepare(kind: Any) -> None:
     """Make sure that size and alignment of `kind` are known."""
     if isinstance(kind, type) and not kind._ready:  # type: ignore[attr-defined]
@@ -237,6 +244,11 @@ def address_value(memory: Memory, value: Any) -> int:
 def type_name(kind: Any) -> str:
     """The C name of any of the three kinds of type."""
     return kind.__name__ if isinstance(kind, type) else str(kind.name)
+
+
+_ROUTINE = Type("ROUTINE", 1, 1)
+_ROUTINE._pointer = Routine
+REGISTRY["PROUTINE"] = PointerType(_ROUTINE)
 
 
 def POINTER(target: Any) -> Any:
@@ -284,7 +296,7 @@ def resolve_name(text: str, home: Any) -> Any:
     raise NameError(f"unknown type {text!r} in the declaration of {home_name(home)}")
 
 
-DECLARATIONS = ("cm", "ex", "io", "ke", "mm", "ob", "pnp", "ps", "rtl", "se")
+DECLARATIONS = ("cm", "dma", "ex", "io", "ke", "mm", "ob", "pnp", "ps", "rtl", "se")
 """Modules of this package whose structures name each other's."""
 
 

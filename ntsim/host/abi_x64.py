@@ -144,7 +144,8 @@ class ExportCalls:
         if inner is function:
             return (words[RCX], words[RDX], words[R8], words[R9])[:count]
         convert = converters(Export(inner, "any", (), False), inner.__name__)
-        values = (words[RCX], words[RDX], words[R8], words[R9])
+        registers = (words[RCX], words[RDX], words[R8], words[R9])
+        values = registers + self._stack(words[RSP] + 8 + HOME_SPACE, len(convert) - 4)
         return tuple(c(self.nt, v) for c, v in zip(convert, values, strict=False))
 
     def _room(self, stack: int, count: int) -> int:

@@ -34,7 +34,7 @@ from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.exports import EXPORTS, Export, load_rooms
 
 _ROUTINE = re.compile(
-    r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|CALLOUT|_FUNCTION)\w*$|^PIO_CSQ_(?!IRP_CONTEXT)"
+    r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|CALLOUT|_FUNCTION)\w*$|^PDRIVER_(LIST_)?CONTROL$|^PIO_CSQ_(?!IRP_CONTEXT)"
 )
 _FAILED = 0xC000_0000
 MISSING = object()

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ntsim.abi import ntstatus
 from ntsim.errors import DriverLoadError, Error, UnmodelledCode
 from ntsim.host.blame import raised_in_ntsim
+from ntsim.host.held_export import HeldExport
 from ntsim.host.modules import PrivateModules, SourceError, all_codes
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import ExceptionRaised
@@ -220,6 +221,18 @@ class PythonHost:
         if symbol.address not in self.routines:
             self.routines[symbol.address] = _Internal(nt, function), image
         return symbol.address
+
+    def export_address(self, name: str) -> int:
+        """Where a routine lies that drivers reach by a pointer only, not by their imports."""
+        return self.register(self.nt.nt_image, HeldExport(self.nt, name), name)
+
+    def call_pointer(self, address: int, arguments: tuple[Any, ...]) -> Any:
+        """A Python driver calls what a function pointer points to: as it calls an export, if it is
+        one of the kernel's routines."""
+        found = self.routines.get(address)
+        if found is not None and isinstance(found[0], HeldExport):
+            return found[0].face(*arguments)
+        return self.call(address, arguments)
 
     # Storage
 

@@ -100,8 +100,8 @@ class Mmu:
     Implements `ntsim.abi.memory.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
     list whose links disagree, `written_unprotected(page, pa)` a write to a read-only page with
-    CR0.WP clear. `allocate` and `address_of` are filled in by the room that knows about images and
-    stacks.
+    CR0.WP clear. `allocate`, `address_of` and `call` are filled in by the room that knows about
+    images and stacks.
     """
 
     def __init__(self, ram: Ram, tables: PageTables) -> None:
@@ -123,6 +123,7 @@ class Mmu:
         self.endless_list: Callable[[], None] = lambda: self._no_list_check(0)
         self.allocate: Callable[[int, int], int] = self._no_storage
         self.address_of: Callable[[Callable[..., Any]], int] = self._no_images
+        self.call: Callable[[int, tuple[Any, ...]], Any] = self._no_routines
 
     @staticmethod
     def _no_fault_handler(va: int, error_code: int) -> None:
@@ -139,6 +140,10 @@ class Mmu:
     @staticmethod
     def _no_images(routine: Callable[..., Any]) -> int:
         raise AssertionError(f"no address for {routine!r}: no driver image is loaded")
+
+    @staticmethod
+    def _no_routines(address: int, arguments: tuple[Any, ...]) -> Any:
+        raise AssertionError(f"{address:#x} is called: no driver image is loaded")
 
     def raw(self, va: int, size: int) -> int | None:
         """Host address of `size` raw bytes at `va`; None if guarded or not lined up."""

@@ -67,6 +67,9 @@ class Host(Protocol):
     def routine_at(self, address: int) -> Callable[..., Any] | None:
         """The Python routine that begins at `address`."""
 
+    def export_address(self, name: str) -> int:
+        """The address of a routine that drivers reach by a pointer only."""
+
     def variable(self, name: str) -> int:
         """The address of an exported variable of the kernel, 0 if there is none of that name."""
 
@@ -144,6 +147,7 @@ class Kernel:
         self.device_handlers: dict[int, Callable[[Processor], None]] = {}
         self.registers: dict[int, tuple[int, Any]] = {}  # device memory: frame to (start, model)
         self.pnp: Any = None
+        self.dma: Any = None  # the HAL's DMA adapters, from the first one on
         self.po: Any = None
         self.etw_providers: dict[int, str] = {}  # REGHANDLE to the provider's GUID
         self.wmi_providers: dict[int, int] = {}  # device object to its provider ID

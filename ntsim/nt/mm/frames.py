@@ -123,6 +123,21 @@ class Frames:
             self._split(index, first, pages)
             ctypes.memset(self.ram.address + first, POISON, size)
             return first
+        return self._run_of_singles(pages, lowest, highest, boundary)
+
+    def _run_of_singles(self, pages: int, lowest: int, highest: int, boundary: int) -> int | None:
+        """Consecutive frames of the general pool: for requests that reach no higher."""
+        first, length = 0, 0
+        for pa in sorted(pa for pa in self.free if lowest <= pa <= highest + 1 - PAGE_SIZE):
+            goes_on = length and pa == first + length * PAGE_SIZE
+            if not goes_on or (boundary and first // boundary != pa // boundary):
+                first, length = pa, 0
+            length += 1
+            if length == pages:
+                taken = set(range(first, first + pages * PAGE_SIZE, PAGE_SIZE))
+                self.free = [each for each in self.free if each not in taken]
+                ctypes.memset(self.ram.address + first, POISON, pages * PAGE_SIZE)
+                return first
         return None
 
     def _split(self, index: int, first: int, pages: int) -> None:
@@ -134,6 +149,9 @@ class Frames:
 
     def give_run(self, pa: int, pages: int) -> None:
         """Return frames of `take_run`, merging neighbours."""
+        if pa < self.split:
+            self.free.extend(range(pa, pa + pages * PAGE_SIZE, PAGE_SIZE))
+            return
         runs = self.runs
         index = bisect(runs, (pa, pages))
         if index < len(runs) and pa + pages * PAGE_SIZE == runs[index][0]:

@@ -28,10 +28,15 @@ IO_VIOLATIONS = _numbers(
     "21D 21E 224 225 226 228 22E 22F 231 232 233 234 235 236 237 239 23A 23D 23E 23F 240 241 242 "
     "243 244 245 246 306 307 310 311 312"
 )
+DMA_VIOLATIONS = _numbers(
+    "0 3 4 5 6 7 8 9 A B C D E F 10 13 15 16 18 19 1B 1D 1E 1F 20 21 24 25"
+)
 
 
 def modelled(code: int) -> frozenset[int]:
-    """The sub-codes of 0xC4 or 0xC9 that can be reported."""
+    """The sub-codes of 0xC4, 0xC9 or 0xE6 that can be reported."""
+    if code == 0xE6:
+        return DMA_VIOLATIONS
     if code == 0xC9:
         return IO_VIOLATIONS
     codes = routines.verifier_rules()

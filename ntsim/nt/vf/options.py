@@ -35,7 +35,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("io", 0x10, True, True, "IRPs: sending, completing, freeing, what routines return"),
     Option("deadlock", 0x20, True, True, "lock order, before it hangs"),
     Option("enhanced-io", 0x40, False, True, "part of io since Windows 7"),
-    Option("dma", 0x80, True, False, "DMA routines"),
+    Option("dma", 0x80, True, True, "DMA adapters, buffers, map registers and lists"),
     Option("security", 0x100, True, True, "user-mode addresses and handles used as kernel mode"),
     Option("force-pending", 0x200, False, True, "requests to lower drivers return STATUS_PENDING"),
     Option("irp-logging", 0x400, False, True, "the last IRPs of each device"),

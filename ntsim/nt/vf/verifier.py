@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CHECKS = (
     "irql spin_lock region resource push_lock pool mdl io pnp remove_lock deadlock misc tracing "
-    "tracking security code_integrity rules low_resources delay forced_pending"
+    "tracking security code_integrity dma dma_transfers rules low_resources delay forced_pending"
 ).split()
 """Files of this room whose checks register themselves, in the order in which they look."""
 

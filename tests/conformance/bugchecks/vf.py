@@ -5,7 +5,7 @@ from ntsim.abi import vmx_constants as vmx
 from ntsim.intrin import *
 from ntsim.wdm import *
 
-from .case import ANY, mistake
+from .case import ANY, kernel_address, mistake
 from .short import *
 
 
@@ -128,3 +128,20 @@ def a_hypervisor_that_injects_an_nmi(bench) -> None:
     machine = bench.configure(processors=1)
     bench.expect(0x4F4454, 0, 0, 0)
     machine.load_driver(hypervisor.DriverEntry, name="hv.sys")
+
+
+@mistake(0xE6)
+def an_adapter_is_released_with_a_buffer(bench) -> None:
+    """DMA verification: an adapter is released while one of its common buffers is allocated."""
+    bench.configure(verifier="dma")
+
+    def body() -> None:
+        description = DEVICE_DESCRIPTION()
+        description.Master = description.ScatterGather = description.Dma64BitAddresses = TRUE
+        description.MaximumLength = 0x1000
+        adapter, _ = IoGetDmaAdapter(NULL, description)
+        HalAllocateCommonBuffer(adapter, 64, TRUE)
+        bench.expect(0x7, int(adapter), 1, kernel_address)
+        adapter.DmaOperations.PutDmaAdapter(adapter)
+
+    bench.run(body)

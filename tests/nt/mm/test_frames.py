@@ -42,7 +42,8 @@ def test_runs_and_single_frames_do_not_overlap(frames: Frames) -> None:
     ("lowest", "highest", "found"),
     [
         (0, 16 * MB - 1, True),
-        (0, 4 * MB, False),
+        (0, 4 * MB, True),
+        (0, 2 * MB - 1, False),
         (14 * MB, 16 * MB - 1, True),
         (16 * MB, -1, False),
     ],

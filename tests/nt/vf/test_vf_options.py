@@ -11,10 +11,10 @@ from ntsim.wdm import *
 WINDOWS_STANDARD = 0x209BB
 
 
-def test_the_standard_settings_are_windows_own_but_for_dma() -> None:
+def test_the_standard_settings_are_windows_own() -> None:
     standard = sum(option.flag for option in OPTIONS if option.standard)
     assert standard == WINDOWS_STANDARD
-    assert parse("standard").flags == WINDOWS_STANDARD & ~0x80
+    assert parse("standard").flags == WINDOWS_STANDARD
     assert parse("standard").rules == RULES
 
 
@@ -43,7 +43,7 @@ def test_verify_start_is_special_pool() -> None:
     [
         ("specialpool", "did you mean special-pool?"),
         ("nonsense", "use standard, special-pool, force-irql"),
-        ("dma", "option dma is not modelled yet"),
+        ("power-delay", "option power-delay is not modelled yet"),
         ("MarkIrpPending", "Static Driver Verifier only"),
         ("PnpRemove", "rule PnpRemove is not modelled yet"),
         ("", "is no option and no rule"),
