@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
     PHYSICAL_ADDRESS = LONGLONG
+    PLONGLONG = Out[LONGLONG]
 
 TAG = "Hal "
 ISA_REACH, REACH_32 = (1 << 24) - 1, (1 << 32) - 1
@@ -198,7 +199,7 @@ def HalAllocateCommonBuffer(
     nt: Kernel,
     DmaAdapter: PDMA_ADAPTER,
     Length: ULONG,
-    LogicalAddress: Out[LONGLONG],
+    LogicalAddress: PLONGLONG,
     CacheEnabled: BOOLEAN,
 ) -> PVOID:
     """Contiguous memory that driver and device share, not crossing 4 GiB; NULL if there is none.

@@ -140,7 +140,7 @@ def an_adapter_is_released_with_a_buffer(bench) -> None:
         description.Master = description.ScatterGather = description.Dma64BitAddresses = TRUE
         description.MaximumLength = 0x1000
         adapter, _ = IoGetDmaAdapter(NULL, description)
-        HalAllocateCommonBuffer(adapter, 64, TRUE)
+        HalAllocateCommonBuffer(adapter, 64, LARGE_INTEGER(), TRUE)
         bench.expect(0x7, int(adapter), 1, kernel_address)
         adapter.DmaOperations.PutDmaAdapter(adapter)
 

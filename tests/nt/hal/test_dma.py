@@ -28,6 +28,12 @@ def adapter_of(*arguments, **named):
     return made
 
 
+def common(adapter, length):
+    """A common buffer and its logical address."""
+    logical = LARGE_INTEGER()
+    return HalAllocateCommonBuffer(adapter, length, logical, TRUE), logical.QuadPart
+
+
 def locked(size: int = SIZE, at: int = 100):
     """A nonpaged buffer that begins inside a page, and its MDL."""
     buffer = ExAllocatePoolWithTag(NonPagedPoolNx, size + at, 0x20616D44) + at
@@ -92,8 +98,8 @@ def test_a_common_buffer_is_contiguous_and_within_reach(run) -> None:
         pages = [int(MmGetPhysicalAddress(buffer + i * 0x1000)) for i in range(3)]
         found = [pages == [logical.QuadPart + i * 0x1000 for i in range(3)], pages[-1] < 1 << 24]
         operations.FreeCommonBuffer(adapter, 3 * 0x1000, logical, buffer, TRUE)
-        other, address = HalAllocateCommonBuffer(adapter, 16, TRUE)
-        found.append(int(address) == int(MmGetPhysicalAddress(other)))
+        other, address = common(adapter, 16)
+        found.append(address == int(MmGetPhysicalAddress(other)))
         operations.PutDmaAdapter(adapter)
         return found
 
@@ -373,9 +379,9 @@ def test_a_device_of_the_bus_reaches_a_common_buffer(ntsim_machine) -> None:
 
     def start(Registers) -> None:
         adapter = adapter_of()
-        buffer, logical = HalAllocateCommonBuffer(adapter, 64, TRUE)
+        buffer, logical = common(adapter, 64)
         write_bytes(buffer, bytes(range(64)))
-        for offset, value in ((0, int(logical)), (4, 64), (8, 1)):
+        for offset, value in ((0, logical), (4, 64), (8, 1)):
             WRITE_REGISTER_ULONG(Registers + offset, value)
         found.append(read_bytes(buffer, 64) == bytes(range(1, 65)))
 

@@ -27,6 +27,12 @@ def device():
     return IoCreateDevice(Driver[0], 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE)[1]
 
 
+def common_buffer(adapter, length):
+    """A common buffer and its logical address."""
+    logical = LARGE_INTEGER()
+    return HalAllocateCommonBuffer(adapter, length, logical, TRUE), logical.QuadPart
+
+
 def locked(size=SIZE, at=0x100):
     buffer = ExAllocatePoolWithTag(NonPagedPoolNx, size + at, 0x20616D44) + at
     mdl = IoAllocateMdl(buffer, size, FALSE, FALSE, NULL)
@@ -106,7 +112,7 @@ def test_a_driver_without_mistakes(ntsim_machine) -> None:
     def DriverEntry(DriverObject, RegistryPath) -> int:
         Driver[:] = [DriverObject]
         adapter, (buffer, mdl) = new_adapter(), locked()
-        common, logical = HalAllocateCommonBuffer(adapter, 100, TRUE)
+        common, logical = common_buffer(adapter, 100)
         write_bytes(common, bytes(100))
         HalFreeCommonBuffer(adapter, 100, logical, common, TRUE)
 
@@ -159,7 +165,7 @@ def test_0_2_a_transfer_that_needs_more_map_registers_than_there_are(stop) -> No
 def test_3_a_common_buffer_freed_twice(stop) -> None:
     def body() -> None:
         adapter = new_adapter()
-        buffer, logical = HalAllocateCommonBuffer(adapter, 100, TRUE)
+        buffer, logical = common_buffer(adapter, 100)
         for _ in range(2):
             adapter.DmaOperations.FreeCommonBuffer(adapter, 100, logical, buffer, TRUE)
 
@@ -196,7 +202,7 @@ def test_6_a_list_freed_twice(stop) -> None:
 
 
 def one_buffer(adapter) -> None:
-    HalAllocateCommonBuffer(adapter, 100, TRUE)
+    common_buffer(adapter, 100)
 
 
 def one_channel(adapter) -> None:
@@ -280,7 +286,7 @@ def test_f_bytes_around_a_common_buffer_were_written(stop, offset, kind) -> None
 
     def body() -> None:
         adapter = new_adapter()
-        buffer, logical = HalAllocateCommonBuffer(adapter, 100, TRUE)
+        buffer, logical = common_buffer(adapter, 100)
         where.append(buffer)
         write_bytes(buffer + offset, b"!")
         HalFreeCommonBuffer(adapter, 100, logical, buffer, TRUE)
@@ -353,7 +359,7 @@ def at(level, routine, *arguments):
 @pytest.mark.parametrize(
     ("wrong", "parameters"),
     [
-        (at(DISPATCH_LEVEL, lambda a: HalAllocateCommonBuffer(a, 16, TRUE)), (1, 0, 2)),
+        (at(DISPATCH_LEVEL, lambda a: common_buffer(a, 16)), (1, 0, 2)),
         (at(APC_LEVEL, lambda a: HalFreeCommonBuffer(a, 16, 0, 0, TRUE)), (1, 0, 1)),
         (at(DISPATCH_LEVEL, lambda a: a.DmaOperations.PutDmaAdapter(a)), (1, 0, 2)),
         (at(DISPATCH_LEVEL, lambda a: HalGetDmaAlignment(a)), (1, 0, 2)),
@@ -527,7 +533,7 @@ def test_the_reports_say_what_happened(ntsim_machine) -> None:
 
     def DriverEntry(DriverObject, RegistryPath) -> int:
         adapter = new_adapter()
-        HalAllocateCommonBuffer(adapter, 100, TRUE)
+        common_buffer(adapter, 100)
         adapter.DmaOperations.PutDmaAdapter(adapter)
         return STATUS_SUCCESS
 
