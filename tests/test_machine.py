@@ -150,7 +150,7 @@ def spin(tmp_path: Path) -> Path:
 
 
 def unmodelled(DriverObject: Any, RegistryPath: Any) -> None:
-    IoGetDmaAdapter()
+    HalDmaAllocateCrashDumpRegistersEx()
 
 
 @pytest.mark.parametrize("kind", [ntsim.Hang, ntsim.UnmodelledRoutine])
