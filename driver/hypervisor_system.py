@@ -9,30 +9,28 @@ Read it in this order, which is the tutorial's:
     hypervisor/exits.py         part 6: an exit handler, a routine for each reason
     hypervisor/services.py      part 6: VMCALL
     hypervisor/bitmaps.py       part 6: which MSRs and ports exit
-    hypervisor/events.py        part 8: exits reach the app while it runs
+    hypervisor/hooks.py         part 7: pages whose accesses exit, one instruction at a time
+    hypervisor/watch.py         part 7: such a page of the app
+    hypervisor/hidden.py        part 8: a breakpoint in the kernel that nobody can read
+    hypervisor/monitor.py       part 8: exits reach the app while it runs: rings and DPCs
+    hypervisor/requests.py      part 8: requests that wait, in a cancel-safe queue
 
 This file is the device. Ways out: HV_DEVIRTUALISE; IRP_MJ_CLEANUP, which comes for a killed app
 too; DriverUnload; and a processor that refuses half-way through. All end in DevirtualiseSystem.
+An app has several threads: one request at a time may change anything, which ControlMutex sees to.
 """
 
+from driver.hypervisor.broadcast import CallEach
 from driver.hypervisor.ept import Translate
-from driver.hypervisor.events import (
-    CancelRequests,
-    CompleteRequest,
-    StartEvents,
-    StopEvents,
-    WaitForEvents,
-)
-from driver.hypervisor.services import (
-    SERVICE_EXITS,
-    SERVICE_WATCH_MSR,
-    SERVICE_WATCH_PAGE,
-    SERVICE_WATCH_PORT,
-)
+from driver.hypervisor.hidden import HideBreakpoint
+from driver.hypervisor.monitor import FreeMonitor, InitializeMonitor, StartMonitor, StopMonitor
+from driver.hypervisor.requests import CancelRequests, CompleteRequest, WaitForEvents
+from driver.hypervisor.services import SERVICE_EXITS, SERVICE_WATCH_MSR, SERVICE_WATCH_PORT
 from driver.hypervisor.small_guest import RunSmallGuest
 from driver.hypervisor.system import BY_AFFINITY, DevirtualiseSystem, VirtualiseSystem
 from driver.hypervisor.system_ioctl import *
 from driver.hypervisor.vcpu import VIRTUALISED, AllocateVcpus, FreeVcpus, hv
+from driver.hypervisor.watch import RemoveHook, RemoveHooks, WatchPage
 from driver.vmcs import CR4_VMXE
 from driver.vmx_guest import alloc_vmx_region, vmx_supported
 from ntsim.intrin import *
@@ -42,6 +40,16 @@ TAG = int.from_bytes(b"HvSy", "little")
 COM1, IA32_LSTAR = 0x3F8, 0xC0000082
 NOT_ON = 0xFF  # no hypervisor here: VMXON is not tried
 Counted = (ULONGLONG * 64)()
+ControlMutex = KMUTEX()
+
+
+class DEVICE_STATE(Structure):
+    """Whether somebody has the device open."""
+
+    Open: BOOLEAN
+
+
+ds = DEVICE_STATE()
 
 DeviceName = UNICODE_STRING("\\Device\\HypervisorSystem")
 LinkName = UNICODE_STRING("\\DosDevices\\HypervisorSystem")
@@ -56,8 +64,8 @@ def DriverEntry(DriverObject: PDRIVER_OBJECT, RegistryPath: PUNICODE_STRING) -> 
     )
     if not NT_SUCCESS(Status):
         return Status
-    DriverObject.MajorFunction[IRP_MJ_CREATE] = CreateClose
-    DriverObject.MajorFunction[IRP_MJ_CLOSE] = CreateClose
+    DriverObject.MajorFunction[IRP_MJ_CREATE] = Create
+    DriverObject.MajorFunction[IRP_MJ_CLOSE] = Close
     DriverObject.MajorFunction[IRP_MJ_CLEANUP] = Cleanup
     DriverObject.MajorFunction[IRP_MJ_DEVICE_CONTROL] = DeviceControl
     DriverObject.DriverUnload = Unload
@@ -70,34 +78,49 @@ def DriverEntry(DriverObject: PDRIVER_OBJECT, RegistryPath: PUNICODE_STRING) -> 
 def Start() -> NTSTATUS:
     """All of it or nothing. DriverEntry runs in the System process: its CR3 is there to stay."""
     hv.SystemCr3 = __readcr3()
+    KeInitializeMutex(ControlMutex, 0)
     if not AllocateVcpus():
         return STATUS_INSUFFICIENT_RESOURCES
-    Status = StartEvents()
+    Status = InitializeMonitor()
     if NT_SUCCESS(Status):
         Status = IoCreateSymbolicLink(LinkName, DeviceName)
         if not NT_SUCCESS(Status):
-            StopEvents()
+            FreeMonitor()
     if not NT_SUCCESS(Status):
         FreeVcpus()
     return Status
 
 
 def Unload(DriverObject: PDRIVER_OBJECT) -> None:
-    DevirtualiseSystem(BY_AFFINITY)
-    StopEvents()
+    """No handle is open any more, so Cleanup has been here."""
+    FreeMonitor()
     FreeVcpus()
     IoDeleteSymbolicLink(LinkName)
     IoDeleteDevice(DriverObject.DeviceObject)
 
 
-def CreateClose(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
+def Create(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
+    StartMonitor()
+    ds.Open = TRUE
     return CompleteRequest(Irp, STATUS_SUCCESS, 0)
 
 
 def Cleanup(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
-    """The last handle is closed, by the app or by its end."""
-    CancelRequests(IoGetCurrentIrpStackLocation(Irp).FileObject)
+    """The last handle is closed, by the app or by its end.
+
+    Another thread's request may still be on its way: it waits for the mutex, and finds Open FALSE.
+    """
+    CancelRequests()
+    KeWaitForSingleObject(ControlMutex, Executive, KernelMode, FALSE, NULL)
+    ds.Open = FALSE
+    RemoveHooks()
     DevirtualiseSystem(BY_AFFINITY)
+    KeReleaseMutex(ControlMutex, FALSE)
+    StopMonitor()
+    return CompleteRequest(Irp, STATUS_SUCCESS, 0)
+
+
+def Close(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
     return CompleteRequest(Irp, STATUS_SUCCESS, 0)
 
 
@@ -110,11 +133,18 @@ def DeviceControl(DeviceObject: PDEVICE_OBJECT, Irp: PIRP) -> NTSTATUS:
     if Routine is None:
         return CompleteRequest(Irp, STATUS_INVALID_DEVICE_REQUEST, 0)
     Input = read_bytes(Irp.AssociatedIrp.SystemBuffer, Request.InputBufferLength)
-    Status, Output = Routine(Input)
+    Status, Output = OneAtATime(Routine, Input)
     if len(Output) > Request.OutputBufferLength:
         return CompleteRequest(Irp, STATUS_BUFFER_TOO_SMALL, 0)
     write_bytes(Irp.AssociatedIrp.SystemBuffer, Output)
     return CompleteRequest(Irp, Status, len(Output))
+
+
+def OneAtATime(Routine, Input):
+    KeWaitForSingleObject(ControlMutex, Executive, KernelMode, FALSE, NULL)
+    Status, Output = Routine(Input) if ds.Open else (STATUS_CANCELLED, b"")
+    KeReleaseMutex(ControlMutex, FALSE)
+    return Status, Output
 
 
 def Number(Input) -> int:
@@ -159,36 +189,31 @@ def IoctlVirtualise(Input):
 
 
 def IoctlDevirtualise(Input):
+    RemoveHooks()
     DevirtualiseSystem(Number(Input))
     return STATUS_SUCCESS, b""
 
 
 def IoctlWatchPage(Input):
-    return OnEach(SERVICE_WATCH_PAGE, MmGetPhysicalAddress(Number(Input)) & ~0xFFF), b""
+    Status, Hook = WatchPage(Number(Input[:8]), Number(Input[8:]))
+    return Status, Quads(Hook)
+
+
+def IoctlForgetPage(Input):
+    return RemoveHook(Number(Input)), b""
+
+
+def IoctlHideBreakpoint(Input):
+    Status, Hook, Address = HideBreakpoint(Input.decode("ascii", "replace"))
+    return Status, Quads(Hook, Address)
 
 
 def IoctlWatchMsr(Input):
-    return OnEach(SERVICE_WATCH_MSR, Number(Input)), b""
+    return CallEach(SERVICE_WATCH_MSR, Number(Input)), b""
 
 
 def IoctlWatchPort(Input):
-    return OnEach(SERVICE_WATCH_PORT, Number(Input)), b""
-
-
-def OnEach(Service, Argument) -> NTSTATUS:
-    """Each processor has bitmaps and tables of its own; VMCALL reaches the one it is executed on.
-
-    VMCALL where no hypervisor is would be an invalid opcode.
-    """
-    for i in range(hv.Count):
-        if hv.Vcpus[i].State != VIRTUALISED:
-            return STATUS_DEVICE_NOT_READY
-        OldAffinity = KeSetSystemAffinityThreadEx(1 << i)
-        Status = __vmx_vmcall(Service, Argument)
-        KeRevertToUserAffinityThreadEx(OldAffinity)
-        if not NT_SUCCESS(Status):
-            return Status
-    return STATUS_SUCCESS
+    return CallEach(SERVICE_WATCH_PORT, Number(Input)), b""
 
 
 def IoctlTouch(Input):
@@ -242,6 +267,8 @@ ROUTINES = {
     HV_VIRTUALISE: IoctlVirtualise,
     HV_DEVIRTUALISE: IoctlDevirtualise,
     HV_WATCH_PAGE: IoctlWatchPage,
+    HV_FORGET_PAGE: IoctlForgetPage,
+    HV_HIDE_BREAKPOINT: IoctlHideBreakpoint,
     HV_WATCH_MSR: IoctlWatchMsr,
     HV_WATCH_PORT: IoctlWatchPort,
     HV_TOUCH: IoctlTouch,

@@ -16,6 +16,7 @@ from driver.hypervisor.system_ioctl import (
     HV_VIRTUALISE,
     HV_WATCH_MSR,
     HV_WATCH_PAGE,
+    WATCH_WRITE,
 )
 from ntsim.win32 import *
 from userapp.hypervisor_part4_app import ask, open_device
@@ -23,9 +24,9 @@ from userapp.hypervisor_part4_app import ask, open_device
 IA32_LSTAR = 0xC0000082
 
 
-def step(device, name: str, code: int, number: int = 0) -> None:
+def step(device, name: str, code: int, *numbers: int) -> None:
     try:
-        print(name, *(hex(value) for value in ask(device, code, number)))
+        print(name, *(hex(value) for value in ask(device, code, *numbers)))
     except error as e:
         print(name, "failed:", e.strerror)
 
@@ -39,7 +40,7 @@ def main() -> int:
     step(device, "watch an MSR", HV_WATCH_MSR, IA32_LSTAR)
     step(device, "touch", HV_TOUCH)
     step(device, "write a bad value", HV_BAD_WRITE)
-    step(device, "watch a page", HV_WATCH_PAGE, memory)
+    step(device, "watch a page", HV_WATCH_PAGE, memory, WATCH_WRITE)
     write_bytes(memory, b"after")
     step(device, "second hypervisor", HV_SECOND)
     step(device, "devirtualise", HV_DEVIRTUALISE, BY_AFFINITY)

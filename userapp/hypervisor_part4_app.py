@@ -19,8 +19,9 @@ def quads(data: bytes) -> list[int]:
     return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
 
 
-def ask(device, code: int, number: int = 0) -> list[int]:
-    return quads(DeviceIoControl(device, code, number.to_bytes(8, "little"), 512))
+def ask(device, code: int, *numbers: int) -> list[int]:
+    data = b"".join(number.to_bytes(8, "little") for number in numbers)
+    return quads(DeviceIoControl(device, code, data, 512))
 
 
 def show(device, address: int) -> None:

@@ -35,8 +35,8 @@ def call(device, code: int, number: int = 0, room: int = 8) -> bytes:
 
 def watch(device) -> None:
     while True:
-        for _, reason, detail, value in unpack(call(device, HV_EVENTS, room=ROOM)):
-            print(f"exit: {REASONS[reason]} {detail:#x}, value {value:#x}")
+        for event in unpack(call(device, HV_EVENTS, room=ROOM)):
+            print(f"exit: {REASONS[event.reason]} {event.detail:#x}, value {event.value:#x}")
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ in pages of 2 MiB. A right for 4 KiB needs a PML1 table in place of such a page:
 takes it from tables that were allocated before, because an exit handler can allocate nothing.
 """
 
+from ntsim.intrin import *
 from ntsim.wdm import *
 
 EPT_READ, EPT_WRITE, EPT_EXECUTE = 1 << 0, 1 << 1, 1 << 2
@@ -13,6 +14,7 @@ EPT_ALL = EPT_READ | EPT_WRITE | EPT_EXECUTE
 EPT_WRITE_BACK = 6 << 3  # the memory type of RAM
 EPT_LARGE_PAGE = 1 << 7
 FRAME = 0x000FFFFFFFFFF000
+INVEPT_SINGLE_CONTEXT = 1
 
 PML4, PML3, PML2, FIRST_PML1 = range(4)
 TABLES = 12  # 4 KiB each: three, and nine for pages that are split
@@ -26,6 +28,7 @@ class EPT_TABLES(Structure):
     Address: PVOID
     Physical: ULONGLONG
     Used: ULONG
+    Descriptor: ULONGLONG * 2  # INVEPT's: the EPT pointer, and zero
 
 
 def AllocateEpt(Ept) -> BOOLEAN:
@@ -41,6 +44,7 @@ def AllocateEpt(Ept) -> BOOLEAN:
     for i in range(512):
         Pml2[i] = i << 21 | EPT_LARGE_PAGE | EPT_WRITE_BACK | EPT_ALL
     Ept.Used = FIRST_PML1
+    Ept.Descriptor[0] = Eptp(Ept)
     return TRUE
 
 
@@ -80,14 +84,27 @@ def SplitLargePage(Ept, Address) -> ULONG:
     return New
 
 
-def SetRights(Ept, Address, Rights) -> BOOLEAN:
-    """What the guest may do with the 4 KiB of Address. FALSE if they cannot be split off."""
-    New = SplitLargePage(Ept, Address)
-    if not New:
+def LeafEntry(Page, Rights) -> ULONGLONG:
+    """A PML1 entry: where the 4 KiB lie, and what the guest may do with them."""
+    return Page | EPT_WRITE_BACK | Rights
+
+
+def SetEntry(Ept, Address, Entry) -> BOOLEAN:
+    """The PML1 entry of the 4 KiB of Address. FALSE if they cannot be split off."""
+    Pml1 = SplitLargePage(Ept, Address)
+    if not Pml1:
         return FALSE
-    Pml1, i = Table(Ept, New), Address >> 12 & 0x1FF
-    Pml1[i] = Pml1[i] & ~EPT_ALL | Rights
+    Table(Ept, Pml1)[Address >> 12 & 0x1FF] = Entry
     return TRUE
+
+
+def InvalidateEpt(Ept) -> None:
+    """Forget what this processor has cached of these tables. In root operation only.
+
+    SDM 3, "Guidelines for Use of the INVEPT Instruction": a right that is taken away, or a page
+    that is somewhere else, is not seen before. A violation itself invalidates its own address.
+    """
+    __invept(INVEPT_SINGLE_CONTEXT, Ept.Descriptor)
 
 
 def Translate(Ept, Address):

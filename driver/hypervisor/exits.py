@@ -1,16 +1,19 @@
 """The exit handler: one routine for each exit reason. Interrupts are off in all of it.
 
-It may use memory that is resident, the VMCS and the guest's registers. What an app is to hear of is
-noted in a free record (events.py), for a thread to deliver.
+It may use memory that is resident, the VMCS and the guest's registers, and calls no routine of the
+kernel: the guest may be anywhere, also in the middle of that very routine, holding its lock. What
+an app is to hear of is noted in a ring (monitor.py), for a DPC to deliver.
 """
 
-from driver.hypervisor.ept import EPT_ALL, EPT_EXECUTE, EPT_READ, SetRights
-from driver.hypervisor.events import Note
 from driver.hypervisor.fields import *
+from driver.hypervisor.hidden import HandleException
+from driver.hypervisor.hooks import HandleEptViolation, HandleTrapFlag
+from driver.hypervisor.monitor import Note
 from driver.hypervisor.services import SERVICE_OFF, Serve
+from driver.hypervisor.unexpected import HandleUnexpected
 from driver.hypervisor.vcpu import CurrentVcpu
 from driver.vmcs_setup import DESCRIPTOR_TABLE_REGISTER
-from driver.vmx_guest import physical, skip_instruction, vmread
+from driver.vmx_guest import skip_instruction, vmread
 from ntsim.intrin import *
 from ntsim.wdm import *
 
@@ -57,7 +60,7 @@ def TurnOff(regs, Vcpu) -> None:
     Cr3, Rflags = vmread(GUEST_CR3), vmread(GUEST_RFLAGS)
     Gdt = TableRegister(GUEST_GDTR_LIMIT, GUEST_GDTR_BASE)
     Idt = TableRegister(GUEST_IDTR_LIMIT, GUEST_IDTR_BASE)
-    __vmx_vmclear(physical(Vcpu.VmcsRegion))
+    __vmx_vmclear(Vcpu.Vmcs)
     __vmx_off()
     __writecr3(Cr3)
     _lgdt(Gdt)
@@ -84,7 +87,7 @@ def HandleRdmsr(regs, Vcpu) -> None:
         return
     Value = __readmsr(Register)
     regs.Rax, regs.Rdx = Value & LOW_32, Value >> 32
-    Note(EXIT_REASON_MSR_READ, Register, Value)
+    Note(Vcpu, EXIT_REASON_MSR_READ, Register, Value)
     skip_instruction()
 
 
@@ -95,7 +98,7 @@ def HandleWrmsr(regs, Vcpu) -> None:
         InjectGp()  # executed here it would be our #GP, and nobody handles that
         return
     __writemsr(Register, Value)
-    Note(EXIT_REASON_MSR_WRITE, Register, Value)
+    Note(Vcpu, EXIT_REASON_MSR_WRITE, Register, Value)
     skip_instruction()
 
 
@@ -125,28 +128,8 @@ def HandleIo(regs, Vcpu) -> None:
     else:
         Write = {1: __outbyte, 2: __outword, 4: __outdword}[Size]
         Write(Port, regs.Rax & (1 << 8 * Size) - 1)
-    Note(EXIT_REASON_IO_INSTRUCTION, Qualification, regs.Rax)
+    Note(Vcpu, EXIT_REASON_IO_INSTRUCTION, Qualification, regs.Rax)
     skip_instruction()
-
-
-def HandleEptViolation(regs, Vcpu) -> None:
-    """A watched page: let this one access through, watch again after it (the monitor trap flag)."""
-    Address = vmread(GUEST_PHYSICAL_ADDRESS)
-    Note(EXIT_REASON_EPT_VIOLATION, vmread(EXIT_QUALIFICATION), vmread(GUEST_LINEAR_ADDRESS))
-    SetRights(Vcpu.Ept, Address, EPT_ALL)
-    Vcpu.Stepped = Address
-    SetTrapFlag(CPU_BASED_MONITOR_TRAP_FLAG)
-
-
-def HandleTrapFlag(regs, Vcpu) -> None:
-    SetRights(Vcpu.Ept, Vcpu.Stepped, EPT_READ | EPT_EXECUTE)
-    Vcpu.Stepped = 0
-    SetTrapFlag(0)
-
-
-def SetTrapFlag(Flag) -> None:
-    Primary = vmread(CPU_BASED_VM_EXEC_CONTROL) & ~CPU_BASED_MONITOR_TRAP_FLAG
-    __vmx_vmwrite(CPU_BASED_VM_EXEC_CONTROL, Primary | Flag)
 
 
 def HandleVmxInstruction(regs, Vcpu) -> None:
@@ -166,16 +149,9 @@ def HandleControlRegister(regs, Vcpu) -> None:
     skip_instruction()
 
 
-def HandleUnexpected(regs, Vcpu) -> None:
-    """Nothing that we asked for. Say so while there is a system that can."""
-    KeBugCheckEx(
-        HYPERVISOR_ERROR, vmread(VM_EXIT_REASON), vmread(EXIT_QUALIFICATION), vmread(GUEST_RIP), 0
-    )
-
-
-HYPERVISOR_ERROR = 0x20001
 GENERAL = "Rax Rcx Rdx Rbx Rsp Rbp Rsi Rdi R8 R9 R10 R11 R12 R13 R14 R15".split()
 HANDLERS = {
+    EXIT_REASON_EXCEPTION_NMI: HandleException,
     EXIT_REASON_CPUID: HandleCpuid,
     EXIT_REASON_VMCALL: HandleVmcall,
     EXIT_REASON_MSR_READ: HandleRdmsr,

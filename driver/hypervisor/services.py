@@ -5,13 +5,15 @@ refused, or any app could switch the hypervisor off.
 """
 
 from driver.hypervisor.bitmaps import READ_HALF, WRITE_HALF, WatchMsr, WatchPort
-from driver.hypervisor.ept import EPT_ALL, EPT_EXECUTE, EPT_READ, SetRights
+from driver.hypervisor.fields import EXCEPTION_BITMAP, VECTOR_BP
+from driver.hypervisor.hooks import ArmHook, DisarmHook, Hooks
 from driver.hypervisor.vcpu import CurrentVcpu
+from ntsim.intrin import *
 from ntsim.wdm import *
 
 SERVICE_OFF = 0x4846_0000
-SERVICE_WATCH_PAGE = 0x4846_0001  # RDX: guest-physical address; writes exit
-SERVICE_FORGET_PAGE = 0x4846_0002
+SERVICE_ARM_HOOK = 0x4846_0001  # RDX: number of the hook (hooks.py)
+SERVICE_DISARM_HOOK = 0x4846_0002
 SERVICE_WATCH_MSR = 0x4846_0003  # RDX: register
 SERVICE_WATCH_PORT = 0x4846_0004  # RDX: port
 SERVICE_EXITS = 0x4846_0005  # how many exits this processor has had
@@ -20,10 +22,12 @@ SERVICE_EXITS = 0x4846_0005  # how many exits this processor has had
 def Serve(Number, Argument) -> NTSTATUS:
     """Executed in the exit handler: bits in memory that is there, nothing else."""
     Vcpu = CurrentVcpu()
-    if Number == SERVICE_WATCH_PAGE:
-        Done = SetRights(Vcpu.Ept, Argument, EPT_READ | EPT_EXECUTE)
-    elif Number == SERVICE_FORGET_PAGE:
-        Done = SetRights(Vcpu.Ept, Argument, EPT_ALL)
+    if Number == SERVICE_ARM_HOOK:
+        if Hooks[Argument].Copy:  # with a breakpoint in it (hidden.py)
+            __vmx_vmwrite(EXCEPTION_BITMAP, 1 << VECTOR_BP)
+        Done = ArmHook(Vcpu, Argument)
+    elif Number == SERVICE_DISARM_HOOK:
+        Done = DisarmHook(Vcpu, Argument)
     elif Number == SERVICE_WATCH_MSR:
         Done = WatchMsr(Vcpu.Bitmaps, Argument, READ_HALF)
         Done = WatchMsr(Vcpu.Bitmaps, Argument, WRITE_HALF) and Done

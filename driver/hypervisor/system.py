@@ -28,12 +28,11 @@ def VirtualiseProcessor() -> None:
     if Vcpu.Status:
         __writecr4(Cr4)  # somebody else's VMX operation keeps its VMXE
         return
-    Vmcs = physical(Vcpu.VmcsRegion)
-    Vcpu.Status = __vmx_vmclear(Vmcs) or __vmx_vmptrld(Vmcs)
+    Vcpu.Status = __vmx_vmclear(Vcpu.Vmcs) or __vmx_vmptrld(Vcpu.Vmcs)
     if not Vcpu.Status:
         Vcpu.Status = save_stack(Vcpu.SavedStack, Launch)
     if Vcpu.Status:
-        __vmx_vmclear(Vmcs)
+        __vmx_vmclear(Vcpu.Vmcs)
         __vmx_off()
         __writecr4(__readcr4() & ~CR4_VMXE)
         return

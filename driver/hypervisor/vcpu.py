@@ -7,7 +7,7 @@ operation, which a DPC or an IPI may execute, needs nothing that could fail for 
 from driver.hypervisor.bitmaps import AllocateBitmaps
 from driver.hypervisor.ept import EPT_TABLES, AllocateEpt, FreeEpt
 from driver.vmcs_setup import HOST_STACK_SIZE
-from driver.vmx_guest import SAVED_STACK, alloc_vmx_region
+from driver.vmx_guest import SAVED_STACK, alloc_vmx_region, physical
 from ntsim.wdm import *
 
 VCPU_TAG = int.from_bytes(b"HvVc", "little")
@@ -17,8 +17,10 @@ OFF, VIRTUALISED = 0, 1
 class VIRTUAL_CPU(Structure):
     """One logical processor's part. `Status` is what its last attempt to get in came to."""
 
+    Processor: ULONG
     VmxonRegion: PVOID
     VmcsRegion: PVOID
+    Vmcs: ULONGLONG  # its physical address: nobody can be asked in an exit handler
     HostStack: PVOID
     Bitmaps: PVOID
     Ept: EPT_TABLES
@@ -26,7 +28,7 @@ class VIRTUAL_CPU(Structure):
     State: ULONG
     Status: ULONG
     Exits: ULONGLONG
-    Stepped: ULONGLONG  # the watched page that is open for one instruction; 0 if none
+    Opened: ULONG  # a bit for each hooked page that is open for one instruction (hooks.py)
 
 
 class HV_GLOBALS(Structure):
@@ -47,6 +49,7 @@ def AllocateVcpus() -> BOOLEAN:
         return FALSE
     RtlZeroMemory(hv.Vcpus, Size)
     for i in range(hv.Count):
+        hv.Vcpus[i].Processor = i
         if not AllocateVcpu(hv.Vcpus[i]):
             FreeVcpus()
             return FALSE
@@ -59,6 +62,8 @@ def AllocateVcpu(Vcpu) -> BOOLEAN:
     Vcpu.HostStack = ExAllocatePoolWithTag(NonPagedPool, HOST_STACK_SIZE, VCPU_TAG)
     Vcpu.Bitmaps = AllocateBitmaps()
     Mapped = AllocateEpt(Vcpu.Ept)
+    if Vcpu.VmcsRegion:
+        Vcpu.Vmcs = physical(Vcpu.VmcsRegion)
     return bool(Mapped and Vcpu.VmxonRegion and Vcpu.VmcsRegion and Vcpu.HostStack and Vcpu.Bitmaps)
 
 
@@ -79,5 +84,8 @@ def FreeVcpus() -> None:
 
 
 def CurrentVcpu():
-    """The one of the processor that executes this; at any IRQL, also in an exit handler."""
+    """The one of the processor that executes this; at any IRQL, also in an exit handler.
+
+    The number is in the KPCR, behind the GS base that HOST_GS_BASE has loaded: no more than a read.
+    """
     return hv.Vcpus[KeGetCurrentProcessorNumberEx(NULL)]

@@ -6,8 +6,8 @@ app stands still, though the rest of the system runs on. ntsim says which instru
 """
 
 from driver.hypervisor import exits
-from driver.hypervisor.events import Note
 from driver.hypervisor.fields import *
+from driver.hypervisor.monitor import Note
 from driver.hypervisor_system import DriverEntry
 from driver.vmx_guest import vmread
 from ntsim.wdm import *
@@ -17,7 +17,7 @@ __all__ = ["DriverEntry"]
 
 def HandleEptViolation(regs, Vcpu):
     """Reports it, and leaves everything as it is."""
-    Note(EXIT_REASON_EPT_VIOLATION, vmread(EXIT_QUALIFICATION), vmread(GUEST_LINEAR_ADDRESS))
+    Note(Vcpu, EXIT_REASON_EPT_VIOLATION, vmread(EXIT_QUALIFICATION), vmread(GUEST_LINEAR_ADDRESS))
 
 
 exits.HANDLERS[EXIT_REASON_EPT_VIOLATION] = HandleEptViolation

@@ -5,18 +5,16 @@ To see every read of a page its right to read is taken away, and the right to wr
 a handler that expects violations gets another exit reason, and this one stops the system.
 """
 
-from driver.hypervisor import services
-from driver.hypervisor.ept import EPT_EXECUTE, EPT_READ, EPT_WRITE, SetRights
+from driver.hypervisor import watch
+from driver.hypervisor.ept import EPT_EXECUTE, EPT_WRITE
 from driver.hypervisor_system import DriverEntry
 from ntsim.wdm import *
 
 __all__ = ["DriverEntry"]
 
 
-def SetRightsWrongly(Ept, Address, Rights):
-    if Rights == EPT_READ | EPT_EXECUTE:
-        Rights = EPT_WRITE | EPT_EXECUTE
-    return SetRights(Ept, Address, Rights)
+def RightsWithoutReading(Access):
+    return EPT_WRITE | EPT_EXECUTE
 
 
-services.SetRights = SetRightsWrongly
+watch.RightsWithout = RightsWithoutReading

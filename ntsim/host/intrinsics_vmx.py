@@ -139,6 +139,27 @@ def __vmx_vmcall(rcx: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0) -> int:
     return intrinsic_status(result)
 
 
+# Caches of translations: a driver in C has a few lines of assembly for these
+
+
+@intrinsic
+def __invept(kind: int, descriptor: Any) -> int:
+    """INVEPT: 0, 1 or 2. `descriptor` is the address of 16 bytes: the EPT pointer, and zero."""
+    return _invalidate("__invept", "invept", kind, descriptor)
+
+
+@intrinsic
+def __invvpid(kind: int, descriptor: Any) -> int:
+    """INVVPID: 0, 1 or 2. `descriptor` is the address of 16 bytes: the VPID, a linear address."""
+    return _invalidate("__invvpid", "invvpid", kind, descriptor)
+
+
+def _invalidate(name: str, operation: str, kind: int, descriptor: Any) -> int:
+    data = current_kernel(name).mmu.read(int(descriptor), 16)
+    low, high = (int.from_bytes(data[i : i + 8], "little") for i in (0, 8))
+    return intrinsic_status(_vmx(name, operation, int(kind), low, high))
+
+
 # Stacks
 
 

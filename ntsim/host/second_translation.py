@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 Leave = Callable[["Kernel", Processor, ExitInformation], bool]
+_trapping = "trapping"
+"""In the interleaver while a monitor trap is pending: the processor. With it goes `give_way`."""
+
 _ACCESS = {READ: ept.READ, WRITE: ept.WRITE, EXECUTE: ept.FETCH}
 
 
@@ -36,12 +39,14 @@ def guard_views(nt: Kernel, leave: Leave) -> None:
     mmu, ram = nt.mmu, nt.mm.ram
     if "host" in vars(mmu):
         return
-    plain = mmu.host
+    plain, il = mmu.host, nt.il
 
     def host(va: int, access: int = READ, user: bool = False) -> int:
+        if _trapping in vars(il) and vars(il)[_trapping] is il.current:
+            il.give_way()  # the access before is an instruction of its own
         while True:
             found = plain(va, access, user)
-            processor = nt.il.current
+            processor = il.current
             if not isinstance(processor, VirtualisedProcessor):
                 return found
             pointer = processor.controls.eptp
@@ -77,13 +82,14 @@ def _trap_after_access(nt: Kernel, processor: Processor, leave: Leave) -> None:
     if "give_way" in vars(il):
         return
     plain, rest = il.give_way, processor.budget
+    vars(il)[_trapping] = processor
     processor.budget = 0
 
     def give_way() -> None:
         if il.current is not processor:
             plain()
             return
-        del il.give_way
+        del il.give_way, vars(il)[_trapping]
         processor.budget = rest - 1
         flag = abi.CPU_BASED_MONITOR_TRAP_FLAG
         if isinstance(processor, VirtualisedProcessor) and processor.controls.primary & flag:

@@ -191,7 +191,11 @@ def leave(nt: Kernel, processor: Processor, cause: ExitInformation, activation: 
             _note_repetition(nt, processor, cause)
         _pass_time(nt, processor, cause)
     event = _injected(processor)
-    while virtualised(processor) and (following := _following(processor, cause, over)) is not None:
+    compiled = activation is not None
+    while virtualised(processor):
+        following = _following(processor, cause, over, compiled)
+        if following is None:
+            break
         _round_trip(nt, processor, following, activation)
         _pass_time(nt, processor, following)
         event = event or _injected(processor)
@@ -234,13 +238,18 @@ def _step(nt: Kernel, processor: Processor, cause: ExitInformation) -> None:
         nt.il.step()
 
 
-def _following(processor: Processor, cause: ExitInformation, over: bool) -> ExitInformation | None:
-    """What happens at the next instruction boundary because a control says so."""
+def _following(
+    processor: Processor, cause: ExitInformation, over: bool, compiled: bool
+) -> ExitInformation | None:
+    """What happens at the next instruction boundary because a control says so.
+
+    Compiled code executes one instruction before the monitor trap flag's (`GuestRuns.stepped`).
+    """
     assert isinstance(processor, VirtualisedProcessor)
     primary = processor.controls.primary
     if primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
         retried = cause.reason == abi.EXIT_REASON_EPT_VIOLATION and not over
-        return None if retried else ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
+        return None if retried or compiled else ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
     blocked = processor.vmx.interruptibility & abi.BLOCKING_BY_NMI
     if primary & abi.CPU_BASED_NMI_WINDOW_EXITING and not blocked:
         return ExitInformation(abi.EXIT_REASON_NMI_WINDOW)

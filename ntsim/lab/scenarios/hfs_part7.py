@@ -28,7 +28,7 @@ SCENARIO = Scenario(
         "handler "
         "lets that one instruction through under the monitor trap flag, and tells the app."
     ),
-    look_at="driver/hypervisor/exits.py, HandleEptViolation and HandleTrapFlag.",
+    look_at="driver/hypervisor/hooks.py, HandleEptViolation and HandleTrapFlag; watch.py.",
     source="Hypervisor From Scratch, part 7: Using EPT and Page-Level Monitoring Features.",
     case=Case(
         drivers=("driver/hypervisor_system.py",),

@@ -23,11 +23,12 @@ SCENARIO = Scenario(
     name="hfs-part8",
     summary="Hypervisor From Scratch, part 8: Exits reach the app while it runs.",
     story=(
-        "MSR and I/O bitmaps choose what exits; the handler notes each exit, a thread completes "
-        "the request that waits in a cancel-safe queue. The app ends with a request waiting and "
-        "the system virtualised; cancellation and IRP_MJ_CLEANUP put both right."
+        "MSR and I/O bitmaps choose what exits; the handler notes each exit in its "
+        "processor's ring, a DPC completes the request that waits in a cancel-safe queue. The app "
+        "ends with a request waiting and the system virtualised; cancellation and IRP_MJ_CLEANUP "
+        "put both right."
     ),
-    look_at="driver/hypervisor/events.py, and Cleanup in hypervisor_system.py.",
+    look_at="driver/hypervisor/monitor.py and requests.py, and Cleanup in hypervisor_system.py.",
     source=(
         "Hypervisor From Scratch, part 8: How to Do Magic with Hypervisor; "
         "WDK, cancel-safe IRP queues."
