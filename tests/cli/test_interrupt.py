@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,9 +34,16 @@ def DriverEntry(DriverObject, RegistryPath):
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT of a child process")
 
 
+ENDLESS = REPOSITORY / "driver/c/endless.sys"
+
+
 def start(source: str, folder: Path, *options: str) -> subprocess.Popen[str]:
     path = folder / "driver.py"
     path.write_text(source)
+    return start_file(path, *options)
+
+
+def start_file(path: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-u", "-c", PROGRAM, "run", str(path), *options],
         stdout=subprocess.PIPE,
@@ -89,3 +97,28 @@ def test_a_second_ctrl_c_ends_code_that_never_gives_its_turn_up(tmp_path: Path) 
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "driver.py:6 did not give its turn up" in out
+
+
+def test_ctrl_c_in_machine_code_tells_where_it_was() -> None:
+    with start_file(ENDLESS, "--processors", "2") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "DbgPrint: started\n"
+        assert process.stdout.readline() == "DbgPrint: still\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"System thread \S+, PASSIVE_LEVEL.*\n +at endless!sub_\w+\+0x", out)
+    assert "REPLAY:" in out
+    assert err == ""
+
+
+def test_ctrl_c_in_machine_code_still_prints_the_object() -> None:
+    with start_file(ENDLESS, "--json", "--seed", "3") as process:
+        work(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    result = json.loads(out)
+    assert (result["outcome"], result["error"]) == ("interrupted", None)
+    assert result["debug_output"][:2] == ["started", "still"]
+    assert err == ""
