@@ -124,12 +124,12 @@ def test_the_entry_section_leaves_memory_after_driver_entry(loader) -> None:
     [
         ("IofCompleteRequest", Standing.MODELLED),
         ("IoCallDriver", Standing.MODELLED),
-        ("CcMdlRead", Standing.UNMODELLED),
+        ("CcZeroData", Standing.UNMODELLED),
         ("PsThreadType", Standing.VARIABLE),
         ("TmTransactionObjectType", Standing.UNMODELLED_VARIABLE),
         ("KeGetCurrentIrql", Standing.MODELLED),
         ("KeRaiseIrqlToDpcLevel", Standing.MODELLED),
-        ("CcCanIWrite", Standing.UNMODELLED),
+        ("CcRemapBcb", Standing.UNMODELLED),
         ("READ_PORT_UCHAR", Standing.UNKNOWN),  # inline: mov rax, cr8
         ("Speculate", Standing.UNKNOWN),
     ],

@@ -146,7 +146,11 @@ class CacheMap:
                     nt.mmu.write_word(v.Vacbs + 8 * number, view.vacbs + piece * VACB.size)
 
     def in_use(self, first: int, last: int) -> bool:
-        """Whether somebody has mapped or pinned one of the pages [first, last)."""
+        """Whether somebody has mapped, pinned or locked one of the pages [first, last)."""
+        locks = self.nt.mm.frames.locks
+        held = (page for page, frame in self.frames.items() if frame in locks)
+        if locks and any(first <= page < last for page in held):
+            return True
         for view in self.views:
             for page in range(view.first, view.first + view.count, VIEW_PAGES):
                 vacb = VACB.at(self.nt.mmu, view.vacb(page))._v

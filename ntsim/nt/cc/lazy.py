@@ -18,6 +18,7 @@ from ntsim.abi.ke import KEVENT
 from ntsim.abi.rtl import LARGE_INTEGER
 from ntsim.nt.cc.bcb import cc_clean_bcbs, cc_forget_bcb
 from ntsim.nt.cc.paging import cc_write
+from ntsim.nt.cc.threshold import cc_post_deferred
 from ntsim.nt.events import DelayedWriteFailed
 from ntsim.nt.ke.objects import KeClearEvent, KeInitializeEvent, KeSetEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
@@ -67,6 +68,8 @@ def cc_lazy_writer(nt: Kernel, writer: LazyWriter) -> None:
             if not any(cache_map.closing for cache_map in nt.cc.maps.values()):
                 ki_wait(nt, [], WAIT_ANY, WR_FREE_PAGE, 0, False, writer.pause)
             cc_lazy_pass(nt)
+            if nt.cc.deferred:
+                cc_post_deferred(nt)
 
 
 def cc_work(nt: Kernel) -> list[CacheMap]:

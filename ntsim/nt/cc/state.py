@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
@@ -21,13 +22,14 @@ _LINKS = SHARED_CACHE_MAP.offset_of("SharedCacheMapLinks")
 
 
 class Cc:
-    """Cache maps by address, and the lists that Windows keeps of them."""
+    """Cache maps by address, and the lists that Windows keeps of them; writes that wait."""
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
         self.maps: dict[int, CacheMap] = {}
         self.overlaps: dict[int, Bcb] = {}
         self.lazy: Any = None
+        self.deferred: deque[Any] = deque()
         self.list_head = 0
 
     def of_file(self, file: Any) -> CacheMap | None:
