@@ -65,6 +65,9 @@ _VIEWS = {
 
 _PROTECTIONS = {w.PAGE_NOACCESS, *_VIEWS}
 
+Place = tuple[Any, Any, Any]
+"""Pointers to the base of a view, the section's offset (NULL: 0) and the size."""
+
 
 @dataclass(eq=False, slots=True)
 class SectionObject:
@@ -74,6 +77,7 @@ class SectionObject:
     protection: int
     frames: Sequence[int]
     physical: bool = False
+    attributes: int = w.SEC_COMMIT
 
 
 def mm_create_section_type(nt: Kernel) -> None:
@@ -119,6 +123,23 @@ def mi_section_arguments(maximum: int, protection: int, attributes: int, file: i
     return ntstatus.STATUS_SUCCESS
 
 
+def mi_section_refused(
+    nt: Kernel, maximum: int, protection: int, attributes: int, file: int
+) -> int:
+    """Why a section cannot be made; 0 if it can."""
+    status = mi_section_arguments(maximum, protection, attributes, file)
+    if not status and -(-maximum // PAGE_SIZE) > nt.mm.frames.available - FRAMES_KEPT_FREE:
+        status = ntstatus.STATUS_COMMITMENT_LIMIT
+    return status
+
+
+def mi_new_section(nt: Kernel, maximum: int, protection: int, attributes: int) -> SectionObject:
+    """The frames of a section of `maximum` bytes."""
+    pages = -(-maximum // PAGE_SIZE)
+    taken = [nt.mm.frames.take() for _ in range(pages)]
+    return SectionObject(pages * PAGE_SIZE, protection, taken, attributes=attributes)
+
+
 @export(irql="<= APC")
 def ZwCreateSection(
     nt: Kernel,
@@ -132,19 +153,13 @@ def ZwCreateSection(
 ) -> NTSTATUS:
     """A section of MaximumSize bytes, whole pages, zeroed. Source: WDK ZwCreateSection."""
     maximum = MaximumSize.QuadPart if MaximumSize else 0
-    status = mi_section_arguments(
-        maximum, SectionPageProtection, AllocationAttributes, FileHandle
-    )  # fmt: skip
+    rest = (SectionPageProtection, AllocationAttributes)
+    status = mi_section_refused(nt, maximum, *rest, FileHandle)
     if status:
         return status
-    pages = -(-maximum // PAGE_SIZE)
-    frames = nt.mm.frames
-    if pages > frames.available - FRAMES_KEPT_FREE:
-        return ntstatus.STATUS_COMMITMENT_LIMIT
 
     def initialize(body: int) -> None:
-        taken = [frames.take() for _ in range(pages)]
-        nt.ob.bodies[body] = SectionObject(pages * PAGE_SIZE, SectionPageProtection, taken)
+        nt.ob.bodies[body] = mi_new_section(nt, maximum, *rest)
 
     attributes = driver_attributes(nt, ObjectAttributes)
     kind = nt.ob.types["Section"]
@@ -275,39 +290,62 @@ def ZwMapViewOfSection(
     NtAllocateVirtualMemory; a base that they exclude is STATUS_INVALID_PARAMETER_4. Source: WDK
     ZwMapViewOfSection; ReactOS kmtests; Wine dlls/ntdll/tests/virtual.c.
     """
-    base, size = BaseAddress[0] or 0, ViewSize[0]
-    offset: int = SectionOffset.QuadPart if SectionOffset else 0
-    status = mi_map_arguments(
-        base, size, InheritDisposition, Win32Protect, AllocationType, ZeroBits
-    )  # fmt: skip
+    place = (BaseAddress, SectionOffset, ViewSize)
+    how = (ZeroBits, CommitSize, InheritDisposition, AllocationType, Win32Protect)
+    return in_kernel_mode(nt, mi_map_by_handle, SectionHandle, ProcessHandle, place, how)
+
+
+def mi_map_by_handle(
+    nt: Kernel, section: int, process_handle: int, place: Place, how: tuple[int, ...]
+) -> int:
+    """ZwMapViewOfSection in the previous mode."""
+    status = mi_check_map(place, how)
     if status:
         return status
-    status, process = in_kernel_mode(nt, mm_process, ProcessHandle, VM_OPERATION)
+    status, process = mm_process(nt, process_handle, VM_OPERATION)
     if process is None:
         return status
-    status, body = in_kernel_mode(nt, exp_reference, SectionHandle, 0, "Section")
+    status, body = exp_reference(nt, section, 0, "Section")
     if status:
         return status
+    status = mi_map_section(nt, body, process, place, how)
+    nt.ob.dereference(body)
+    return status
+
+
+def mi_check_map(place: Place, how: tuple[int, ...]) -> int:
+    """The checks on the arguments alone; `how` is ZeroBits, CommitSize, InheritDisposition,
+    AllocationType, Win32Protect."""
+    zero_bits, _, inherit, kind, protection = how
+    return mi_map_arguments(
+        place[0][0] or 0, place[2][0], inherit, protection, kind, zero_bits
+    )  # fmt: skip
+
+
+def mi_map_section(
+    nt: Kernel, body: int, process: Any, place: Place, how: tuple[int, ...]
+) -> int:
+    """Map a view of a section object; base, offset and size are read and written back."""
+    zero_bits, commit, _, kind, protection = how
+    base, size = place[0][0] or 0, place[2][0]
+    offset: int = place[1].QuadPart if place[1] else 0
     section = nt.ob.bodies[body]
     rounding = offset % PAGE_SIZE if section.physical else 0
     if base % GRANULARITY or (not section.physical and offset % GRANULARITY):
-        nt.ob.dereference(body)
         return ntstatus.STATUS_MAPPED_ALIGNMENT
     if not section.physical:
-        status = mi_check_commit(section, size, CommitSize, AllocationType)
+        status = mi_check_commit(section, size, commit, kind)
         if status:
-            nt.ob.dereference(body)
             return status
     wanted = size + rounding if size else 0
     status, base, span = mi_map_view(
-        nt, body, process, base, offset - rounding, wanted, Win32Protect,
-        highest=highest_address(ZeroBits), top_down=bool(AllocationType & w.MEM_TOP_DOWN),
+        nt, body, process, base, offset - rounding, wanted, protection,
+        highest=highest_address(zero_bits), top_down=bool(kind & w.MEM_TOP_DOWN),
     )  # fmt: skip
-    nt.ob.dereference(body)
     if not status:
-        BaseAddress[0], ViewSize[0] = base, span
-        if SectionOffset:
-            SectionOffset.QuadPart = offset - rounding
+        place[0][0], place[2][0] = base, span
+        if place[1]:
+            place[1].QuadPart = offset - rounding
     return status
 
 
