@@ -211,11 +211,6 @@ class Exit:
         return self._instruction
 
     @property
-    def decoded(self) -> bool:
-        """Whether `instruction` has been asked for since the run: see `View.decoded_frame`."""
-        return self._instruction is not None
-
-    @property
     def instruction_length(self) -> int:
         """In bytes; for instructions that stop the engine."""
         if self.length:

@@ -27,7 +27,6 @@ class View:
     """The memory of one world, translated as its processor would, without checking rights.
 
     `tables` holds two numbers, which change whenever page tables, and nested ones, may have.
-    `decoded_frame` is where the instruction lies that was decoded last.
     """
 
     __slots__ = (
@@ -39,14 +38,12 @@ class View:
         "_slot",
         "_tables",
         "_walk",
-        "decoded_frame",
     )
 
     def __init__(self, native: Native, slot: Slot, ram: Ram, tables: list[int]) -> None:
         self._native, self._slot, self._ram = native, slot, ram
         self._tables = tables
         self._pages: dict[int, Page] = {}
-        self.decoded_frame: int | None = None
 
     def translation_changed(self, translation: tuple[Any, ...]) -> None:
         self._walk = Walk(self._ram, *translation)
@@ -126,11 +123,10 @@ class View:
         mode = self._mode if selector == self._mode_selector else self.mode(selector)
         offset = rip & 0xFFF
         if mode == 64 and offset <= PAGE_SIZE - _LONGEST:
-            frame = self.decoded_frame = self.frame(rip >> 12)
+            frame = self.frame(rip >> 12)
             code = b"" if frame is None else self._ram.map[frame | offset : (frame | offset) + 15]
         else:
             code = self.code(rip, selector)
-            self.decoded_frame = self.frame(self.code_address(rip, selector) >> 12)
         key = code, mode
         found = _decoded.get(key, _UNKNOWN)
         if found is _UNKNOWN:

@@ -67,7 +67,7 @@ def run(guest: Guest, steps: int) -> GuestExit | None:
         if watched(guest):
             guest.note_interrupt_shadow()
             information = boundary(guest)
-    if information is not None and guest.unseen and not guest.disturbed():
+    if information is not None and guest.unseen and guest.hidden.untouched():
         guest.note_code()
         return unseen.leave(guest, information)
     guest.store()

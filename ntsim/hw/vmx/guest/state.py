@@ -47,7 +47,8 @@ class Guest:
     The first `load` makes its `world` in the engine. While it is `unseen`, the processor holds the
     host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
     `host_found` are what the last exit left for the next entry, `left` what it was: see
-    `unseen.py`. `borrowed` are guest-physical pages that are mapped for the next instruction alone,
+    `unseen.py`. `hidden` is what the guest changes without stopping the engine. `borrowed` are
+    guest-physical pages that are mapped for the next instruction alone,
     and whether cached translations have to go with them, `code_pages` those that code was fetched
     from; `careful` runs have one instruction, and with `asks_each` all do: see `nested_faults.py`
     and `fetches.py`. `armed`: a breakpoint of the debug registers is; `met` are those on what the
@@ -69,7 +70,7 @@ class Guest:
         self.words = self.registers.words
         self._segments: bytes | bytearray | None = None
         self._rest: tuple[object, ...] = ()
-        self._hidden: HiddenState
+        self.hidden: HiddenState
         if vmx.directory.seen_code is None:
             vmx.directory.seen_code = SeenCode(engine.ram)
         self._code = vmx.directory.seen_code
@@ -135,8 +136,8 @@ class Guest:
             self.watch_iret()
         self.load()
         blocked = bool(vmx.interruptibility & _BLOCKING)
-        if blocked != self._hidden.interrupt_shadow:
-            self._hidden.interrupt_shadow = blocked
+        if blocked != self.hidden.interrupt_shadow:
+            self.hidden.interrupt_shadow = blocked
 
     def _take_controls(self, controls: Controls) -> None:
         self.controls = controls
@@ -217,20 +218,16 @@ class Guest:
         )  # fmt: skip
         return vmcs.segments == self._segments and rest == self._rest
 
-    def disturbed(self) -> bool:
-        """Whether the guest has changed more than its registers, without stopping the engine."""
-        return not self._hidden.untouched()
-
     def _load_world(self) -> None:
         p, root = self.processor, self._nested_root()
         state = WorldState.of(p)
         if self._segments is None:
             self.world = self.engine.world(state, root, self.intercepts)
-            self._hidden = HiddenState(self.world)
+            self.hidden = HiddenState(self.world)
         else:
             self.world.load(state, root, self.intercepts)
         self.watch_fetches()
-        self._hidden.remember()
+        self.hidden.remember()
         self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
 
     def watch_fetches(self) -> None:
@@ -250,15 +247,12 @@ class Guest:
         p, words = self.processor, self.words
         self.note_code()
         p.rsp, p.rip, p.rflags = words[RSP], words[RIP], words[RFLAGS]
-        if self._hidden.changed():
+        if self.hidden.changed():
             self._store_world()
 
     def note_code(self) -> None:
         """Remember the page that the guest is in."""
-        words, view, exit_ = self.words, self.world.view, self.registers.exit
-        if exit_ is not None and exit_.decoded and exit_.rip == words[RIP]:
-            self._code.saw(view.decoded_frame)  # nothing has run since
-            return
+        words, view = self.words, self.world.view
         self._code.saw(view.frame(view.code_address(words[RIP], words[CS]) >> 12))
 
     def _store_world(self) -> None:
@@ -273,13 +267,13 @@ class Guest:
         p.cpl = p.ss.access_rights >> 5 & 3 if p.cr0 & abi.CR0_PE else 0
         self._segments = bytes(p.segments)
         self._rest = (*self._rest[:4], state.kernel_gs_base, *self._rest[5:])
-        self._hidden.remember()
+        self.hidden.remember()
 
     def note_interrupt_shadow(self) -> None:
         """Blocking by STI or MOV SS at the boundary where the engine stopped."""
         vmx = self.vmx
         noted = vmx.interruptibility & _BLOCKING
-        if not self._hidden.interrupt_shadow:
+        if not self.hidden.interrupt_shadow:
             vmx.interruptibility -= noted
         elif not noted or vmx.retired:  # else it is the one that the run began with
             vmx.interruptibility = vmx.interruptibility - noted | self._kind_of_shadow()
@@ -293,7 +287,7 @@ class Guest:
     def end_interrupt_shadow(self) -> None:
         """An instruction has been executed outside the engine, or an event delivered."""
         self.vmx.interruptibility &= ~_BLOCKING
-        self._hidden.interrupt_shadow = False
+        self.hidden.interrupt_shadow = False
 
     def retire(self, instructions: int) -> None:
         """Count executed instructions, and let their time pass."""

@@ -98,7 +98,7 @@ def _may_enter(guest: Guest, vmcs: Vmcs) -> bool:
 
 
 def leave(guest: Guest, information: ExitInformation) -> GuestExit:
-    """VM exit of a guest that nobody has looked at, and that `Guest.disturbed` nothing.
+    """VM exit of a guest that nobody has looked at, and whose `hidden` state is untouched.
 
     Of the guest-state area RIP, RSP and RFLAGS alone can differ from what the VMCS holds: the rest
     changes in Python only, through `Guest.processor`. The host's state is loaded as ever, because

@@ -15,6 +15,8 @@ from ntsim.hw.vmx.state import VmxState
 from ntsim.hw.vmx.vmcs import OF_EVERY_ENTRY
 
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_SUCCESS = ~ARITHMETIC_FLAGS
+"""What an instruction that succeeds leaves of RFLAGS."""
 
 _EXIT_VMREAD = WouldExit(abi.EXIT_REASON_VMREAD)
 _EXIT_VMWRITE = WouldExit(abi.EXIT_REASON_VMWRITE)
@@ -30,7 +32,7 @@ def vmread_in_root(state: VmxState, encoding: int) -> int | None:
         return None
     value = vmcs.values.get(encoding)
     if value is not None:
-        state.processor.rflags &= ~ARITHMETIC_FLAGS
+        state.processor.rflags &= _SUCCESS
     return value
 
 
@@ -42,7 +44,7 @@ def vmwrite_in_root(state: VmxState, encoding: int, value: int) -> bool:
     vmcs.values[encoding] = value & _MASK
     vmcs.written.add(encoding)
     vmcs.unchecked.add(encoding)
-    state.processor.rflags &= ~ARITHMETIC_FLAGS
+    state.processor.rflags &= _SUCCESS
     return True
 
 
