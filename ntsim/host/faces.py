@@ -115,9 +115,9 @@ def _conversion(name: str, kind: str, index: int, where: str) -> tuple[str, dict
         target = found.target if isinstance(found, PointerType) else found
         prepare(target)
         cls = pointer_class(target)
-        line = (
-            f"if type({name}) is not {slot}: {name} = coerce_pointer(nt, {name}, {slot}, {where!r})"
-        )
+        known = f"nt.mmu.pointers[{slot}][{name}] if type({name}) is int else "
+        made = f"coerce_pointer(nt, {name}, {slot}, {where!r})"
+        line = f"if type({name}) is not {slot}: {name} = {known}{made}"
         return line, {slot: cls}
     assert isinstance(found, Scalar), (where, kind)
     mask = (1 << 8 * found.size) - 1

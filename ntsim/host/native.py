@@ -144,7 +144,7 @@ class NativeCode:
         if self.code_aliases or self.loose_code:
             self._forget_code()
         activation = Activation(self._idle.pop() if self._idle else RegisterFile())
-        thread = activation.thread = nt.thread
+        thread = activation.thread = nt.il.current.context
         storage = thread.storage
         thread.storage -= KERNEL_FRAMES if not thread.images else NESTED_FRAMES
         native = self.image_at(address)

@@ -67,11 +67,6 @@ def tag_value(tag: str) -> int:
     return int.from_bytes(tag.encode("latin-1").ljust(4, b" ")[:4], "little")
 
 
-def _block_size(size: int) -> int:
-    """Header and `size` bytes, rounded up to 16."""
-    return ((size or 1) + HEADER + 15) & ~15
-
-
 class Pool:
     """Both pools of one machine. `free_blocks` are per (kind, block size) the free small ones,
     `paying` the processes that were ever charged for a block."""
@@ -108,7 +103,7 @@ class Pool:
             if size > LARGEST_SMALL:
                 address = self._allocate_big(size, tag, paged, executable)
             else:
-                block = _block_size(size)
+                block = ((size or 1) + HEADER + 15) & ~15
                 address = self._allocate_small(block, tag, paged, executable)
                 room = block - HEADER
         except OutOfFrames:
@@ -127,7 +122,7 @@ class Pool:
 
         The System process pays nothing.
         """
-        process = self.nt.thread.v.ApcState_Process
+        process = self.nt.il.current.context.v.ApcState_Process
         if not address & 0xFFF or process == self.nt.ps.system.va:
             return
         if self.special is None or address not in self.special:
@@ -273,8 +268,8 @@ class Pool:
             self.nt.bugcheck(code, 0x46, address, 0, 0)
         paged, _, block = kind
         va = address - HEADER
-        mmu, offset = self.nt.mmu, va & 0xFFF
-        both = mmu.read_word(va)
+        offset = va & 0xFFF
+        both, billed = self._header(va)
         word, pool_tag = both & 0xFFFF_FFFF, both >> 32
         if word >> 16 & 0xFF != block >> 4 or offset % block:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
@@ -283,16 +278,24 @@ class Pool:
         if offset + 2 * block <= PAGE_SIZE:
             self._check_next(va, block)
         if word >> 24 & QUOTA_CHARGED:
-            process = mmu.read_word(va + 8) ^ va ^ self.quota_cookie
+            process = billed ^ va ^ self.quota_cookie
             if process not in self.paying:
                 self.nt.bugcheck(code, BAD_QUOTA_PROCESS, address, pool_tag, process)
         text = tag_text(pool_tag)
         if tag is not None:
             self._check_tag(address, pool_tag, tag)
-        mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
+        self.nt.mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
         self._count(text, paged, block - HEADER)
         return block - HEADER, text, paged
+
+    def _header(self, va: int) -> tuple[int, int]:
+        """The two words of a POOL_HEADER."""
+        memory = self.nt.mmu
+        at = memory.pairs[va]
+        if at >= 0:
+            return memory.words[at], memory.words[at + 1]
+        return memory.read_word(va), memory.read_word(va + 8)
 
     def _check_tag(self, address: int, own: int, tag: str) -> None:
         """The tag a block is freed with must be its own; bit 31 only says that this is wanted."""
@@ -301,7 +304,7 @@ class Pool:
 
     def _check_next(self, va: int, block: int) -> None:
         """The header after this block in its page must still be one."""
-        word = self.nt.mmu.read_word(va + block) & 0xFFFF_FFFF
+        word = self._header(va + block)[0] & 0xFFFF_FFFF
         if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
 

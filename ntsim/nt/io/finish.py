@@ -147,8 +147,8 @@ def iop_copy_back(nt: Kernel, v: Any, flags: int, status: int, information: int)
             nt.mmu.write(v.UserBuffer, nt.mmu.read(buffer, information))
         except StructuredException as error:
             v.IoStatus_Status = error.ExceptionCode
-    if flags & _DEALLOCATE:
-        nt.io.free_system_buffer(buffer)
+    if flags & _DEALLOCATE and buffer:
+        nt.ex.pool.free(buffer)
 
 
 def iop_post(nt: Kernel, v: Any, file: Any, status: int, information: int) -> None:
@@ -211,8 +211,8 @@ def iop_finish_associated(nt: Kernel, irp: Any, boost: int) -> None:
 def iop_drop_irp(nt: Kernel, irp: Any) -> None:
     """The requesting thread is gone: nobody is left to tell."""
     v = irp._v
-    if v.Flags & _DEALLOCATE:
-        nt.io.free_system_buffer(v.AssociatedIrp_SystemBuffer)
+    if v.Flags & _DEALLOCATE and v.AssociatedIrp_SystemBuffer:
+        nt.ex.pool.free(v.AssociatedIrp_SystemBuffer)
     file = nt.io.original_file(irp)
     iop_release_event(nt, v, file)
     io_free_irp(nt, irp)

@@ -99,10 +99,6 @@ class Io:
         """An IRP's reference to its file goes."""
         self.nt.ob.dereference(int(file))
 
-    def free_system_buffer(self, address: int) -> None:
-        if address:
-            self.nt.free_pool(address)
-
     def cancel_thread_io(self, thread: Thread) -> None:
         """A thread ends: cancel what it has under way and wait for it."""
         io_cancel_thread(self.nt, thread)
