@@ -3,7 +3,7 @@
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.vmx.fields import type_of
 from ntsim.hw.vmx.instructions import shadow
-from ntsim.hw.vmx.instructions.guards import in_root, in_root_ring_0
+from ntsim.hw.vmx.instructions.guards import in_root
 from ntsim.hw.vmx.results import (
     ARITHMETIC_FLAGS,
     VmFailInvalid,
@@ -11,10 +11,11 @@ from ntsim.hw.vmx.results import (
     VmxResult,
     WouldExit,
 )
-from ntsim.hw.vmx.state import VmxState
+from ntsim.hw.vmx.state import VmxMode, VmxState
 from ntsim.hw.vmx.vmcs import OF_EVERY_ENTRY
 
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_ROOT = VmxMode.ROOT
 _SUCCESS = ~ARITHMETIC_FLAGS
 """What an instruction that succeeds leaves of RFLAGS."""
 
@@ -23,12 +24,13 @@ _EXIT_VMWRITE = WouldExit(abi.EXIT_REASON_VMWRITE)
 
 
 def vmread_in_root(state: VmxState, encoding: int) -> int | None:
-    """VMREAD of a whole field by 64-bit ring-0 code of the host, which succeeds: its value.
+    """VMREAD of a whole field that succeeds: its value. The caller runs 64-bit code in ring 0, as
+    all code of a host in Python does.
 
     None: nothing has happened, and `vmread` is to find out what does.
     """
     vmcs = state.current
-    if vmcs is None or not in_root_ring_0(state):
+    if vmcs is None or state.mode is not _ROOT:
         return None
     value = vmcs.values.get(encoding)
     if value is not None:
@@ -39,7 +41,7 @@ def vmread_in_root(state: VmxState, encoding: int) -> int | None:
 def vmwrite_in_root(state: VmxState, encoding: int, value: int) -> bool:
     """VMWRITE of RIP, RSP or RFLAGS, as above; False: nothing has happened."""
     vmcs = state.current
-    if vmcs is None or encoding not in OF_EVERY_ENTRY or not in_root_ring_0(state):
+    if vmcs is None or encoding not in OF_EVERY_ENTRY or state.mode is not _ROOT:
         return False
     vmcs.values[encoding] = value & _MASK
     vmcs.written.add(encoding)
