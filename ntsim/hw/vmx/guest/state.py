@@ -48,11 +48,11 @@ class Guest:
     host's state still, and `unseen_processor` is for what is not part of either; `warm`, `efer` and
     `host_found` are what the last exit left for the next entry, `left` what it was: see
     `unseen.py`. `hidden` is what the guest changes without stopping the engine. `borrowed` are
-    guest-physical pages that are mapped for the next instruction alone,
-    and whether cached translations have to go with them, `code_pages` those that code was fetched
-    from; `careful` runs have one instruction, and with `asks_each` all do: see `nested_faults.py`
-    and `fetches.py`. `armed`: a breakpoint of the debug registers is; `met` are those on what the
-    next instruction accesses: see `breakpoints.py`.
+    guest-physical pages that are mapped for the next instruction alone, and whether cached
+    translations have to go with them, `code_pages` those that code was fetched from; `careful` runs
+    have one instruction, and with `asks_each` all do: see `nested_faults.py` and `fetches.py`.
+    `armed`: a breakpoint of the debug registers is; `met` are those on what the next instruction
+    accesses: see `breakpoints.py`.
     """
 
     world: World
