@@ -26,10 +26,10 @@ from ntsim.hw.engine import Exit, WorldState
 from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
-from ntsim.hw.vmx.guest import run
+from ntsim.hw.vmx.guest import pause_loops, run
 from ntsim.hw.vmx.guest.controls import controls_of
 from ntsim.hw.vmx.guest.ept import EptFault
-from ntsim.hw.vmx.guest.events import ept_exit, event_of, intercepted
+from ntsim.hw.vmx.guest.events import add_page_rights, ept_exit, event_of, intercepted
 from ntsim.hw.vmx.guest.hidden import HiddenState
 from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_one
 from ntsim.hw.vmx.guest.state import Guest
@@ -222,6 +222,7 @@ class GuestRuns:
         guest: CodeInGuest, exit_: Exit, fault: EptFault
     ) -> tuple[bool, ExitInformation | None]:
         """What EPT does not allow: an exit, or a virtualization exception, through its gate."""
+        add_page_rights(guest.memory, guest.vmx, fault)
         if not recorded(guest.vmx, guest.secondary, guest.processor.cr0, fault):
             return True, ept_exit(guest, fault)
         exit_.kind, exit_.vector, exit_.error_code = K.EXCEPTION, abi.VECTOR_VE, None
@@ -255,8 +256,10 @@ class GuestRuns:
     def _may_exit(guest: CodeInGuest, exit_: Exit) -> bool:
         """False: the kernel does what the instruction does, because more follows from it."""
         kind = exit_.kind
+        if kind in _CONTROL_OF and guest.primary & _CONTROL_OF[kind]:
+            return True
         if kind in _CONTROL_OF:
-            return bool(guest.primary & _CONTROL_OF[kind])
+            return kind is K.PAUSE and pause_loops.ends(guest.vmx, guest.controls, guest.cpl)
         if kind is K.DESCRIPTOR_TABLE:
             return bool(guest.secondary & abi.SECONDARY_DESCRIPTOR_TABLE_EXITING)
         if kind is K.CR_WRITE and exit_.mnemonic not in ("clts", "lmsw"):

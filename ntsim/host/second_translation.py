@@ -18,7 +18,8 @@ from ntsim.hw.mmu import EXECUTE, READ, WRITE
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest import ept
 from ntsim.hw.vmx.guest.ept import Ept, EptFault
-from ntsim.hw.vmx.guest.events import ept_information
+from ntsim.hw.vmx.guest.events import add_page_rights, ept_information
+from ntsim.hw.vmx.guest.memory import GuestMemory
 from ntsim.hw.vmx.guest.modification_log import PageModificationLog
 from ntsim.hw.vmx.guest.virtualization_exceptions import recorded
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
@@ -60,6 +61,7 @@ def guard_views(nt: Kernel, leave: Leave) -> None:
             try:
                 found = ram.address + tables.translate(pa, _ACCESS[access], va)
             except EptFault as fault:
+                add_page_rights(GuestMemory(processor, unit.capabilities, None), unit, fault)
                 if recorded(unit, controls.secondary, processor.cr0, fault):
                     if processor.excepted(ProcessorException(abi.VECTOR_VE)) is None:
                         ki_virtualization_exception(nt)

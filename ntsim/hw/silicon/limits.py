@@ -98,7 +98,6 @@ _PRIMARY = (Limit({21: "TPR shadow"}, _NO_APIC_PAGE),)
 _SECONDARY = (
     Limit({0: "virtualize APIC accesses", 4: "virtualize x2APIC mode"}, _NO_APIC_PAGE),
     Limit({8: "APIC-register virtualization", 9: "virtual-interrupt delivery"}, _NO_APIC_PAGE),
-    Limit({10: "PAUSE-loop exiting"}, "a loop's length in TSC ticks is not known"),
     Limit({11: "RDRAND exiting", 16: "RDSEED exiting"}, "the engine cannot intercept them"),
     Limit({15: "ENCLS exiting", 28: "ENCLV exiting"}, _NO_SGX),
     Limit({19: "conceal VMX from PT", 24: "PT uses guest physical addresses"}, _NO_PT),
@@ -133,7 +132,6 @@ LIMITS: dict[str | int, tuple[Limit, ...]] = {
         Limit({11: "UMIP", 14: "SMXE", 22: "PKE"}, "masked in CPUID"),
         Limit({16: "FSGSBASE", 17: "PCIDE", 20: "SMEP", 21: "SMAP"}, "masked in CPUID"),
     ),
-    0x48C: (Limit({22: "advanced information of EPT violations"}, "is not modelled"),),
 }
 """CPUID register or index of an MSR to what is masked there."""
 

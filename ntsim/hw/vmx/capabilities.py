@@ -154,6 +154,11 @@ class EptVpid:
         return self._bit(21)
 
     @property
+    def advanced_information(self) -> bool:
+        """Exit qualifications of EPT violations have the rights of the linear page."""
+        return self._bit(22)
+
+    @property
     def invept(self) -> bool:
         """INVEPT exists."""
         return self._bit(20)

@@ -49,6 +49,7 @@ class VmxState:
     `activity`, `interruptibility` and `pending_debug` are its non-register state in the format of
     the VMCS, `injection` is an event that waits for its first instruction boundary, and
     `timer_deadline` the TSC at which the VMX-preemption timer has expired, None if it is not on;
+    `pauses` is when the guest executed the first PAUSE of a loop, and its last one (TSC);
     `retired` is how many instructions the last run took. `new_frame` gives the physical address of
     a page frame for the engine's nested tables: guests with EPT need it. `report_passages` says
     whether successful VM entries and VM exits are reported: who records them anyway turns it off.
@@ -71,6 +72,7 @@ class VmxState:
         self.activity = self.interruptibility = self.pending_debug = 0
         self.injection: Event | None = None
         self.timer_deadline: int | None = None
+        self.pauses: tuple[int, int] | None = None
         self.report_passages = True
         self.retired = 0
         self.entered = self.launching = False
@@ -93,7 +95,7 @@ class VmxState:
     def leave_guest(self) -> None:
         """Nothing is pending in root operation."""
         self.activity = self.interruptibility = self.pending_debug = 0
-        self.injection = self.timer_deadline = None
+        self.injection = self.timer_deadline = self.pauses = None
 
     @property
     def capabilities(self) -> VmxCapabilities:

@@ -20,6 +20,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import IA32_TSC, Processor
 from ntsim.hw.exceptions import ProcessorException, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation
+from ntsim.hw.vmx.guest import pause_loops
 from ntsim.hw.vmx.guest.controls import controls_of
 from ntsim.hw.vmx.guest.time import guest_tsc
 from ntsim.hw.vmx.interruption import Event
@@ -311,8 +312,15 @@ class VirtualisedProcessor(Processor):
         self.vmx.activity = abi.ACTIVITY_STATE_ACTIVE
 
     def pause(self) -> bool:
-        """PAUSE exiting."""
-        return self._unless(abi.CPU_BASED_PAUSE_EXITING, abi.EXIT_REASON_PAUSE, 0, 2)
+        """PAUSE exiting, PAUSE-loop exiting."""
+        while virtualised(self):
+            controls = self.controls
+            exiting = controls.primary & abi.CPU_BASED_PAUSE_EXITING
+            if not exiting and not pause_loops.ends(self.vmx, controls, self.cpl):
+                break
+            if self._exit(abi.EXIT_REASON_PAUSE, 0, 2):
+                return False
+        return True
 
     def invlpg(self, address: int) -> bool:
         """INVLPG exiting; the qualification is the linear address."""

@@ -417,3 +417,39 @@ class TestFetches:
             guest.set_ept(table, table | WRITE_BACK | READ | WRITE)
         found = guest.launch("mov [rax], rbx; mov rcx, [rax]; hlt", rax=DATA_VA, rbx=7)
         assert (found.reason, guest.gpr("rcx")) == (f.EXIT_REASON_HLT, 7)
+
+
+class TestAdvancedInformation:
+    """Bits 11:9 of the qualification, where IA32_VMX_EPT_VPID_CAP[22] says that they are there:
+    the rights of the linear page. SDM 3, "Exit Qualification for EPT Violations"."""
+
+    USER, WRITABLE, NO_EXECUTE = 1 << 9, 1 << 10, 1 << 11
+
+    def violation(self, model, code, bits):
+        """The qualification where EPT has no page behind a linear page with these rights."""
+        guest = GuestRig(lookup(model))
+        guest.processor.msrs[f.IA32_EFER] |= 1 << 11
+        guest.enable_ept()
+        guest.set_ept(DATA_PA, 0)
+        guest.tables.write(guest.root, DATA_VA, DATA_PA | 1 | bits)
+        found = guest.launch(code, rax=DATA_VA)
+        assert found.reason == f.EXIT_REASON_EPT_VIOLATION
+        return found.qualification
+
+    @pytest.mark.parametrize(
+        ("bits", "said"),
+        [
+            (0, 0),
+            (2, WRITABLE),
+            (4, USER),
+            (6, USER | WRITABLE),
+            (1 << 63 | 2, WRITABLE | NO_EXECUTE),
+        ],
+    )
+    def test_rights_of_the_linear_page(self, bits, said):
+        found = self.violation("i7-1065G7", "mov rbx, [rax]; hlt", bits)
+        assert found == READ | LINEAR | FINAL | said
+
+    def test_an_older_processor_says_nothing(self):
+        found = self.violation("i7-6820HQ", "mov rbx, [rax]; hlt", 6)
+        assert found == READ | LINEAR | FINAL

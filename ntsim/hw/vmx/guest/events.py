@@ -12,9 +12,11 @@ from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.guest.delivery import TaskSwitch, deliver, pushed_flags
 from ntsim.hw.vmx.guest.ept import EptFault
+from ntsim.hw.vmx.guest.memory import GuestMemory
 from ntsim.hw.vmx.guest.state import Guest
 from ntsim.hw.vmx.guest.virtualization_exceptions import recorded
 from ntsim.hw.vmx.interruption import Event
+from ntsim.hw.vmx.state import VmxState
 
 _CONTRIBUTORY = frozenset(
     {abi.VECTOR_DE, abi.VECTOR_TS, abi.VECTOR_NP, abi.VECTOR_SS, abi.VECTOR_GP}
@@ -25,6 +27,9 @@ _EXCEPTION_KINDS = (
     abi.INTR_TYPE_SOFTWARE_EXCEPTION,
     abi.INTR_TYPE_PRIVILEGED_SOFTWARE_EXCEPTION,
 )
+_FINAL = 1 << 7 | 1 << 8
+"""Of a qualification: the linear address is valid, and its own page is meant."""
+
 DR6_BS = 1 << 14
 _DR7_GENERAL_DETECT = 1 << 13
 _TASK_GATE_IN_IDT = 3 << 30
@@ -84,6 +89,7 @@ def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> Exit
     RF is saved as 1, or as the frame would have it whose delivery was interrupted (SDM 3, "Saving
     RIP, RSP, RFLAGS, and SSP").
     """
+    add_page_rights(guest.memory, guest.vmx, fault)
     registers = guest.registers
     if during is None:
         registers.rflags |= abi.RFLAGS_RF
@@ -92,8 +98,16 @@ def ept_exit(guest: Guest, fault: EptFault, during: Event | None = None) -> Exit
     return ept_information(fault, during)
 
 
+def add_page_rights(memory: GuestMemory, vmx: VmxState, fault: EptFault) -> None:
+    """Bits 11:9 of the qualification, on processors that have them."""
+    said = fault.qualification or 0
+    if said & _FINAL == _FINAL and vmx.capabilities.ept_vpid.advanced_information:
+        fault.qualification = said | memory.page_rights(fault.linear) << 9
+
+
 def ept_event(guest: Guest, fault: EptFault) -> ExitInformation | None:
     """What EPT does not allow, outside event delivery: an exit, or a virtualization exception."""
+    add_page_rights(guest.memory, guest.vmx, fault)
     if recorded(guest.vmx, guest.secondary, guest.processor.cr0, fault):
         return raise_event(guest, Event.exception(abi.VECTOR_VE))
     return ept_exit(guest, fault)

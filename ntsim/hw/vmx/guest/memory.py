@@ -29,6 +29,7 @@ class GuestMemory:
     ) -> None:
         self._processor, self._capabilities, self._ept = processor, capabilities, ept
         self._trace: list[int] | None = None
+        self._rights = 0, 0
 
     def read(self, linear: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes at `linear`."""
@@ -67,6 +68,19 @@ class GuestMemory:
             return None
         finally:
             self._trace = None
+
+    def page_rights(self, linear: int) -> int:
+        """Of the linear page: bit 0 a user's, bit 1 writable, bit 2 not executable.
+
+        Without paging all are users', writable and executable (SDM 3, "Exit Qualification for EPT
+        Violations").
+        """
+        p = self._processor
+        self._rights = _WRITABLE | _USER, 0
+        self.guest_physical(linear)
+        grants, forbids = self._rights
+        nothing = bool(forbids) and bool(p.efer & abi.EFER_NXE)
+        return bool(grants & _USER) | bool(grants & _WRITABLE) << 1 | nothing << 2
 
     def touches(self, linear: int, physical: int) -> bool | None:
         """How the translation of `linear` touches the guest-physical page of `physical`.
@@ -118,6 +132,7 @@ class GuestMemory:
             if shift == 12 or large:
                 break
             table = entry & _FRAME
+        self._rights = grants, forbids
         if self._refused(grants, forbids, access, user):
             raise self._fault(linear, access, user, present=True)
         if self._trace is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi import vmx_constants as abi
 from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation, often
+from ntsim.hw.vmx.guest import pause_loops
 from ntsim.hw.vmx.guest.exits import instruction_exit
 from ntsim.hw.vmx.guest.state import Guest
 
@@ -34,8 +35,11 @@ def hlt(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 
 def pause(guest: Guest, exit_: Exit) -> ExitInformation | None:
-    """PAUSE exiting, or nothing."""
-    if guest.primary & abi.CPU_BASED_PAUSE_EXITING:
+    """PAUSE exiting, PAUSE-loop exiting, or nothing."""
+    loops = guest.secondary & abi.SECONDARY_PAUSE_LOOP_EXITING
+    if guest.primary & abi.CPU_BASED_PAUSE_EXITING or (
+        loops and pause_loops.ends(guest.vmx, guest.controls, guest.cpl)
+    ):
         return instruction_exit(abi.EXIT_REASON_PAUSE, exit_)
     guest.skip(exit_)
     return None

@@ -117,7 +117,7 @@ def leave(guest: Guest, information: ExitInformation) -> GuestExit:
     load_host(processor, vmcs)
     guest.warm = vmcs
     guest.host_found = processor.cr0, msrs[abi.IA32_EFER], msrs[abi.IA32_KERNEL_GS_BASE]
-    vmx.mode = _ROOT
+    vmx.mode, vmx.pauses = _ROOT, None
     reason, qualification = information.reason, information.qualification
     if vmx.report_passages:
         number, why = processor.number, information.why
