@@ -157,7 +157,8 @@ class Guest:
         the pages in which the guest was seen are compared with what they held.
         """
         self.vmx.entered = False
-        self.note_debug_registers()
+        if self.armed or self.unseen_processor.dr[7] & _ENABLED_BREAKPOINTS:
+            self.note_debug_registers()
         if not self.secondary & _VPID:
             self.engine.flush_linear()
         if self._code.changed() or self.vmx.launching:
