@@ -7,7 +7,8 @@ Read it in this order, which is the tutorial's:
     hypervisor/setup.py         part 5, 6: a VMCS from the processor's present state
     hypervisor/system.py        part 6: the running system as guest, processor by processor
     hypervisor/exits.py         part 6: an exit handler, a routine for each reason
-    hypervisor/services.py      part 6: VMCALL
+    hypervisor/services.py      part 6: VMCALL, what is answered
+    hypervisor/broadcast.py     part 6: VMCALL, asked on every processor
     hypervisor/bitmaps.py       part 6: which MSRs and ports exit
     hypervisor/hooks.py         part 7: pages whose accesses exit, one instruction at a time
     hypervisor/watch.py         part 7: such a page of the app
@@ -16,8 +17,9 @@ Read it in this order, which is the tutorial's:
     hypervisor/requests.py      part 8: requests that wait, in a cancel-safe queue
 
 This file is the device. Ways out: HV_DEVIRTUALISE; IRP_MJ_CLEANUP, which comes for a killed app
-too; DriverUnload; and a processor that refuses half-way through. All end in DevirtualiseSystem.
-An app has several threads: one request at a time may change anything, which ControlMutex sees to.
+too, and before any unloading; and a processor that refuses half-way through. All end in
+DevirtualiseSystem. An app has several threads: one request at a time may change anything, which
+ControlMutex sees to.
 """
 
 from driver.hypervisor.broadcast import CallEach

@@ -87,6 +87,8 @@ def test_what_the_processor_refuses_is_a_privileged_instruction_exception(value_
         lambda: __vmx_vmread(0),
         lambda: __vmx_vmlaunch(),
         lambda: __vmx_vmcall(),
+        lambda: __invept(2, (ULONGLONG * 2)()),
+        lambda: __invvpid(2, (ULONGLONG * 2)()),
     ],
 )
 def test_vmx_instructions_outside_vmx_operation_are_illegal(value_of, work) -> None:
@@ -263,3 +265,23 @@ def test_fastfail_is_0x139_with_its_code(ntsim_machine) -> None:
     with pytest.raises(BugCheck) as caught:
         machine.load_driver(lambda DriverObject, RegistryPath: __fastfail(3), name="fail.sys")
     assert (caught.value.code, caught.value.parameters[0]) == (0x139, 3)
+
+
+@pytest.mark.parametrize("invalidate", [lambda k, d: __invept(k, d), lambda k, d: __invvpid(k, d)])
+def test_invept_and_invvpid_return_0_or_fail_with_2_for_a_type_there_is_not(value_of, invalidate):
+    """SDM 3, "INVEPT", "INVVPID": 2 is VMfailInvalid, there being no current VMCS."""
+
+    def body() -> tuple[int, int]:
+        descriptor = (ULONGLONG * 2)()
+        __writecr4(__readcr4() | 1 << 13)
+        region = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        RtlZeroMemory(region, PAGE_SIZE)
+        cast(region, POINTER(ULONG))[0] = __readmsr(0x480) & 0x7FFFFFFF
+        irql = KeRaiseIrqlToDpcLevel()
+        assert __vmx_on(MmGetPhysicalAddress(region)) == 0
+        found = invalidate(2, descriptor), invalidate(9, descriptor)
+        __vmx_off()
+        KeLowerIrql(irql)
+        return found
+
+    assert value_of(body) == (0, 2)

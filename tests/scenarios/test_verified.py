@@ -12,7 +12,7 @@ STANDARD = Options(verifier="standard")
 WITH_MISTAKES = ("osr-vtx-0x4a", "vmexit-irql")
 CORRECT = (
     "hello", "dbgprint", "hfs-part2", "hfs-part3", "hfs-part4", "hfs-part5", "hfs-part6",
-    "hfs-part7", "hfs-part8",
+    "hfs-part7", "hfs-part8", "hfs-monitor",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ GROUPS = {
         "hfs-part6",
         "hfs-part7",
         "hfs-part8",
+        "hfs-monitor",
     ),
     "Drivers that crashed": (
         "power-irp-lost",
