@@ -127,3 +127,17 @@ def test_iret_to_the_same_task_is_the_guests(protected):
     found = protected.launch(b"\xcf")
     assert (found.reason, found.rip) == (f.EXIT_REASON_HLT, CODE_PA + 0x300)
     assert protected.read(f.GUEST_RSP) == STACK_PA + 0xF0C
+
+
+@pytest.mark.parametrize("code", [far(0xEA, 0x10, CODE_PA + 0x300), b"\xcf"])
+def test_single_stepped_ones_trap_behind_them(protected, code):
+    """SDM 3, "Single-Step Exception Condition": by RFLAGS.TF when the instruction begins."""
+    frame = CODE_PA + 0x300, 0x10, 2
+    protected.ram.write(STACK_PA + 0xF00, b"".join(n.to_bytes(4, "little") for n in frame))
+    protected.engine.write_code(CODE_PA + 0x300, b"\x90\xf4")
+    protected.write_fields({f.GUEST_RFLAGS: 2 | f.RFLAGS_TF, f.EXCEPTION_BITMAP: 2})
+    found = protected.launch(code)
+    assert (found.reason, found.rip) == (f.EXIT_REASON_EXCEPTION_OR_NMI, CODE_PA + 0x300)
+    assert found.qualification == 1 << 14
+    kept = 0 if code == b"\xcf" else f.RFLAGS_TF
+    assert protected.read(f.GUEST_RFLAGS) & f.RFLAGS_TF == kept

@@ -27,6 +27,7 @@ from ntsim.hw.vmx.guest.boundary import SHADOW, boundary, first_boundary, raise_
 from ntsim.hw.vmx.guest.ept import EptFault
 from ntsim.hw.vmx.guest.events import DR6_BS, ept_event, event_of, raise_event
 from ntsim.hw.vmx.guest.nested_faults import nested_fault, run_one
+from ntsim.hw.vmx.guest.operands import far_operand
 from ntsim.hw.vmx.guest.state import RFLAGS, Guest
 from ntsim.hw.vmx.guest.task_switches import task_switch
 from ntsim.hw.vmx.interruption import Event
@@ -203,14 +204,25 @@ def _far_transfer(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 
 def _execute_far(guest: Guest) -> ExitInformation | None:
-    """The instruction before which the engine has stopped, by the engine."""
+    """The instruction before which the engine has stopped, by the engine.
+
+    It steps there with RFLAGS.TF of its own, so the guest's is put aside.
+    """
+    words = guest.words
+    operand = far_operand(guest)
+    iret = operand is not None and operand.name == "iret"
+    stepped = words[RFLAGS] & abi.RFLAGS_TF
+    words[RFLAGS] &= ~abi.RFLAGS_TF
     guest.world.stops_far = False
     again = guest.engine.run(guest.world, guest.registers, 1)
     guest.world.stops_far = True
+    executed = again.kind is _QUANTUM_END
+    if not (executed and iret):
+        words[RFLAGS] |= stepped
     guest.retire(again.retired)
-    if again.kind is not _QUANTUM_END:
+    if not executed:
         return _stopped(guest, again)
-    return _trap(guest, 0) if guest.met else None
+    return _trap(guest, DR6_BS if stepped else 0) if stepped or guest.met else None
 
 
 def _iret(guest: Guest) -> ExitInformation | None:
