@@ -3,7 +3,7 @@
 `bochscpu` (package bochscpu-python) is Bochs' CPU without a computer around it: its chipset and
 port bus are stubs that end the process when they are called. Those that VT-x and IN need are
 replaced here, in memory, when the module is loaded: the A20 line is open, ports read as ones, the
-timers of the chipset never fire, and I/O is allowed at every privilege level.
+timers of the chipset never fire.
 
 What the processor runs lies in physical memory that Python shares with it.
 """
@@ -12,9 +12,10 @@ import atexit
 import ctypes
 import mmap
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import bochscpu
@@ -38,6 +39,7 @@ CODE, DATA, TASK = 0x10, 0x18, 0x40
 PAT_AT_RESET = 0x0007_0406_0007_0406
 END = b"\x0f\x08"
 """INVD ends a program: a guest cannot execute it, and unlike HLT it leaves the processor active."""
+_INVD = bochscpu.CacheControlType.INSTR_INVD.value
 GPRS = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
 
 _STUBS = {
@@ -47,8 +49,10 @@ _STUBS = {
     "_ZN14bx_pc_system_c6invlpgEm": "c3",
     "_ZN12bx_devices_c3inpEtj": "b8ffffffffc3",  # mov eax, -1; ret
     "_ZN12bx_devices_c4outpEtjj": "c3",
-    "_ZN8BX_CPU_C8allow_ioEP15bxInstruction_ctj": "b801000000c3",  # mov eax, 1; ret
 }
+_MISSING_OPTIONS = (b"misc.port_e9_hack.enabled", b"misc.port_e9_hack.all_rings")
+"""Asked for by every I/O instruction, and not in the module's table of options."""
+_OPTION_THAT_IS_OFF = b"cpuid.fma4\0"
 
 
 class BochsStuckError(Exception):
@@ -59,7 +63,6 @@ class BochsStuckError(Exception):
 def replace_stubs() -> None:
     """Open the A20 line and so on; RuntimeError names what the module does not export."""
     module = ctypes.CDLL(bochscpu._bochscpu.__file__)
-    process = ctypes.CDLL(None, use_errno=True)
     for symbol, code in _STUBS.items():
         try:
             function = getattr(module, symbol)
@@ -67,12 +70,32 @@ def replace_stubs() -> None:
             raise RuntimeError(f"this build of bochscpu does not export {symbol}") from missing
         at = ctypes.cast(function, ctypes.c_void_p).value
         assert at is not None
-        start = at & -PAGE
-        everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-        pages = ctypes.c_size_t(at - start + PAGE)
-        if process.mprotect(ctypes.c_void_p(start), pages, everything):
-            raise RuntimeError(f"no leave to write to {symbol}: {ctypes.get_errno()}")
-        ctypes.memmove(at, bytes.fromhex(code), len(code) // 2)
+        _overwrite(at, bytes.fromhex(code))
+    for start, size in _constants_of(bochscpu._bochscpu.__file__):
+        held = ctypes.string_at(start, size)
+        for option in _MISSING_OPTIONS:
+            at = held.find(option + b"\0")
+            if at >= 0:
+                _overwrite(start + at, _OPTION_THAT_IS_OFF)
+
+
+def _overwrite(at: int, data: bytes) -> None:
+    process = ctypes.CDLL(None, use_errno=True)
+    start = at & -PAGE
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    pages = ctypes.c_size_t(at - start + PAGE)
+    if process.mprotect(ctypes.c_void_p(start), pages, everything):
+        raise RuntimeError(f"no leave to write at {at:#x}: errno {ctypes.get_errno()}")
+    ctypes.memmove(at, data, len(data))
+
+
+def _constants_of(path: str) -> Iterator[tuple[int, int]]:
+    """Where the read-only data of a loaded module are, as (address, size)."""
+    for line in Path("/proc/self/maps").read_text(encoding="ascii").splitlines():
+        place, access, *_, name = line.split()
+        if name == path and access.startswith("r--"):
+            start, end = (int(one, 16) for one in place.split("-"))
+            yield start, end - start
 
 
 def assemble(text: str, at: int = PROGRAM, bits: int = 64) -> bytes:
@@ -297,9 +320,10 @@ class Bochs:
             run.halted = True
             session.stop()
 
-        def invd(session: Any, _cpu: int, _what: int) -> None:
-            run.ended = True
-            session.stop()
+        def invd(session: Any, _cpu: int, what: int) -> None:
+            if what == _INVD:
+                run.ended = True
+                session.stop()
 
         def exception(_session: Any, _cpu: int, vector: int, code: int) -> None:
             run.exceptions.append((vector, code))

@@ -17,7 +17,8 @@ class Event:
     """Something delivered through the IDT, or injected: `kind` is the 3-bit type.
 
     `instruction_length` is in bytes, for the software kinds, which push the RIP behind it.
-    `unblocked_nmis`: a fault of an IRET that had ended NMI blocking by then.
+    `unblocked_nmis`: a fault of an IRET that had ended NMI blocking by then. `injected`: by a VM
+    entry, which pushes RF as it has loaded it (SDM 3, "Details of Vectored-Event Injection").
     """
 
     vector: int
@@ -25,6 +26,7 @@ class Event:
     error_code: int | None = None
     instruction_length: int = 0
     unblocked_nmis: bool = False
+    injected: bool = False
 
     @classmethod
     def from_field(cls, field: int, error_code: int, instruction_length: int) -> "Event | None":

@@ -70,6 +70,7 @@ class TestViolations:
         assert found.reason == f.EXIT_REASON_EPT_VIOLATION
         assert found.qualification == READ | FETCH << 3 | LINEAR | FINAL
         assert (guest.read(f.GUEST_LINEAR_ADDRESS), found.rip) == (CODE_VA, CODE_VA + 9)
+        assert guest.read(f.GUEST_PHYSICAL_ADDRESS) == CODE_PA
         assert guest.gpr("rcx") == 2
 
     def test_an_instruction_may_lie_in_two_pages_for_execution_only(self, guest):

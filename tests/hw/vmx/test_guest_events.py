@@ -214,6 +214,15 @@ class TestFaultsDuringDelivery:
 
 
 class TestInjection:
+    @pytest.mark.parametrize("rf", [0, f.RFLAGS_RF])
+    def test_the_frame_of_an_injected_fault_has_rf_as_the_entry_loaded_it(self, guest, rf):
+        """SDM 3, "Details of Vectored-Event Injection": the type of the event does not matter."""
+        guest.write_fields({f.VM_ENTRY_INTR_INFO_FIELD: VALID | HARDWARE | 6})
+        guest.write_fields({f.GUEST_RFLAGS: 2 | rf})
+        found = guest.launch("nop")
+        assert found.rip == handler(6)
+        assert pushed(guest, 3)[2] == 2 | rf
+
     def test_an_exception_is_delivered_before_the_first_instruction(self, guest):
         guest.write_fields({f.VM_ENTRY_INTR_INFO_FIELD: VALID | HARDWARE | 6})
         assert guest.launch("nop").rip == handler(6)

@@ -37,6 +37,7 @@ def first_boundary(guest: Guest) -> ExitInformation | None:
         return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)
     if event.kind == abi.INTR_TYPE_NMI:
         _block_nmis(guest)
+    event.injected = True
     exited = inject(guest, event)
     if exited is None and guest.primary & abi.CPU_BASED_MONITOR_TRAP_FLAG:
         return ExitInformation(abi.EXIT_REASON_MONITOR_TRAP_FLAG)

@@ -66,7 +66,12 @@ def _return_rip(guest: Guest, event: Event) -> int:
 
 
 def pushed_flags(flags: int, event: Event) -> int:
-    """Faults set RF in the image, so that the instruction is not caught by a breakpoint again."""
+    """Faults set RF in the image, so that the instruction is not caught by a breakpoint again.
+
+    Not so if a VM entry injects them (SDM 3, "Details of Vectored-Event Injection").
+    """
+    if event.injected:
+        return flags
     fault = event.kind == abi.INTR_TYPE_HARDWARE_EXCEPTION and event.vector != abi.VECTOR_DB
     return flags | abi.RFLAGS_RF if fault else flags
 

@@ -37,9 +37,7 @@ class HiddenState:
 
     def untouched(self) -> bool:
         """Not `changed`, and no `interrupt_shadow`, if there was none; may say no if in doubt."""
-        return (
-            self._all.raw == self._all_seen and self._kernel_gs_base.value == self._seen_base
-        )
+        return self._all.raw == self._all_seen and self._kernel_gs_base.value == self._seen_base
 
     def changed(self) -> bool:
         """Whether anything is different from what was remembered."""

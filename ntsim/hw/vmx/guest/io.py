@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _IN, _STRING, _REP, _IMMEDIATE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
 _ADDRESS_SIZES = {2: 0, 4: 1, 8: 2}
 _SEGMENT_NUMBERS = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5}
+_MONITOR_LENGTH = 3
 _SEGMENT_PREFIXES = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
 _STRINGS = ("ins", "outs")
 _IO_MAP_BASE = 0x66  # in a TSS
@@ -80,6 +81,16 @@ def string_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
     if _exits(guest, exit_.port, exit_.size):
         return _io_exit(guest, exit_, instruction, string)
     return None
+
+
+def monitored(guest: Guest, exit_: Exit) -> int:
+    """Linear address that MONITOR watches: RAX in DS or the segment of a prefix."""
+    view, cs = guest.world.view, guest.registers.cs
+    raw = view.code(exit_.rip, cs)[: exit_.instruction_length - _MONITOR_LENGTH]
+    own, other = {16: (2, 4), 32: (4, 2), 64: (8, 4)}[view.mode(cs)]
+    mask = (1 << 8 * (other if 0x67 in raw else own)) - 1
+    segments = [_SEGMENT_PREFIXES[byte] for byte in raw if byte in _SEGMENT_PREFIXES]
+    return view.linear((segments or ["ds"])[-1], guest.words[RAX] & mask)
 
 
 def _string_form(guest: Guest, exit_: Exit) -> _StringForm:

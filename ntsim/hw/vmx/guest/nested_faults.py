@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FAULT_WRITE, _FAULT_FETCH = 1 << 1, 1 << 4
 _RING_3 = 3
+_PAGE = 0x1000
 
 
 def nested_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
@@ -46,7 +47,7 @@ def nested_fault(guest: Guest, exit_: Exit) -> ExitInformation | None:
         guest.borrow(address, flush=True)
         for linear in operands_within(guest, address, READ | WRITE):
             give_back(guest)
-            raise guest.ept.violation(address, READ, page, linear)
+            raise guest.ept.violation(_reached(guest, address, linear), READ, page, linear)
     return None
 
 
@@ -106,7 +107,7 @@ def _lend(guest: Guest, ept: Ept, address: int, page: EptPage) -> None:
     """The processor has only read paging structures in the page: writable for an instruction."""
     assert guest.nested is not None
     for linear in operands_within(guest, address, WRITE):
-        raise ept.violation(address, WRITE, page, linear)
+        raise ept.violation(_reached(guest, address, linear), WRITE, page, linear)
     frame = page.frame | address & page.size - 1 & ~0xFFF
     one = EptPage(frame, 1 << 12, page.rights | WRITE, page.path, page.suppressed)
     guest.nested.unmap(address)
@@ -120,6 +121,17 @@ def _lend(guest: Guest, ept: Ept, address: int, page: EptPage) -> None:
 def _code(guest: Guest) -> int:
     registers = guest.registers
     return guest.world.view.code_address(registers.rip, registers.cs)
+
+
+def _reached(guest: Guest, address: int, linear: int) -> int:
+    """The guest-physical address of the access at `linear` to the page of `address`.
+
+    The engine named a byte of the code in it; an access that began in the page before comes to the
+    first byte.
+    """
+    found = guest.memory.guest_physical(linear)
+    within = found is not None and (found ^ address) < _PAGE
+    return found if within and found is not None else address & -_PAGE
 
 
 def operands_within(guest: Guest, address: int, rights: int) -> Iterator[int]:

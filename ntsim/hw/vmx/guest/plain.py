@@ -12,12 +12,14 @@ from ntsim.hw.exceptions import general_protection, invalid_opcode
 from ntsim.hw.vmx.exit_information import ExitInformation, often
 from ntsim.hw.vmx.guest import pause_loops
 from ntsim.hw.vmx.guest.exits import instruction_exit
+from ntsim.hw.vmx.guest.io import monitored
 from ntsim.hw.vmx.guest.state import Guest
 
 if TYPE_CHECKING:
     from ntsim.hw.engine import Exit
 
 _CPUID_1_ECX_MONITOR = 1 << 3
+_RCX = 1
 
 
 def cpuid(guest: Guest, exit_: Exit) -> ExitInformation | None:
@@ -64,19 +66,31 @@ def wbinvd(guest: Guest, exit_: Exit) -> ExitInformation | None:
 
 
 def monitor(guest: Guest, exit_: Exit) -> ExitInformation | None:
-    """MONITOR exiting, or a range that nobody watches."""
+    """MONITOR exiting, or a range that nobody watches; its first byte is read all the same.
+
+    SDM 2, MONITOR: #GP(0) for an extension in RCX; paging checks as for a load of one byte.
+    """
     _require_monitor(guest)
     if guest.primary & abi.CPU_BASED_MONITOR_EXITING:
         return instruction_exit(abi.EXIT_REASON_MONITOR, exit_)
+    if guest.words[_RCX] & guest.operand_mask:
+        raise general_protection("MONITOR with an extension in RCX")
+    guest.memory.read(monitored(guest, exit_), 1)
     guest.skip(exit_)
     return None
 
 
 def mwait(guest: Guest, exit_: Exit) -> ExitInformation | None:
-    """MWAIT exiting; else it does not wait, as MWAIT need not (its hint may be ignored)."""
+    """MWAIT exiting; else it does not wait, as MWAIT need not (its hint may be ignored).
+
+    SDM 2, MWAIT: #GP(0) for an extension in RCX that CPUID.5 does not list.
+    """
     _require_monitor(guest)
     if guest.primary & abi.CPU_BASED_MWAIT_EXITING:
         return instruction_exit(abi.EXIT_REASON_MWAIT, exit_)
+    break_on_interrupt = guest.processor.model.leaf(5)[2] >> 1 & 1
+    if guest.words[_RCX] & guest.operand_mask & ~break_on_interrupt:
+        raise general_protection("MWAIT with an extension in RCX that CPUID.5 does not have")
     guest.skip(exit_)
     return None
 
