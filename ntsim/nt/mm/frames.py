@@ -40,6 +40,12 @@ class Frames:
         """Free frames for single-page requests."""
         return len(self.free)
 
+    def is_free(self, pa: int) -> bool:
+        """Whether nobody has a frame of memory."""
+        if any(start <= pa < start + pages * PAGE_SIZE for start, pages in self.runs):
+            return True
+        return pa in self.free
+
     def take(self, zero: bool = True) -> int:
         """One frame; OutOfFrames if none is left."""
         free = self.free

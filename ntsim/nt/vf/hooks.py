@@ -21,18 +21,21 @@ AFTER: Table = {}
 INSTEAD: Table = {}
 
 
-def _registered(table: Table, option: str, names: str) -> Callable[[F], F]:
+def _registered(
+    table: Table, option: str, names: str, first: bool = False
+) -> Callable[[F], F]:
     def register(function: F) -> F:
         for name in names.split():
-            table.setdefault(name, []).append((option, function))
+            checks = table.setdefault(name, [])
+            checks.insert(0 if first else len(checks), (option, function))
         return function
 
     return register
 
 
-def before(option: str, names: str) -> Callable[[F], F]:
-    """Look at the arguments of routines (names separated by blanks)."""
-    return _registered(BEFORE, option, names)
+def before(option: str, names: str, *, first: bool = False) -> Callable[[F], F]:
+    """Look at the arguments of routines (names separated by blanks); `first`: ahead of others."""
+    return _registered(BEFORE, option, names, first)
 
 
 def after(option: str, names: str) -> Callable[[F], F]:

@@ -26,9 +26,11 @@ from ntsim.nt.io.irp import (
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
 from ntsim.nt.vf.deferred import complete_later
 from ntsim.nt.vf.hooks import AUTOMATIC, after, before
+from ntsim.nt.vf.invariant_mdl import DRIVER, STACK, vi_write_begins
 from ntsim.nt.vf.notes import Moment, Note, Place
 from ntsim.nt.vf.pnp import vi_added, vi_check_gone, vi_extension, vi_goes
 from ntsim.nt.vf.rules import vi_rule
+from ntsim.nt.vf.stack import Kept, vi_no_routine
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -48,11 +50,13 @@ IOMANAGER_VIOLATION = 0xC9
 class Flight:
     """An IRP in a dispatch routine that has not returned: what the routine has done with it.
 
-    `started` is the status it came with.
+    `started` and `information` are the status block it came with.
     """
 
     location: int
     started: int
+    information: int = 0
+    device: int = 0
     completed: Place | None = None
     status: int = 0
     marked: bool = False
@@ -62,7 +66,8 @@ class Flight:
 class IoVerifier:
     """`flights` are the dispatch routines on their way, by IRP; `allocated` IRPs of drivers;
     `waiting` IRPs that force pending will complete later, with the stack location; `signalled` IRPs
-    being sent with an event that is set, with the thread."""
+    being sent with an event that is set, with the thread; `kept` IRPs are with a driver that
+    returned STATUS_PENDING."""
 
     def __init__(self, vf: Verifier) -> None:
         self.vf, self.nt = vf, vf.nt
@@ -71,6 +76,8 @@ class IoVerifier:
         self.log: dict[int, deque[str]] = {}
         self.waiting: dict[int, int] = {}
         self.signalled: dict[int, int] = {}
+        self.kept: dict[int, Kept] = {}
+        self.invariant = vf.on(STACK) or vf.on(DRIVER)
         self.enabled, self.logging = vf.on("io"), vf.on("irp-logging")
 
     def violation(
@@ -90,11 +97,16 @@ class IoVerifier:
         above = self.flights.get(address)
         if above:
             above[-1].forwarded = True
-        if not vf.verifies(nt.images.at(routine)):
+        image = nt.images.at(routine)
+        if not vf.verifies(image):
+            if self.enabled and routine == nt.io.invalid_request:
+                vi_no_routine(vf, nt, device, irp, major)
             return nt.host.call(routine, (device, irp)) & 0xFFFF_FFFF
         going = vi_goes(nt, device, irp, major) if self.enabled else 0
         v = irp._v
-        flight = Flight(v.CurrentLocation, v.IoStatus_Status)
+        flight = Flight(v.CurrentLocation, v.IoStatus_Status, v.IoStatus_Information, int(device))
+        if self.invariant:
+            vi_write_begins(vf, nt, irp, major, not above)
         self.flights.setdefault(address, []).append(flight)
         processor = nt.il.current
         level, counts = processor.cr8, _counts(nt)
@@ -105,6 +117,8 @@ class IoVerifier:
             del self.flights[address]
         self._check_return(routine, level, counts)
         if self.enabled:
+            if status == STATUS_PENDING and flight.completed is None and not flight.forwarded:
+                self.kept[address] = Kept(flight.location, image)
             self._check_status(routine, device, irp, flight, status)
             if going and status != STATUS_PENDING:
                 name = nt.describe_address(routine)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.irql import level_name
+from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.mm import layout
+from ntsim.nt.mm.mdl import mdl_frames
 from ntsim.nt.vf.hooks import AUTOMATIC, before
 
 if TYPE_CHECKING:
@@ -107,6 +109,11 @@ def vi_mappable(vf: Verifier, mdl: Any) -> None:
     if not flags & (LOCKED | PARTIAL | c.MDL_IO_SPACE):
         why = f"{vf.routine} was given an MDL whose pages are not locked."
         vf.violation(0xB3, int(mdl), flags, LOCKED | PARTIAL, why=why)
+    frames = mdl_frames(vf.nt, mdl)
+    free = next((pa for pa in frames if vf.nt.mm.frames.is_free(pa)), None)
+    if free is not None:
+        why = f"{vf.routine} was given an MDL of pages that were freed."
+        vf.violation(0x85, int(mdl), len(frames), free >> 12, why=why)
 
 
 @before(AUTOMATIC, "MmUnmapLockedPages")
@@ -135,7 +142,13 @@ def vi_free_mdl(vf: Verifier, nt: Kernel, Mdl: Any) -> None:
 
 @before(AUTOMATIC, "MmMapIoSpace")
 def vi_map_io_space(vf: Verifier, nt: Kernel, Address: Any, Bytes: int, Cache: int) -> None:
-    vi_level(vf, 0x73, DISPATCH_LEVEL, nt.quad_part(Address), Bytes)
+    """0x73: level; 0x83: memory that nobody has, and that somebody else may be given."""
+    start = nt.quad_part(Address)
+    vi_level(vf, 0x73, DISPATCH_LEVEL, start, Bytes)
+    for pa in range(start & ~0xFFF, start + Bytes, PAGE_SIZE):
+        if nt.mm.frames.is_free(pa):
+            why = f"MmMapIoSpace was given memory at {pa:#x}, which is free: nothing keeps it."
+            vf.violation(0x83, start, Bytes, pa >> 12, why=why)
 
 
 @before(AUTOMATIC, "MmUnmapIoSpace")

@@ -25,6 +25,14 @@ FREE = "ExFreePoolWithTag ExFreePool"
 FLAG_PAGED = 0x100
 
 
+@before(AUTOMATIC, "ExAllocatePoolWithQuota ExAllocatePoolWithQuotaTag")
+def vi_quota(vf: Verifier, nt: Kernel, *rest: Any) -> None:
+    """0x10B: the process that pays is whichever the DPC interrupted."""
+    if nt.prcb[nt.il.current.number]._v.DpcRoutineActive:
+        why = f"{vf.routine} was called in a DPC routine: an arbitrary process would be charged."
+        vf.violation(0x10B, why=why)
+
+
 @before(AUTOMATIC, BY_TYPE)
 def vi_allocate_by_type(vf: Verifier, nt: Kernel, PoolType: int, Size: int, *rest: int) -> None:
     vi_check_allocation(vf, bool(PoolType & PAGED_POOL), PoolType, Size)

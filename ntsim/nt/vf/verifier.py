@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from ntsim.nt.mm.images import Image
 
 CHECKS = (
-    "irql spin_lock region resource push_lock pool mdl io pnp remove_lock deadlock misc tracing "
-    "tracking security code_integrity dma dma_transfers rules low_resources delay forced_pending"
+    "irql spin_lock region resource push_lock pool mdl io invariant_mdl pnp remove_lock deadlock "
+    "misc tracing tracking security code_integrity dma dma_transfers rules low_resources delay "
+    "forced_pending"
 ).split()
 """Files of this room whose checks register themselves, in the order in which they look."""
 
