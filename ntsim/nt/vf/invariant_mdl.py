@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
-from ntsim.nt.io.irp import io_current_location
 from ntsim.nt.mm.mdl import mdl_frames
 from ntsim.nt.vf.hooks import before
 from ntsim.nt.vf.notes import Moment, Note
@@ -61,8 +60,8 @@ def vi_write_checked(vf: Verifier, nt: Kernel, irp: Any, last: bool) -> None:
     at = next(i for i, (a, b) in enumerate(zip(now, data, strict=True)) if a != b)
     m = mdl._v
     mapped = m.MdlFlags & (c.MDL_MAPPED_TO_SYSTEM_VA | c.MDL_SOURCE_IS_NONPAGED_POOL)
-    below_top = v.CurrentLocation <= v.StackCount
-    device = io_current_location(nt, irp)._v.DeviceObject if below_top else 0
+    flights = vf.io.flights.get(int(irp))
+    device = flights[-1].device if flights else 0
     why = f"The buffer of a write request was changed on its way, {at} bytes from its start."
     notes = [Note("The request came with the buffer as it was.", begun)]
     system = m.MappedSystemVa if mapped else 0

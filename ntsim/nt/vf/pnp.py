@@ -137,23 +137,17 @@ def vi_originate_pnp(vf: Verifier, nt: Kernel, irp: Any, minor: int) -> None:
             vf.io.violation(kind, where, int(irp), why=why)
 
 
-@before("io", "IofCompleteRequest")
-def vi_complete_pnp(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
+def vi_complete_pnp(vf: Verifier, nt: Kernel, stack: Any, irp: Any) -> None:
     """0x306: IRP_MN_REMOVE_DEVICE must not fail; 0x22E, 0x22F, 0x231, 0x232: it goes to the PDO."""
-    v = Irp._v
-    flights = vf.io.flights.get(int(Irp))
-    if v.CurrentLocation > v.StackCount or not flights or flights[-1].forwarded:
-        return
-    stack = io_current_location(nt, Irp)._v
     major = stack.MajorFunction
-    if major not in NOT_SUPPORTED or not stack.DeviceObject:
+    if major not in NOT_SUPPORTED:
         return
-    status, where = v.IoStatus_Status, vf.driver_address()
+    status, where = irp._v.IoStatus_Status, vf.driver_address()
     power = major == c.IRP_MJ_POWER
     untouched = status == ntstatus.STATUS_NOT_SUPPORTED
     if not power and stack.MinorFunction == c.IRP_MN_REMOVE_DEVICE and status >> 30 == 3:
         why = f"IRP_MN_REMOVE_DEVICE was completed with {ntstatus.status_name(status)}: it may not "
-        vf.io.violation(0x306, where, int(Irp), why=why + "fail.")
+        vf.io.violation(0x306, where, int(irp), why=why + "fail.")
     if not vi_extension(nt, stack.DeviceObject).AttachedTo or stack.MinorFunction in ANSWERED:
         return
     name = MAJOR_NAMES[major]
@@ -164,7 +158,7 @@ def vi_complete_pnp(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None:
     else:
         return
     why = f"A driver above the bus driver completed {name} {what}: it is passed down."
-    vf.io.violation(kind, where, int(Irp), why=why)
+    vf.io.violation(kind, where, int(irp), why=why)
 
 
 ANSWERED = frozenset((c.IRP_MN_QUERY_INTERFACE, c.IRP_MN_FILTER_RESOURCE_REQUIREMENTS))

@@ -21,7 +21,7 @@ from ntsim.abi.pnp import DEVICE_RELATIONS
 from ntsim.nt.io.irp import IO_TYPE_IRP, MAJOR_NAMES, io_current_location, io_next_location
 from ntsim.nt.ke.irql import APC_LEVEL
 from ntsim.nt.vf.hooks import before
-from ntsim.nt.vf.pnp import INITIAL, SYSTEM_ONLY, vi_extension
+from ntsim.nt.vf.pnp import INITIAL, SYSTEM_ONLY, vi_complete_pnp, vi_extension
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -193,6 +193,7 @@ def vi_complete_in_stack(vf: Verifier, nt: Kernel, Irp: Any, Boost: int) -> None
         vi_answer_of_others(vf, stack, Irp, where)
     if stack.MajorFunction == c.IRP_MJ_PNP:
         vi_answer_to_pnp(vf, nt, stack, Irp, where, attached)
+    vi_complete_pnp(vf, nt, stack, Irp)
 
 
 def vi_answer_of_others(vf: Verifier, stack: Any, irp: Any, where: int) -> None:
@@ -219,10 +220,10 @@ def vi_answer_to_pnp(
     if minor in MAY_NOT_FAIL and status >> 30 == 3 and not untouched:
         why = f"{name} was failed, {ntstatus.status_name(status)}: it may not fail."
         vf.io.violation(0x247, why=why)
-    if not attached and untouched and minor in REQUIRED_OF_BUS:
-        if nt.pnp is not None and stack.DeviceObject in nt.pnp.nodes:
-            why = f"The driver of the PDO {stack.DeviceObject:#x} did not handle {name}."
-            vf.io.violation(0x22A, where, int(irp), why=why)
+    pdo = not attached and nt.pnp is not None and stack.DeviceObject in nt.pnp.nodes
+    if pdo and untouched and minor in REQUIRED_OF_BUS:
+        why = f"The driver of the PDO {stack.DeviceObject:#x} did not handle {name}."
+        vf.io.violation(0x22A, where, int(irp), why=why)
     if minor == c.IRP_MN_QUERY_DEVICE_RELATIONS and status >> 30 != 3:
         vi_relations(vf, nt, stack, irp, where, attached)
 

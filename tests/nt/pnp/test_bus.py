@@ -256,3 +256,30 @@ def test_eject_removes_in_order_and_the_card_is_gone(plug) -> None:
     run(made, lambda: IoRequestDeviceEject(bus.pdo))
     assert made.seen() == ["QUERY_REMOVE_DEVICE", "REMOVE_DEVICE", "Unload"]
     assert made.device.state == "Deleted"
+
+
+def test_a_bus_driver_that_leaves_a_required_irp_untouched(plug) -> None:
+    """I/O verification: 0xC9/0x22A. Source: WDK Bug Check 0xC9; IRP_MN_START_DEVICE."""
+    bus, where = Bus(), []
+
+    def pnp(DeviceObject, Irp) -> int:
+        child = DeviceObject != bus.fdo
+        if child and IoGetCurrentIrpStackLocation(Irp).MinorFunction == IRP_MN_START_DEVICE:
+            where.append(int(Irp))
+            status = Irp.IoStatus.Status
+            IoCompleteRequest(Irp, IO_NO_INCREMENT)
+            return status
+        return Bus.pnp(bus, DeviceObject, Irp)
+
+    bus.pnp = pnp
+    made = plug(bus, options={"verifier": "io"})
+
+    def work() -> None:
+        bus.new_child()
+        IoInvalidateDeviceRelations(cast(bus.pdo, PDEVICE_OBJECT), BusRelations)
+
+    with pytest.raises(BugCheck) as caught:
+        run(made, work)
+    found = caught.value
+    assert (found.code, found.parameters[0], *found.parameters[2:]) == (0xC9, 0x22A, where[0], 0)
+    assert made.machine.nt.describe_address(found.parameters[1]).startswith("function!")

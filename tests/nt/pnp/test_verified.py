@@ -251,3 +251,10 @@ RIGHT = {"Version": 1, "Size": 0x40, "Address": 0xFFFFFFFF, "UINumber": 0xFFFFFF
 def test_capabilities_that_are_not_initialized(plug, missing: str, kind: int) -> None:
     asked = RIGHT | {missing: 0}
     assert crash_when_sending(plug, IRP_MN_QUERY_CAPABILITIES, asked) == (0xC9, kind)
+
+
+def test_an_irp_that_may_not_fail(plug) -> None:
+    function = Function({IRP_MN_STOP_DEVICE: lambda DeviceObject, Irp: STATUS_UNSUCCESSFUL})
+    with pytest.raises(BugCheck) as caught:
+        plug(function, options=IO).device.stop()
+    assert (caught.value.code, *caught.value.parameters) == (0xC9, 0x247, 0, 0, 0)
