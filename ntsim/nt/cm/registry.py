@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ntsim.abi import winnt_constants as c
+from ntsim.nt.cm.security import inherited_descriptor, root_descriptor
 
 if TYPE_CHECKING:
     from ntsim.nt.cm.callbacks import Filter
@@ -50,7 +51,7 @@ class Value:
 
 @dataclass(slots=True, eq=False)
 class Key:
-    """A key; `written` is the system time of its last change."""
+    """A key; `written` is the system time of its last change, `security` its descriptor."""
 
     name: str
     parent: Key | None
@@ -58,6 +59,7 @@ class Key:
     subkeys: dict[str, Key] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     deleted: bool = False
+    security: bytes = b""
 
     @property
     def path(self) -> str:
@@ -79,7 +81,7 @@ class Registry:
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
-        self.root = Key("REGISTRY", None, nt.clock.system_time)
+        self.root = Key("REGISTRY", None, nt.clock.system_time, security=root_descriptor())
         self.filters: list[Filter] = []
         self.contexts: dict[tuple[int, int], int] = {}
         self.last_cookie = 0
@@ -125,7 +127,9 @@ class Registry:
         name = self.follow(key, name)
         found = key.subkeys.get(name.lower())
         if found is None:
-            found = key.subkeys[name.lower()] = Key(name, key, self.nt.clock.system_time)
+            security = inherited_descriptor(key.security)
+            found = Key(name, key, self.nt.clock.system_time, security=security)
+            key.subkeys[name.lower()] = found
             key.written = found.written
         return found
 

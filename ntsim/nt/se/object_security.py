@@ -1,8 +1,9 @@
 """Security descriptors of objects: set, query, capture.
 
-A device's descriptor is its own field, which its files share; every other object has its descriptor
-in the object header. Source: WDK ZwSetSecurityObject, ZwQuerySecurityObject, ObGetObjectSecurity;
-ntifs.h; ReactOS ntoskrnl/ob/obsecure.c, ntoskrnl/se/sd.c.
+A device's descriptor is its own field, which its files share, a key's belongs to the registry;
+every other object has its descriptor in the object header. Source: WDK ZwSetSecurityObject,
+ZwQuerySecurityObject, ObGetObjectSecurity; ntifs.h; ReactOS ntoskrnl/ob/obsecure.c,
+ntoskrnl/se/sd.c.
 """
 
 from __future__ import annotations
@@ -49,7 +50,21 @@ def obp_descriptor(nt: Kernel, body: int) -> int:
     device = obp_device_of(nt, body)
     if device is not None:
         return int(device._v.SecurityDescriptor)
+    if nt.ob.type_of(body).name == "Key":
+        obp_copy_key_descriptor(nt, body)
     return int(nt.ob.header(body)._v.SecurityDescriptor) & ~_FAST_REFERENCE
+
+
+def obp_copy_key_descriptor(nt: Kernel, body: int) -> None:
+    """Let the header of an open key have the descriptor that the key has now."""
+    wanted: bytes = nt.ob.bodies[body].security
+    header = nt.ob.header(body)._v
+    old = header.SecurityDescriptor & ~_FAST_REFERENCE
+    if old and nt.mmu.read(old, len(wanted)) == wanted:
+        return
+    header.SecurityDescriptor = nt.se.store(wanted)
+    if old:
+        nt.free_pool(old)
 
 
 def _pieces(nt: Kernel, descriptor: int) -> Pieces:
@@ -98,6 +113,9 @@ def obp_set_security(nt: Kernel, body: int, which: int, descriptor: int) -> int:
     if device is not None:
         stored = iop_set_device_security(nt, device, data)
         return ntstatus.STATUS_SUCCESS if stored else ntstatus.STATUS_INSUFFICIENT_RESOURCES
+    if nt.ob.type_of(body).name == "Key":
+        nt.ob.bodies[body].security = data
+        return ntstatus.STATUS_SUCCESS
     made = nt.se.store(data)
     if not made:
         return ntstatus.STATUS_INSUFFICIENT_RESOURCES
