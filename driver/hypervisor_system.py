@@ -29,7 +29,7 @@ from driver.hypervisor.monitor import FreeMonitor, InitializeMonitor, StartMonit
 from driver.hypervisor.requests import CancelRequests, CompleteRequest, WaitForEvents
 from driver.hypervisor.services import SERVICE_EXITS, SERVICE_WATCH_MSR, SERVICE_WATCH_PORT
 from driver.hypervisor.small_guest import RunSmallGuest
-from driver.hypervisor.system import BY_AFFINITY, DevirtualiseSystem, VirtualiseSystem
+from driver.hypervisor.system import BY_AFFINITY, WAYS, DevirtualiseSystem, VirtualiseSystem
 from driver.hypervisor.system_ioctl import *
 from driver.hypervisor.vcpu import VIRTUALISED, AllocateVcpus, FreeVcpus, hv
 from driver.hypervisor.watch import RemoveHook, RemoveHooks, WatchPage
@@ -187,10 +187,14 @@ def IoctlRunGuest(Input):
 def IoctlVirtualise(Input):
     if hv.Vcpus[0].State == VIRTUALISED:
         return STATUS_DEVICE_BUSY, b""
+    if Number(Input) not in WAYS:
+        return STATUS_INVALID_PARAMETER, b""
     return VirtualiseSystem(Number(Input)), b""
 
 
 def IoctlDevirtualise(Input):
+    if Number(Input) not in WAYS:
+        return STATUS_INVALID_PARAMETER, b""
     RemoveHooks()
     DevirtualiseSystem(Number(Input))
     return STATUS_SUCCESS, b""

@@ -32,9 +32,12 @@ def WatchMsr(Bitmaps, Msr, Half) -> BOOLEAN:
     return TRUE
 
 
-def WatchPort(Bitmaps, Port) -> None:
+def WatchPort(Bitmaps, Port) -> BOOLEAN:
     """IN and OUT of Port exit. The two I/O bitmaps lie side by side: one of 65536 bits."""
+    if Port > 0xFFFF:
+        return FALSE
     SetBit(Bitmaps + IO_PAGES, Port)
+    return TRUE
 
 
 def SetBit(Bitmap, i) -> None:

@@ -45,6 +45,10 @@ def HandleCpuid(regs, Vcpu) -> None:
 
 
 def HandleVmcall(regs, Vcpu) -> None:
+    """VMCALL exits from user mode too: that is refused, as an invalid opcode. CPL is SS's DPL."""
+    if vmread(GUEST_SS_AR_BYTES) >> 5 & 3:
+        __vmx_vmwrite(VM_ENTRY_INTR_INFO_FIELD, INJECT_UD)
+        return
     if regs.Rcx == SERVICE_OFF:
         TurnOff(regs, Vcpu)
     regs.Rax = Serve(regs.Rcx, regs.Rdx)

@@ -6,7 +6,7 @@ refused, or any app could switch the hypervisor off.
 
 from driver.hypervisor.bitmaps import READ_HALF, WRITE_HALF, WatchMsr, WatchPort
 from driver.hypervisor.fields import EXCEPTION_BITMAP, VECTOR_BP
-from driver.hypervisor.hooks import ArmHook, DisarmHook, Hooks
+from driver.hypervisor.hooks import MOST_HOOKS, ArmHook, DisarmHook, Hooks
 from driver.hypervisor.vcpu import CurrentVcpu
 from ntsim.intrin import *
 from ntsim.wdm import *
@@ -22,6 +22,8 @@ SERVICE_EXITS = 0x4846_0005  # how many exits this processor has had
 def Serve(Number, Argument) -> NTSTATUS:
     """Executed in the exit handler: bits in memory that is there, nothing else."""
     Vcpu = CurrentVcpu()
+    if Number in (SERVICE_ARM_HOOK, SERVICE_DISARM_HOOK) and Argument >= MOST_HOOKS:
+        return STATUS_INVALID_PARAMETER
     if Number == SERVICE_ARM_HOOK:
         if Hooks[Argument].Copy:  # with a breakpoint in it (hidden.py)
             __vmx_vmwrite(EXCEPTION_BITMAP, 1 << VECTOR_BP)
@@ -32,8 +34,7 @@ def Serve(Number, Argument) -> NTSTATUS:
         Done = WatchMsr(Vcpu.Bitmaps, Argument, READ_HALF)
         Done = WatchMsr(Vcpu.Bitmaps, Argument, WRITE_HALF) and Done
     elif Number == SERVICE_WATCH_PORT:
-        WatchPort(Vcpu.Bitmaps, Argument)
-        Done = TRUE
+        Done = WatchPort(Vcpu.Bitmaps, Argument)
     elif Number == SERVICE_EXITS:
         return Vcpu.Exits
     else:

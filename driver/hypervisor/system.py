@@ -70,7 +70,7 @@ def DevirtualiseSystem(Way) -> None:
 
 
 def OnEveryProcessor(Routine, Way) -> None:
-    {BY_AFFINITY: ByAffinity, BY_DPC: ByDpc, BY_IPI: ByIpi}[Way](Routine)
+    WAYS[Way](Routine)
 
 
 def ByAffinity(Routine) -> None:
@@ -113,3 +113,6 @@ def VirtualiseIpi(Context) -> ULONG_PTR:
 def DevirtualiseIpi(Context) -> ULONG_PTR:
     DevirtualiseProcessor()
     return 0
+
+
+WAYS = {BY_AFFINITY: ByAffinity, BY_DPC: ByDpc, BY_IPI: ByIpi}

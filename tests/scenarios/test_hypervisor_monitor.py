@@ -16,7 +16,7 @@ from userapp.hypervisor_part7_app import unpack
 DRIVER = samples_root() / "driver" / "hypervisor_system.py"
 C = samples_root() / "driver" / "c"
 READ, WRITE = WATCH_READ, WATCH_WRITE
-EPT_VIOLATION, BREAKPOINT, RDMSR = 48, 0, 31
+EPT_VIOLATION, BREAKPOINT = 48, 0
 LSTAR = 0xC0000082
 ROOM = 16 * HV_EVENT_SIZE
 CANCELLED = 995  # ERROR_OPERATION_ABORTED
@@ -182,6 +182,28 @@ def test_what_cannot_be_watched_is_refused():
         pages = [new_page() for _ in range(8)]
         refused = [failure(device, HV_WATCH_PAGE, page, WRITE) for page in pages]
         assert not any(refused[:7]) and refused[7]
+        CloseHandle(device)
+
+    run(app)
+
+
+CODES = [
+    HV_TRANSLATE, HV_PHYSICAL, HV_VIRTUALISE, HV_DEVIRTUALISE, HV_WATCH_PAGE, HV_WATCH_MSR,
+    HV_WATCH_PORT, HV_EXITS, HV_FORGET_PAGE, HV_HIDE_BREAKPOINT,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("code", CODES)
+def test_whatever_an_app_asks_for_the_system_goes_on(code, on):
+    def app():
+        device = open_device()
+        if on:
+            control(device, HV_VIRTUALISE, BY_IPI)
+        for number in (0x100, 0x10000, 1 << 32, 1 << 47, (1 << 64) - 1):
+            for numbers in ((), (number,), (number, number), (number, WRITE)):
+                failure(device, code, *numbers)
+                failure(device, code, *numbers, room=0)
         CloseHandle(device)
 
     run(app)
@@ -390,3 +412,38 @@ def test_patch_protection_does_not_see_a_hidden_breakpoint(tmp_path, processors)
     for event in heard:
         assert (event.reason, event.detail & 7) == (EPT_VIOLATION, READ)
         assert event.value & ~0xFFF == places[0] & ~0xFFF
+
+
+FROM_USER_MODE = """
+from driver.hypervisor import exits
+from driver.hypervisor.fields import GUEST_SS_AR_BYTES
+from driver.hypervisor_system import DriverEntry
+from driver.vmx_guest import vmread
+
+__all__ = ["DriverEntry"]
+
+
+def WithDpl3(Field):
+    return vmread(Field) | 3 << 5 if Field == GUEST_SS_AR_BYTES else vmread(Field)
+
+
+exits.vmread = WithDpl3
+"""
+
+
+def test_vmcall_from_user_mode_is_an_invalid_opcode(tmp_path):
+    """An app is Python here and executes no VMCALL, so the exit is made to look like one of its."""
+
+    def app():
+        device = open_device()
+        control(device, HV_VIRTUALISE, BY_IPI)
+        control(device, HV_WATCH_MSR, LSTAR)
+
+    shutil.copytree(samples_root() / "driver", tmp_path / "driver")
+    path = tmp_path / "driver" / "from_user_mode.py"
+    path.write_text(FROM_USER_MODE)
+    with ntsim.Machine(processors=2) as machine:
+        machine.load_driver(path)
+        with pytest.raises(ntsim.BugCheck) as caught:
+            machine.run(app)
+    assert (caught.value.code, caught.value.parameters[0]) == (0x3B, 0xC000001D)
