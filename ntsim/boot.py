@@ -13,6 +13,7 @@ from ntsim.hw.cpu import Processor
 from ntsim.hw.cpu_model import CpuModel
 from ntsim.hw.interleave import Interleaver, Strategy
 from ntsim.hw.mmu import Mmu
+from ntsim.hw.paging import SELF_MAP
 from ntsim.hw.ports import PortBus, SerialPort
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import Ram
@@ -182,8 +183,12 @@ def phase_1(nt: Kernel, seed: int) -> None:
     nt.module_list = mi_variable(nt, "PsLoadedModuleList", 16)
     lists.initialize(nt.mmu, nt.module_list)
     mi_link_image(nt, nt.nt_image)
+    end = layout.HAL_BASE + layout.HAL_SIZE
+    mi_link_image(nt, Image("hal.dll", layout.HAL_BASE, layout.HAL_SIZE, end, end, "hal"))
     ex_create_object_types(nt)
     fsrtl_legal_characters(nt)
+    nt.write_pointer(mi_variable(nt, "MmPteBase"), SELF_MAP)
+    nt.write_pointer(mi_variable(nt, "MmPfnDatabase"), layout.PFN_DATABASE)
     nt.ki.integrity = Integrity(nt, seed)
 
 

@@ -123,6 +123,11 @@ def names() -> Sequence[str]:
     return list(_table())
 
 
+def inline_names() -> list[str]:
+    """Those that exist in the headers only, not as exports."""
+    return [name for name, row in _table().items() if row.get("inline")]
+
+
 def closest(name: str, count: int = 3) -> list[str]:
     """The known names most like one that is not known, whatever the case of its letters."""
     by_folded = {known.casefold(): known for known in _table()}

@@ -296,7 +296,7 @@ def resolve_name(text: str, home: Any) -> Any:
     raise NameError(f"unknown type {text!r} in the declaration of {home_name(home)}")
 
 
-DECLARATIONS = ("cm", "dma", "ex", "io", "ke", "mm", "ob", "pnp", "ps", "rtl", "se")
+DECLARATIONS = ("cm", "dma", "ex", "image", "io", "ke", "mm", "ob", "pnp", "ps", "rtl", "se")
 """Modules of this package whose structures name each other's."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import rich_click as click
 
 from ntsim.errors import DriverLoadError
-from ntsim.host.export_table import Standing, is_kernel_module, standing
+from ntsim.host.export_names import Standing, is_kernel_module, standing
 from ntsim.host.native_image import read_file
 from ntsim.host.pe import Import, PeError
 

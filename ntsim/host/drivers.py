@@ -16,8 +16,10 @@ from ntsim.host.python import PythonHost
 from ntsim.host.registers import GuestRegisters
 from ntsim.nt.ki.frames import StackFrame
 from ntsim.nt.mm.images import Image
+from ntsim.nt.mm.system_routine import SystemRoutine
 
 if TYPE_CHECKING:
+    from ntsim.host.kernel_image import KernelImage
     from ntsim.host.native import NativeCode
     from ntsim.host.native_image import NativeImage
 
@@ -36,6 +38,18 @@ class DriverHost(PythonHost):
     """Implements the kernel's `Host` for every kind of driver."""
 
     native: NativeCode | None = None
+    _kernel_image: KernelImage | None = None
+
+    @property
+    def kernel_image(self) -> KernelImage:
+        """nt's own image, made with the first driver."""
+        return self._kernel_image or self._map_kernel()
+
+    def _map_kernel(self) -> KernelImage:
+        from ntsim.host.kernel_image import KernelImage
+
+        made = self._kernel_image = KernelImage(self.nt)
+        return made
 
     def compiled(self) -> NativeCode:
         """The compiled side, made when first needed."""
@@ -54,6 +68,8 @@ class DriverHost(PythonHost):
 
     def load(self, target: Any, name: str | None = None) -> tuple[Image, Callable[..., Any]]:
         """An image for a .py or .sys path or a DriverEntry callable."""
+        if self._kernel_image is None:
+            self._map_kernel()
         if isinstance(target, (str, Path)) and Path(target).suffix.lower() == ".sys":
             native = self.compiled().load(Path(target).resolve(), name)
             return native.image, CompiledEntry(native)
@@ -66,16 +82,21 @@ class DriverHost(PythonHost):
 
     def variable(self, name: str) -> int:
         """Address of a kernel variable that drivers import; 0 for any other name."""
-        return self.compiled().exports.variable(name) if name in VARIABLES else 0
+        return self.kernel_image.variable(name) if name in VARIABLES else 0
 
-    def body(self, name: str) -> int:
-        """Address of a kernel routine's machine code; 0 as long as no code could call it."""
-        return 0 if self.native is None else self.native.exports.address(name) or 0
+    def routine_address(self, name: str) -> int:
+        from ntsim.host.kernel_image import exported_address
+
+        return exported_address(name)
 
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""
         compiled = self.native
         if compiled is None or not compiled.owns(address):
+            if name := self.kernel_image.routine_at(address):
+                return SystemRoutine(self.nt, name)(*arguments)
+            if self.kernel_image.has_code(address):  # changed by a driver
+                return self.compiled().call(address, arguments)
             self.nt.mmu.fetch(address)
             if self.nt.images.at(address) is not None:  # the middle of a Python driver
                 return super().call_code(address, arguments)

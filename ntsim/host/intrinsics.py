@@ -212,7 +212,7 @@ def __invlpg(address: int) -> None:
     """INVLPG."""
     nt, processor = privileged("__invlpg")
     if processor.invlpg(int(address)):
-        nt.mmu.invalidate(int(address))
+        nt.mmu.notice(int(address))
 
 
 @intrinsic

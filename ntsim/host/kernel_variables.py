@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ntsim.abi.se import SE_EXPORTS
 from ntsim.host.current import current_kernel
-from ntsim.host.export_table import VALUES
+from ntsim.nt.fsrtl.legal import fsrtl_legal_characters
+from ntsim.nt.kernel import Kernel
+from ntsim.nt.mm import layout
+
+
+def _object_type(name: str) -> Callable[[Kernel], int]:
+    return lambda nt: nt.ob.types[name].va if name in nt.ob.types else 0
+
+
+VALUES: dict[str, Callable[[Kernel], int]] = {
+    "PsThreadType": lambda nt: nt.ps.thread_type.va,
+    "PsProcessType": lambda nt: nt.ps.process_type.va,
+    "PsInitialSystemProcess": lambda nt: nt.ps.system.va,
+    "SeExports": lambda nt: nt.se.exports,
+    "SeTokenObjectType": lambda nt: nt.se.token_type.va,
+    "ExEventObjectType": _object_type("Event"),
+    "ExSemaphoreObjectType": _object_type("Semaphore"),
+    "MmSectionObjectType": _object_type("Section"),
+    "IoFileObjectType": _object_type("File"),
+    "IoDeviceObjectType": _object_type("Device"),
+    "IoDriverObjectType": _object_type("Driver"),
+    "PsJobType": _object_type("Job"),
+    "ExDesktopObjectType": _object_type("Desktop"),
+    "ExWindowStationObjectType": _object_type("WindowStation"),
+    "LpcPortObjectType": _object_type("ALPC Port"),
+    "CmKeyObjectType": _object_type("Key"),
+    "IoAdapterObjectType": _object_type("Adapter"),
+    "IoDeviceHandlerObjectType": lambda nt: 0,  # exported, never created: kmtests ObTypes.c
+    "FsRtlLegalAnsiCharacterArray": fsrtl_legal_characters,
+    "KdDebuggerEnabled": lambda nt: 0,
+    "KdDebuggerNotPresent": lambda nt: 1,
+    "KeNumberProcessors": lambda nt: len(nt.processors),
+    "MmHighestUserAddress": lambda nt: layout.HIGHEST_USER | 0xFFFF,
+    "MmUserProbeAddress": lambda nt: layout.MM_USER_PROBE_ADDRESS,
+    "MmSystemRangeStart": lambda nt: 0xFFFF_8000_0000_0000,
+    "NtBuildNumber": lambda nt: 0xF000_4A61,
+    "NtGlobalFlag": lambda nt: 0,
+}
+"""What a variable holds; 0 means that this machine has no such object type."""
+
 
 POINTERS = (
     "ExEventObjectType ExSemaphoreObjectType IoDeviceObjectType IoDriverObjectType "

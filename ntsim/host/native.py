@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.host.abi_x64 import (
     RAX,
@@ -28,15 +28,15 @@ from ntsim.host.abi_x64 import (
     store_result,
 )
 from ntsim.host.context import context_bytes
-from ntsim.host.export_table import BODIES, HLT_OFFSET, ExportTable
+from ntsim.host.export_table import ExportTable
 from ntsim.host.gates import Gates
 from ntsim.host.handler_call import Place
 from ntsim.host.held_export import HeldExport
+from ntsim.host.kernel_image import BODIES, HLT_OFFSET
 from ntsim.host.libraries import Libraries
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
-from ntsim.host.python import PythonHost
 from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
@@ -50,6 +50,9 @@ from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.mm.system_space import CODE_WRITTEN
 from ntsim.nt.rtl.exception import StructuredException
 
+if TYPE_CHECKING:
+    from ntsim.host.drivers import DriverHost
+
 INSTRUCTIONS_PER_STEP = 32
 """A step is what a call of Python kernel code costs; instructions are shorter."""
 
@@ -62,9 +65,9 @@ _FRAME_OF_LEAF = 8
 class NativeCode:
     """The compiled drivers of one machine; made when the first is loaded."""
 
-    def __init__(self, nt: Kernel, host: PythonHost) -> None:
+    def __init__(self, nt: Kernel, host: DriverHost) -> None:
         self.nt, self.host, self.routines = nt, host, host.routines
-        self.exports = ExportTable(nt)
+        self.exports = ExportTable(nt, host.kernel_image)
         self.loader = ImageLoader(nt, self.exports)
         self.calls = ExportCalls(nt, self.exports)
         self.exits = Exits(self)

@@ -134,7 +134,7 @@ class Exits:
         self.nt.il.rest()
 
     def _invlpg(self, activation: Activation, exit_: Exit) -> None:
-        self.nt.mmu.invalidate(exit_.operand_address())
+        self.nt.mmu.notice(exit_.operand_address())
         self._skip(activation, exit_)
 
     def _invpcid(self, activation: Activation, exit_: Exit) -> None:

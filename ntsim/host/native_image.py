@@ -15,13 +15,8 @@ from typing import NoReturn
 from ntsim.abi import ntstatus, routines
 from ntsim.errors import DriverLoadError
 from ntsim.host.debug_information import DebugInformation
-from ntsim.host.export_table import (
-    KERNEL_MODULES,
-    ExportTable,
-    Standing,
-    is_kernel_module,
-    standing,
-)
+from ntsim.host.export_names import KERNEL_MODULES, Standing, is_kernel_module, standing
+from ntsim.host.export_table import ExportTable
 from ntsim.host.pe import (
     EXCEPTION,
     SECTION_HEADER,

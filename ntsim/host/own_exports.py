@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from ntsim.abi import ntstatus
 from ntsim.abi.rtl import UNICODE_STRING
-from ntsim.host.export_table import ExportTable, Standing, standing
+from ntsim.host.export_names import Standing, standing
+from ntsim.host.export_table import ExportTable
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.rtl.text import read_unicode
 

@@ -27,6 +27,7 @@ from ntsim.hw.paging import (
     PTE_NX,
     PTE_USER,
     PTE_WRITE,
+    SELF_MAP,
     PageTables,
     is_canonical,
 )
@@ -40,6 +41,7 @@ READ, WRITE, EXECUTE = 0, 2, 0x10
 FAULT_PRESENT, FAULT_USER = 1, 4
 KERNEL_SPACE = 0xFFFF_8000_0000_0000
 KERNEL_HALF = KERNEL_SPACE >> 12
+_SELF_MAP_PAGES = SELF_MAP >> 39
 
 
 class UnreadableMemory(Exception):
@@ -99,9 +101,9 @@ class Mmu:
 
     Implements `ntsim.abi.memory.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
-    list whose links disagree, `written_unprotected(page, pa)` a write to a read-only page with
-    CR0.WP clear. `allocate`, `address_of` and `call` are filled in by the room that knows about
-    images and stacks.
+    list whose links disagree, `mapped(entry, va)` hears of each entry that is written,
+    `written_unprotected(page, pa)` of a write to a read-only page with CR0.WP clear. `allocate`,
+    `address_of` and `call` are filled in by the room that knows about images and stacks.
     """
 
     def __init__(self, ram: Ram, tables: PageTables) -> None:
@@ -115,6 +117,7 @@ class Mmu:
         self.words, self.bytes, self.base = ram.u64, ram.map, ram.address
         self.kernel = Translations()
         self.user: dict[int, Translations] = {}
+        self.mapped: Callable[[int, int], None] = lambda entry, va: None
         self.changes = 0  # of page tables: who else keeps translations looks at it
         self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
@@ -282,6 +285,7 @@ class Mmu:
     def write_entry(self, root: int, va: int, entry: int) -> None:
         """Write the page-table entry of `va` and drop its cached translation."""
         self.tables.write(root, va, entry)
+        self.mapped(entry, va)
         self.invalidate(va, root)
 
     def invalidate(self, va: int, root: int | None = None) -> None:
@@ -294,6 +298,19 @@ class Mmu:
         for each, space in self.user.items():
             if root is None or each == root:
                 space.drop(page)
+
+    def notice(self, va: int) -> None:
+        """INVLPG of software: it may have written the entry of `va` itself, through the self-map.
+
+        Raw memory whose page is now another, or may be accessed less, becomes guarded.
+        """
+        page = va >> 12
+        pa = self.raw_words.get(page)
+        if pa is not None:
+            found = self.tables.translate(self.root(), va & ~0xFFF)
+            if found is None or found[0] != pa << 3 or not found[1] & PTE_WRITE:
+                self.unmap_raw(va)
+        self.invalidate(va)
 
     def forget(self) -> None:
         """Drop every cached translation."""
@@ -380,6 +397,7 @@ class Mmu:
             self.written_unprotected(page, pa)
             self.tables.mark(root, va, PTE_ACCESSED | PTE_DIRTY)
             return host
-        self._translations(page).keep(page, host, write, user)
+        if page >> 27 != _SELF_MAP_PAGES:  # another address space has other tables there
+            self._translations(page).keep(page, host, write, user)
         self.tables.mark(root, va, PTE_ACCESSED | (PTE_DIRTY if write else 0))
         return host

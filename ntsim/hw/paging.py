@@ -22,7 +22,13 @@ PTE_FRAME = 0x000F_FFFF_FFFF_F000
 SELF_MAP_INDEX = 0x1ED
 """PML4 entry that points at the PML4 itself, so that tables appear in virtual memory."""
 
+SELF_MAP = 0xFFFF << 48 | SELF_MAP_INDEX << 39
+"""Where the page tables of the running address space appear: the entry of `va` is the word at
+`SELF_MAP + (va >> 12) * 8`."""
+
 _LEVEL_SHIFTS = (39, 30, 21, 12)
+SELF_MAP_BITS = 0x7F_FFFF_FFF8
+"""Of an entry's address: where in the self-map it is."""
 
 
 def is_canonical(va: int) -> bool:
@@ -30,12 +36,24 @@ def is_canonical(va: int) -> bool:
     return va >> 47 in (0, 0x1FFFF)
 
 
+def entry_va(va: int, level: int = 1) -> int:
+    """Where the entry of `va` at a level (1 = page table ... 4 = PML4) appears in memory."""
+    for _ in range(level):
+        va = SELF_MAP | va >> 9 & SELF_MAP_BITS
+    return va
+
+
 class PageTables:
-    """Reads and writes the tables in `ram`; `new_table` gives the pa of a zeroed frame."""
+    """Reads and writes the tables in `ram`; `new_table` gives the pa of a zeroed frame.
+
+    `placed(pa, va)` hears of each table that is made, and where the entry that points at it appears
+    in virtual memory.
+    """
 
     def __init__(self, ram: Ram, new_table: Callable[[], int]) -> None:
         self.ram = ram
         self.new_table = new_table
+        self.placed: Callable[[int, int], None] = lambda pa, va: None
 
     def entry_address(self, root: int, va: int, level: int = 1, create: bool = False) -> int | None:
         """Physical address of the entry for `va` at `level` (4 = PML4 ... 1 = page table).
@@ -54,7 +72,9 @@ class PageTables:
                 if not create:
                     return None
                 user = PTE_USER if va >> 47 == 0 else 0
-                entry = self.new_table() | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | user
+                made = self.new_table()
+                self.placed(made, entry_va(va, 4 - depth))
+                entry = made | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | user
                 words[address >> 3] = entry
             elif entry & PTE_LARGE and depth:
                 return address

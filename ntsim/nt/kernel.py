@@ -70,11 +70,11 @@ class Host(Protocol):
     def export_address(self, name: str) -> int:
         """The address of a routine that drivers reach by a pointer only."""
 
+    def routine_address(self, name: str) -> int:
+        """The address of a routine that nt exports, 0 if there is none of that name."""
+
     def variable(self, name: str) -> int:
         """The address of an exported variable of the kernel, 0 if there is none of that name."""
-
-    def body(self, name: str) -> int:
-        """The address of a kernel routine's machine code, 0 if there is none in memory."""
 
     def text(self, text: str, wide: bool) -> int:
         """The address of a string literal."""

@@ -7,7 +7,9 @@ import pytest
 
 from ntsim.abi import ntstatus
 from ntsim.errors import DriverLoadError, UnmodelledRoutine
-from ntsim.host.export_table import VALUES, ExportTable, Standing, standing
+from ntsim.host.export_names import Standing, standing
+from ntsim.host.export_table import ExportTable
+from ntsim.host.kernel_variables import VALUES
 from ntsim.host.native_image import ImageLoader
 from ntsim.host.pe import Import, PeError, PeFile
 from ntsim.hw.mmu import EXECUTE, WRITE
@@ -61,7 +63,7 @@ def test_damaged_files_give_pe_errors_and_nothing_else() -> None:
 @pytest.fixture
 def loader(ntsim_machine):
     nt = ntsim_machine().nt
-    return ImageLoader(nt, ExportTable(nt))
+    return ImageLoader(nt, ExportTable(nt, nt.host.kernel_image))
 
 
 def test_sections_have_the_rights_that_the_file_asks_for(loader) -> None:

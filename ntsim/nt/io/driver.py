@@ -126,7 +126,7 @@ def iop_load_driver(nt: Kernel, driver: Driver) -> int:
     text = make_unicode(nt, path)
     set_unicode(registry_path, text, len(path) * 2)
     image = driver.image
-    full = f"\\SystemRoot\\system32\\drivers\\{image.file_name}"
+    full = f"\\SystemRoot\\system32\\{folder_of(image)}{image.file_name}"
     psp_announce_image(nt, full, image.base, image.size, 0, SYSTEM_MODE_IMAGE)
     nt.vf_load_checks(driver)
     status = nt.call(driver.image.entry_point, driver.object, registry_path) & 0xFFFF_FFFF
@@ -238,6 +238,11 @@ def iop_delete_driver(nt: Kernel, body: int) -> None:
     iop_free_extensions(nt, extension)
     nt.emit(DriverUnloaded, driver.image.file_name)
     mi_unload_image(nt, driver.image)
+
+
+def folder_of(image: Image) -> str:
+    """Below system32: the kernel and the HAL lie in it, drivers in drivers."""
+    return "" if image.file_name in ("ntoskrnl.exe", "hal.dll") else "drivers\\"
 
 
 def mi_link_image(nt: Kernel, image: Image) -> None:

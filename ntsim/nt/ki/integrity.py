@@ -17,9 +17,9 @@ Sources: bug check 0x109 reference; SinaKarvandi/Hypervisor-From-Scratch issue 1
 HyperPlatform issue 51, dumps of hypervisors that left the GDT's limit (3 is the GDT's base). The
 times are inferred: reports say minutes to hours.
 
-Windows also compares things that are not here: its system-service and interrupt dispatch tables'
+Windows also compares what is not looked at here: its system-service and interrupt dispatch tables'
 targets, object types, process and module lists, and the dispatch tables (kind 0x1C) of some of its
-own drivers, none of which this machine has; a third-party driver's is nobody's but its own.
+own drivers, which this machine has not got; a third-party driver's is nobody's but its own.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ntsim.hw.cpu import (
     RFLAGS_IF,
     Processor,
 )
+from ntsim.nt.mm import layout
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.rtl import lists
 
@@ -144,8 +145,8 @@ def _load_registers(processor: Processor, gdt: int, idt: int, tss: int, pcr: int
 
 def ki_set_syscall_entry(nt: Kernel) -> None:
     """LSTAR is nt!KiSystemCall64 on every processor."""
-    symbol = nt.nt_image.find_named("KiSystemCall64") or nt.nt_image.add_symbol(
-        "KiSystemCall64", 0x400
-    )
+    nt.nt_image.define("KiSystemCall64", layout.KI_SYSTEM_CALL_64, 0x400)
+    nt.nt_image.define("KiSystemStartup", layout.KI_SYSTEM_STARTUP, 0x400)
+    nt.nt_image.entry_point = layout.KI_SYSTEM_STARTUP
     for processor in nt.processors:
-        processor.msrs[IA32_LSTAR] = symbol.address
+        processor.msrs[IA32_LSTAR] = layout.KI_SYSTEM_CALL_64

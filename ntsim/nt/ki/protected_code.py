@@ -31,7 +31,7 @@ class ProtectedCode:
         self.pages: list[tuple[int, bytes]] = []
 
     def add(self, va: int, contents: bytes) -> None:
-        """Code that has been mapped at `va`, the beginning of a page."""
+        """Code that has been mapped at `va`, compared in pieces of a page."""
         for offset in range(0, len(contents), _PAGE):
             self.pages.append((va + offset, contents[offset : offset + _PAGE]))
 

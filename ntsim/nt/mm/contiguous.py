@@ -114,10 +114,13 @@ def MmGetPhysicalAddress(nt: Kernel, BaseAddress: PVOID) -> PHYSICAL_ADDRESS:
 
 @export(irql="any")
 def MmGetVirtualForPhysical(nt: Kernel, PhysicalAddress: PHYSICAL_ADDRESS) -> PVOID:
-    """The system address whose mapping the memory manager recorded for the frame; 0 if none."""
+    """The system address whose mapping the memory manager recorded for the frame; 0 if none.
+
+    That of a page table lies in the self-map of its address space.
+    """
     pa = nt.quad_part(PhysicalAddress)
-    va = nt.mm.system.mappings.get(pa >> 12)
-    return 0 if va is None else va | (pa & 0xFFF)
+    va = nt.mm.pfn.address_of(pa)
+    return va | (pa & 0xFFF) if va else 0
 
 
 @export(irql="<= DISPATCH")

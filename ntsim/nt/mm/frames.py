@@ -12,6 +12,7 @@ from bisect import bisect
 
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE, Ram
+from ntsim.nt.mm.pfn import PfnDatabase, database_pages
 
 FIRST_FREE = 0x20_0000
 POISON = 0xBA
@@ -33,7 +34,9 @@ class Frames:
         self.awaiting_unlock: set[int] = set()
         self.free = list(range(FIRST_FREE, split, PAGE_SIZE))
         self.low = list(range(0x10_0000, FIRST_FREE, PAGE_SIZE))
-        self.runs: list[tuple[int, int]] = [(split, (ram.size - split) // PAGE_SIZE)]
+        self.pfn = PfnDatabase(ram, ram.size - database_pages(ram.size) * PAGE_SIZE)
+        self.runs: list[tuple[int, int]] = [(split, (self.pfn.base - split) // PAGE_SIZE)]
+        self.pfn.taken(self.pfn.base, database_pages(ram.size))
 
     @property
     def available(self) -> int:
@@ -56,6 +59,7 @@ class Frames:
         free[index] = free[-1]
         free.pop()
         ctypes.memset(self.ram.address + pa, 0 if zero else POISON, PAGE_SIZE)
+        self.pfn.taken(pa)
         return pa
 
     def take_last(self, fill: int) -> int:
@@ -64,6 +68,7 @@ class Frames:
             raise OutOfFrames
         pa = self.free.pop()
         ctypes.memset(self.ram.address + pa, fill, PAGE_SIZE)
+        self.pfn.taken(pa)
         return pa
 
     def take_between(self, pages: int, lowest: int, highest: int) -> list[int]:
@@ -74,6 +79,7 @@ class Frames:
         self.free = [pa for pa in self.free if pa not in taken]
         for pa in found:
             ctypes.memset(self.ram.address + pa, POISON, PAGE_SIZE)
+            self.pfn.taken(pa)
         while len(found) < pages and (one := self.take_run(1, lowest, highest)) is not None:
             found.append(one)
         return found
@@ -81,8 +87,21 @@ class Frames:
     def take_at(self, pa: int) -> int:
         """The zeroed frame at `pa` below the general pool (boot structures)."""
         self.low.remove(pa)
+        self.pfn.taken(pa)
         ctypes.memset(self.ram.address + pa, 0, PAGE_SIZE)
         return pa
+
+    def take_low(self, pages: int) -> int:
+        """The first of so many consecutive frames below the general pool, where the loader puts
+        the kernel's images."""
+        low, size = self.low, pages * PAGE_SIZE
+        for index in range(len(low) - pages + 1):
+            if low[index + pages - 1] - low[index] == size - PAGE_SIZE:
+                first = low[index]
+                del low[index : index + pages]
+                self.pfn.taken(first, pages)
+                return first
+        raise OutOfFrames
 
     def give(self, pa: int) -> None:
         """Return a single frame; one that an MDL holds locked is free once it is unlocked."""
@@ -94,16 +113,19 @@ class Frames:
     def _put_back(self, pa: int) -> None:
         if pa < self.split:
             self.free.append(pa)
+            self.pfn.given(pa)
         else:
             self.give_run(pa, 1)
 
     def lock(self, pa: int) -> None:
         """A frame is locked once more."""
         self.locks[pa] = self.locks.get(pa, 0) + 1
+        self.pfn.count(pa, 1)
 
     def unlock(self, pa: int) -> None:
         """Undo one `lock`."""
         left = self.locks.get(pa, 0) - 1
+        self.pfn.count(pa, -1)
         if left > 0:
             self.locks[pa] = left
             return
@@ -128,6 +150,7 @@ class Frames:
                 continue
             self._split(index, first, pages)
             ctypes.memset(self.ram.address + first, POISON, size)
+            self.pfn.taken(first, pages)
             return first
         return self._run_of_singles(pages, lowest, highest, boundary)
 
@@ -143,6 +166,7 @@ class Frames:
                 taken = set(range(first, first + pages * PAGE_SIZE, PAGE_SIZE))
                 self.free = [each for each in self.free if each not in taken]
                 ctypes.memset(self.ram.address + first, POISON, pages * PAGE_SIZE)
+                self.pfn.taken(first, pages)
                 return first
         return None
 
@@ -155,6 +179,7 @@ class Frames:
 
     def give_run(self, pa: int, pages: int) -> None:
         """Return frames of `take_run`, merging neighbours."""
+        self.pfn.given(pa, pages)
         if pa < self.split:
             self.free.extend(range(pa, pa + pages * PAGE_SIZE, PAGE_SIZE))
             return

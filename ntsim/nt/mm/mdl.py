@@ -20,6 +20,7 @@ from ntsim.abi.scalars import (
     ULONG,
 )
 from ntsim.hw.mmu import READ, WRITE
+from ntsim.hw.paging import entry_va
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.events import PagesLocked, PagesUnlocked
 from ntsim.nt.exports import export
@@ -200,7 +201,7 @@ def MmBuildMdlForNonPagedPool(nt: Kernel, MemoryDescriptorList: PMDL) -> None:
         va = v.StartVa + page * PAGE_SIZE
         pa = nt.mmu.physical(va)
         if pa is None:
-            entry = layout.PTE_BASE + (va >> 9 & 0x7F_FFFF_FFF8)
+            entry = entry_va(va)
             nt.bugcheck(
                 bugcodes.MEMORY_MANAGEMENT, BUILT_OVER_NOTHING, int(MemoryDescriptorList), entry
             )

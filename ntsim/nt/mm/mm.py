@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from ntsim.hw.mmu import Mmu
-from ntsim.hw.paging import PTE_ACCESSED, PTE_PRESENT, PTE_WRITE, SELF_MAP_INDEX, PageTables
+from ntsim.hw.paging import (
+    PTE_ACCESSED,
+    PTE_PRESENT,
+    PTE_WRITE,
+    SELF_MAP,
+    SELF_MAP_INDEX,
+    PageTables,
+    entry_va,
+)
 from ntsim.hw.ram import Ram
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.frames import Frames
+from ntsim.nt.mm.pfn import mi_map_database
 from ntsim.nt.mm.system_space import Region, SystemSpace
 
 _TABLE = PTE_PRESENT | PTE_WRITE | PTE_ACCESSED
@@ -20,9 +29,12 @@ class Mm:
         self.frames = Frames(ram, seed)
         self.tables = PageTables(ram, self.frames.take)
         self.mmu = Mmu(ram, self.tables)
+        self.pfn = self.frames.pfn
+        self.mmu.mapped, self.tables.placed = self.pfn.mapped, self.pfn.placed
         self.system_root = self.frames.take_at(layout.SYSTEM_PML4)
         self._share_kernel_half()
         self.system = SystemSpace(self.mmu, self.frames, self.system_root)
+        mi_map_database(self, layout.PFN_DATABASE)
         self.processor_region = Region(layout.PROCESSOR_REGION, layout.PROCESSOR_REGION_SIZE)
         self.stacks = Region(layout.KERNEL_STACKS, layout.KERNEL_STACKS_SIZE)
         self.nonpaged = Region(layout.NONPAGED_POOL, layout.NONPAGED_POOL_SIZE)
@@ -44,6 +56,7 @@ class Mm:
         for index in range(256, 512):
             entry = self.system_root if index == SELF_MAP_INDEX else self.frames.take()
             words[(self.system_root >> 3) + index] = entry | _TABLE
+            self.pfn.placed(entry, entry_va(index << 39, 4))
 
     def new_root(self) -> int:
         """A PML4 for a new process: shared kernel half, own self-map, empty user half."""
@@ -52,6 +65,7 @@ class Mm:
         first, source = (root >> 3) + 256, (self.system_root >> 3) + 256
         words[first : first + 256] = words[source : source + 256]
         words[(root >> 3) + SELF_MAP_INDEX] = root | _TABLE
+        self.pfn.placed(root, entry_va(SELF_MAP, 4))
         return root
 
     def map_shared_user_data(self) -> int:

@@ -8,7 +8,6 @@ the routine's name. Source: WDK MmGetSystemRoutineAddress.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from ntsim.abi import routines, scalars
 from ntsim.abi.scalars import PVOID
 from ntsim.abi.types import PointerType, Scalar, pointer_class, prepare, resolve
 from ntsim.errors import UnmodelledRoutine
-from ntsim.nt.exports import EXPORTS, Export, export, load_rooms
+from ntsim.nt.exports import EXPORTS, export
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
@@ -38,7 +37,9 @@ class SystemRoutine:
     def __call__(self, *arguments: int) -> int:
         found = EXPORTS.get(self.name)
         if found is None:
-            self.nt.fail(UnmodelledRoutine(self.name, routines.lookup(self.name).prototype))
+            documented = self.name in routines.names()
+            prototype = routines.lookup(self.name).prototype if documented else ""
+            self.nt.fail(UnmodelledRoutine(self.name, prototype))
         typed = [
             typed_argument(self.nt, kind, value)
             for (_, kind), value in zip(found.parameters, arguments, strict=False)
@@ -65,26 +66,12 @@ def typed_argument(nt: Kernel, kind: str, value: int) -> Any:
     return pointer_class(target).at(nt.mmu, int(value))
 
 
-def has_address(found: Export | None, name: str) -> bool:
-    """Whether nt or hal exports the name: what headers expand has no address."""
-    if found is not None:
-        return not found.inline
-    return name in routines.names() and not routines.lookup(name).inline
-
-
 @export(irql="== PASSIVE")
 def MmGetSystemRoutineAddress(nt: Kernel, SystemRoutineName: PUNICODE_STRING) -> PVOID:
     """The address of an exported routine of nt or hal, or of a variable; NULL if there is none.
 
-    With a compiled driver in the machine it is the routine's code, the same for everybody, which a
-    hook may read, copy and patch.
-    Source: WDK; Wine ntoskrnl tests get_proc_address for variables.
+    It is the routine's code, which a hook may read, copy and patch. Source: WDK; Wine
+    ntoskrnl tests get_proc_address for variables.
     """
-    load_rooms()
     name = read_unicode(nt.mmu, SystemRoutineName)
-    if not has_address(EXPORTS.get(name), name):
-        return nt.host.variable(name)
-    if body := nt.host.body(name):
-        return body
-    made: Callable[..., Any] = SystemRoutine(nt, name)
-    return nt.host.register(nt.nt_image, made, name)
+    return nt.host.routine_address(name) or nt.host.variable(name)

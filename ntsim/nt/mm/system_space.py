@@ -60,14 +60,12 @@ CODE_WRITTEN = 0
 class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
-    `mappings` is the first system page mapped to each frame: what Windows keeps in the PFN
-    database. `code` are the frames of loaded code, `code_aliases` the pages through which they can
-    be written as well, and CODE_WRITTEN if one has been that is gone.
+    `code` are the frames of loaded code, `code_aliases` the pages through which they can be written
+    as well, and CODE_WRITTEN if one has been that is gone.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
         self.mmu, self.frames, self.root = mmu, frames, root
-        self.mappings: dict[int, int] = {}
         self.code: set[int] = set()
         self.code_aliases: set[int] = set()
         self.lined_up = 0
@@ -125,7 +123,6 @@ class SystemSpace:
         for i, pa in enumerate(frames):
             page = va + i * PAGE_SIZE
             self.mmu.write_entry(self.root, page, pa | bits)
-            self.mappings.setdefault(pa >> 12, page)
             if writable and pa >> 12 in self.code:
                 self.code_aliases.add(page)
 
@@ -154,12 +151,10 @@ class SystemSpace:
 
     def forget(self, page: int, entry: int) -> None:
         """The mapping of `entry`'s frame at `page` is gone."""
-        pfn = (entry & PTE_FRAME) >> 12
         if page in self.code_aliases:
             self.code_aliases.remove(page)
             self.code_aliases.add(CODE_WRITTEN)
-        if self.mappings.get(pfn) == page:
-            del self.mappings[pfn]
+        self.frames.pfn.unmapped(entry & PTE_FRAME, page)
 
     def unmap(self, va: int, pages: int) -> None:
         """Take pages out of system space; their frames stay whoever's they are."""

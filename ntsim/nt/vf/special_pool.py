@@ -115,7 +115,6 @@ class SpecialPool:
         pa = mm.frames.take_last(block.pattern)
         ctypes.memset(mm.ram.address + pa + (address & 0xFFF), 0 if zero else POISON, size)
         mm.ram.u64[entry >> 3] = pa | VALID | (0 if executable else PTE_NX)
-        mm.system.mappings.setdefault(pa >> 12, page)
         if not paged:
             mm.mmu.lend(page, pa)
         elif self.vf.paging is not None:

@@ -22,7 +22,7 @@ def query(kind: int) -> bytes:
     return data
 
 
-def test_modules_are_the_kernel_and_the_driver(value_of) -> None:
+def test_modules_are_the_kernel_hal_and_the_driver(value_of) -> None:
     def body(DriverObject, RegistryPath) -> list:
         data = query(11)
         count = int.from_bytes(data[:4], "little")
@@ -36,7 +36,9 @@ def test_modules_are_the_kernel_and_the_driver(value_of) -> None:
             found.append((name, same))
         return found
 
-    assert value_of(body) == [0x128, ("ntoskrnl.exe", False), ("drv.sys", True)]
+    assert value_of(body) == [
+        0x128, ("ntoskrnl.exe", False), ("hal.dll", False), ("drv.sys", True),
+    ]  # fmt: skip
 
 
 def test_processes_are_a_chain_with_their_threads(value_of) -> None:

@@ -1,0 +1,34 @@
+"""System services of Windows 10 build 19041: names in the order of their numbers.
+
+Source: hfiref0x/SyscallTables 19041 (without what later updates added); the numbers of ntdll's
+stubs in `um.ntdll` agree.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def _lines() -> list[str]:
+    text = files("ntsim.abi").joinpath("data/services_19041.txt").read_text(encoding="ascii")
+    return text.splitlines()
+
+
+@cache
+def services() -> tuple[str, ...]:
+    """`services()[0x55]` is NtCreateFile."""
+    return tuple(line.partition(" ")[0] for line in _lines())
+
+
+@cache
+def argument_counts() -> tuple[int, ...]:
+    """How many arguments each takes; 0 also where there is no documented prototype."""
+    return tuple(int(line.partition(" ")[2] or 0) for line in _lines())
+
+
+@cache
+def service_numbers() -> dict[str, int]:
+    """The number of each service."""
+    return {name: number for number, name in enumerate(services())}
