@@ -82,7 +82,7 @@ class PfnDatabase:
 
     def address_of(self, pa: int) -> int:
         """Where a frame is mapped first: from the place of the entry. 0 if nowhere."""
-        if pa >= self.limit:
+        if not 0 <= pa < self.limit:
             return 0
         entry_at = self.words[self.first + (pa >> 12) * WORDS + PTE_ADDRESS]
         if not entry_at:
