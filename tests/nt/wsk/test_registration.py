@@ -1,6 +1,6 @@
 """WSK clients on a machine without network. Source: WDK WskCaptureProviderNPI, WskDeregister."""
 
-from ntsim.host.export_table import Standing, is_kernel_module, standing
+from ntsim.host.export_names import Standing, is_kernel_module, standing
 from ntsim.wdm import *
 
 INFINITE = 0xFFFFFFFF
