@@ -144,7 +144,7 @@ class SpecialPool:
         self._take_away(block)
         block.gone = True
         if block.made is None:
-            block.at = frames.source_line(self.nt)
+            block.at = self._completed(address) or frames.source_line(self.nt)
         else:
             block.freed = self.vf.moment()
         self.old.append(block.page)
@@ -153,6 +153,16 @@ class SpecialPool:
             del self.blocks[oldest]
             self.region.release(oldest, 2)
         return block.size, block.tag, block.paged
+
+    def _completed(self, irp: int) -> str:
+        """The line that completed an IRP, if its dispatch routine is still running."""
+        flights = self.vf.io.flights.get(irp)
+        place = flights[-1].completed if flights else None
+        if place is None or place.frame is None:
+            return ""
+        code = place.frame.f_code
+        name = self.nt.host.files.get(code.co_filename)
+        return "" if name is None else f"{name}:{place.line} {code.co_name}"
 
     def _take_away(self, block: Block) -> None:
         """Unmap a block's page: whoever touches it from now on faults."""
