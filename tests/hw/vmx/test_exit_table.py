@@ -1,5 +1,6 @@
 """docs/vm-exits.md against the capability MSRs of every model, and against the tests it names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,10 @@ class TestErrorNumbers:
     def test_dual_monitor_treatment_cannot_be_activated(self, models):
         """The valid bit of IA32_SMM_MONITOR_CTL can be set in SMM alone."""
         assert not any(model.msrs[f.IA32_SMM_MONITOR_CTL] & 1 for model in models)
+
+
+def test_the_tests_that_stand_for_those_of_the_suite_exist():
+    page = (ROOT / "docs/vm-exits.md").read_text().split("## What kvm-unit-tests covers")[1]
+    named = re.findall(r"`(test_\w+)`", page)
+    assert len(named) > 50
+    assert [name for name in named if f"def {name}(" not in TESTS] == []
