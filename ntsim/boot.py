@@ -48,6 +48,7 @@ from ntsim.nt.mm import layout
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.mm import Mm
 from ntsim.nt.mm.variables import mi_map_kernel_data, mi_variable
+from ntsim.nt.mm.working_set import WorkingSets
 from ntsim.nt.ob.namespace import ob_initialize_namespace
 from ntsim.nt.ob.objects import Ob
 from ntsim.nt.ps.state import Ps
@@ -189,6 +190,7 @@ def phase_1(nt: Kernel, seed: int) -> None:
     fsrtl_legal_characters(nt)
     nt.write_pointer(mi_variable(nt, "MmPteBase"), SELF_MAP)
     nt.write_pointer(mi_variable(nt, "MmPfnDatabase"), layout.PFN_DATABASE)
+    nt.il.balance = WorkingSets(nt, seed).balance
     nt.ki.integrity = Integrity(nt, seed)
 
 

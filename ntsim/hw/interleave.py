@@ -27,6 +27,7 @@ from ntsim.hw.clock import STEP_100NS, TICK_100NS, Clock
 from ntsim.hw.cpu import Processor
 
 PATIENCE = 2_000_000
+BALANCE_PERIOD_100NS = 10_000_000
 PATIENCE_SPINNING = 20_000
 DILATION_LIMIT = 14
 PATIENCE_CLOSED = 100
@@ -80,6 +81,9 @@ class Interleaver:
         self.next_event: Callable[[tuple[int, int] | None], tuple[int, int] | None]
         self.next_event = lambda timer: timer
         """What an idle machine waits for, as (interrupt time, processor), given the next timer."""
+        self.balance: Callable[[int], None] = lambda due: None
+        self.next_balance = 0
+        """While nothing runs, told at most once a second to what time the clock will jump."""
         self.woken: Callable[[Processor], None] = lambda processor: None
         """Is told of a processor whose HLT is over."""
         self.poll: Callable[[], None] = lambda: None
@@ -367,6 +371,9 @@ class Interleaver:
     def _jump(self, due: int, number: int) -> None:
         """Nothing can run before `due`, when a timer of a processor expires: pass the time."""
         self.progress += 1
+        if due >= self.next_balance:
+            self.next_balance = due + BALANCE_PERIOD_100NS
+            self.balance(due)
         self._pass_to(due, number)
 
     def _pass_to(self, due: int, number: int) -> None:

@@ -315,6 +315,14 @@ class PagesLocked(Event):
     process: int
 
 
+@event("{pages} pages of {whose} paged out")
+class PagesTrimmed(Event):
+    """The memory manager took pages out of a working set."""
+
+    pages: int
+    whose: str
+
+
 @event("MDL {mdl}: unlocked")
 class PagesUnlocked(Event):
     mdl: int

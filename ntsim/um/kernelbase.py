@@ -424,6 +424,13 @@ def information(service: str, handle: int, kind: int, size: int) -> tuple[int, b
     return status, user.mmu.read(buffer, size)
 
 
+def SetProcessWorkingSetSize(hProcess: int, dwMinimum: int, dwMaximum: int) -> int:
+    """The status of NtSetInformationProcess with QUOTA_LIMITS."""
+    data = struct.pack("<6Q", 0, 0, dwMinimum, dwMaximum, 0, 0)
+    buffer = running().put(t.STRUCTURE, data)
+    return ntdll.NtSetInformationProcess(hProcess, 1, buffer, len(data))
+
+
 def set_thread_information(handle: int, kind: int, data: bytes) -> int:
     """The status of NtSetInformationThread."""
     buffer = running().put(t.STRUCTURE, data)

@@ -62,6 +62,20 @@ def VirtualProtect(address: int, size: int, protect: int) -> int:
     return old
 
 
+def SetProcessWorkingSetSize(process: Any, minimum: int, maximum: int) -> None:
+    """With -1 and -1: write every page of a process out that can be; they come back when touched.
+
+    Other sizes are accepted and mean nothing.
+    """
+    user = current_user("SetProcessWorkingSetSize")
+    where = "SetProcessWorkingSetSize"
+    status = kernelbase.SetProcessWorkingSetSize(
+        handle_value(process, where), minimum & MASK64, maximum & MASK64
+    )
+    if status:
+        raise status_error(user, "SetProcessWorkingSetSize", status)
+
+
 def VirtualQuery(address: int) -> MEMORY_BASIC_INFORMATION:
     """What is at an address."""
     user = current_user("VirtualQuery")

@@ -143,6 +143,7 @@ _NUMBERS: tuple[tuple[Any, dict[str, int]], ...] = (
         {
             "NtSetInformationThread": 0x0D,
             "NtQueryInformationProcess": 0x19,
+            "NtSetInformationProcess": 0x1C,
             "NtQueryInformationThread": 0x25,
             "NtQuerySystemInformation": 0x36,
         },

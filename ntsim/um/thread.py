@@ -154,7 +154,10 @@ class UserThread:
 def present_page(space: UserSpace, va: int) -> int:
     """The physical address of a page that may have been paged out: then it is a fresh one."""
     entry = space.mm.tables.read(space.root, va)
-    return entry & PTE_FRAME if entry & PTE_PRESENT else map_page(space, va)
+    if entry & PTE_PRESENT:
+        return entry & PTE_FRAME
+    space.mm.paging_file.pop(entry >> 32, None)
+    return map_page(space, va)
 
 
 def map_page(space: UserSpace, va: int) -> int:

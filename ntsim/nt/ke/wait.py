@@ -21,6 +21,7 @@ from ntsim.abi.scalars import (
     ULONG,
     WAIT_TYPE,
 )
+from ntsim.hw.clock import TICK_100NS
 from ntsim.nt.events import ApcsDisabled, LockAcquired, WaitEnded, WaitStarted
 from ntsim.nt.exports import export
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL, set_irql
@@ -281,6 +282,7 @@ def ki_block(
     processor = nt.il.current
     v = thread.v
     v.WaitMode, v.WaitReason = mode, reason
+    v.WaitTime = nt.clock.now // TICK_100NS & 0xFFFF_FFFF
     v.MiscFlags = v.MiscFlags & ~THREAD_ALERTABLE | (THREAD_ALERTABLE if alertable else 0)
     if nt.prcb[processor.number]._v.DpcRoutineActive:
         idle = nt.ke.idle_threads[processor.number].va

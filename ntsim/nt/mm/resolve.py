@@ -23,9 +23,11 @@ from ntsim.nt.mm.protection import (
     PTE_COPY,
     PTE_PROTOTYPE,
     SHARED,
+    TO_SOFTWARE,
     code_of,
     entry_for,
     is_guard,
+    protection_of,
     r_private,
 )
 
@@ -126,19 +128,26 @@ def _allowed(code: int, error: int) -> bool:
     return not error & EXECUTE or code & 7 in _EXECUTABLE
 
 
-def mi_page_out(nt: Kernel, va: int) -> bool:
-    """Write the page at `va` to the paging file; False if it is locked or not pageable."""
+def mi_page_out(nt: Kernel, va: int, root: int | None = None) -> bool:
+    """Write the page at `va` to the paging file; False if it is locked or not pageable.
+
+    `root` is the address space it lies in, if that is not the current one.
+    """
     page = va & ~0xFFF
-    root = nt.mmu.root()
+    user = layout.is_user_address(va)
+    root = nt.mmu.root() if root is None else root
     entry = nt.mm.tables.read(root, page)
     if not entry & PTE_PRESENT or (page >> 12) in nt.mmu.raw_pages:
         return False
     pa = entry & PTE_FRAME
-    if pa in nt.mm.frames.locks:
+    if pa in nt.mm.frames.locks or (user and not r_private(entry)):
         return False
     slot = nt.mm.next_slot()
     nt.mm.paging_file[slot] = nt.mm.ram.read(pa, PAGE_SIZE)
-    code = (4 if entry & PTE_WRITE else 1) | (0 if entry & PTE_NX else 2)
+    if user:
+        code = TO_SOFTWARE[protection_of(entry)]
+    else:
+        code = (4 if entry & PTE_WRITE else 1) | (0 if entry & PTE_NX else 2)
     nt.mmu.write_entry(root, page, slot << 32 | code << 5)
     nt.mm.frames.give(pa)
     return True

@@ -18,6 +18,7 @@ from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_requeue, ki_set_priority
 from ntsim.nt.ke.thread import RUNNING
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.user_space import GRANULARITY
+from ntsim.nt.mm.working_set import mi_empty_working_set
 from ntsim.nt.ps.services import psp_reference
 from ntsim.nt.ps.token import PsAssignImpersonationToken
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PROCESS_QUERY_LIMITED, THREAD_QUERY_LIMITED, THREAD_SET_INFORMATION = 0x1000, 0x800, 0x20
 THREAD_BASE_PRIORITY, THREAD_AFFINITY_MASK, THREAD_IMPERSONATION_TOKEN = 3, 4, 5
+PROCESS_QUOTA_LIMITS, QUOTA_LIMITS_SIZE, PROCESS_SET_QUOTA = 1, 0x30, 0x100
 STATUS_PENDING = 0x103
 NORMAL_PRIORITY = 8
 
@@ -91,6 +93,33 @@ def NtQueryInformationThread(
 
 
 _THREAD_SIZES = {THREAD_BASE_PRIORITY: 4, THREAD_AFFINITY_MASK: 8, THREAD_IMPERSONATION_TOKEN: 8}
+
+
+@system_service
+def NtSetInformationProcess(
+    nt: Kernel,
+    ProcessHandle: HANDLE,
+    ProcessInformationClass: ULONG,
+    ProcessInformation: PVOID,
+    ProcessInformationLength: ULONG,
+) -> NTSTATUS:
+    """ProcessQuotaLimits (1) with both working-set sizes -1: the working set is emptied.
+
+    Limits have no other meaning here: a working set is as large as it gets.
+    """
+    if ProcessInformationClass != PROCESS_QUOTA_LIMITS:
+        return ntstatus.STATUS_INVALID_INFO_CLASS
+    if ProcessInformationLength != QUOTA_LIMITS_SIZE:
+        return ntstatus.STATUS_INFO_LENGTH_MISMATCH
+    least = read_number(nt, ProcessInformation + 0x10)
+    most = read_number(nt, ProcessInformation + 0x18)
+    status, process = psp_reference(nt, ProcessHandle, PROCESS_SET_QUOTA, nt.ps.process_type)
+    if process is None:
+        return status
+    if least == most == (1 << 64) - 1:
+        mi_empty_working_set(nt, process)
+    nt.ob.dereference(process.va)
+    return ntstatus.STATUS_SUCCESS
 
 
 @system_service

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ntsim.hw.paging import PTE_PRESENT, is_canonical
-from ntsim.nt.events import DriverUnloaded, PoolAllocated, PoolFreed
+from ntsim.nt.events import DriverUnloaded, PagesTrimmed, PoolAllocated, PoolFreed
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm import layout
 from ntsim.watch.why.case import Case
 
 NULL_PAGES = 0x1_0000
+PAGED_POOL = "paged pool"
 
 
 def pool_kind(nt: Kernel, va: int) -> str:
@@ -34,6 +35,8 @@ def tell_memory(case: Case, va: int) -> str:
     if block is None:
         return _tell_place(case, va)
     kind = pool_kind(case.nt, va).lower() or "pool"
+    if freed is None and is_pageable(case, va):
+        _tell_trimming(case, False)
     case.tell(
         block,
         f"{block.size} bytes of {kind} were allocated at {block.address:#x}, tag '{block.tag}'.",
@@ -47,6 +50,8 @@ def tell_memory(case: Case, va: int) -> str:
 
 def _tell_place(case: Case, va: int) -> str:
     nt = case.nt
+    if is_pageable(case, va):
+        _tell_trimming(case, layout.is_user_address(va))
     gone = nt.images.unloaded_at(va)
     if gone is not None:
         unloaded = case.last(DriverUnloaded)
@@ -62,6 +67,14 @@ def _tell_place(case: Case, va: int) -> str:
     return describe_place(nt, va)
 
 
+def _tell_trimming(case: Case, user: bool) -> None:
+    """When pages last went out of where the page may be one of."""
+    trimmed = (e for e in case.newest_first(PagesTrimmed) if (e.whose != PAGED_POOL) is user)
+    found = next(trimmed, None)
+    if found is not None:
+        case.tell(found, f"The memory manager wrote pages of {found.whose} out ({found.pages}).")
+
+
 def describe_place(nt: Kernel, va: int) -> str:
     """What an address is by its value and the page tables alone."""
     if va < NULL_PAGES:
@@ -69,7 +82,9 @@ def describe_place(nt: Kernel, va: int) -> str:
     if not is_canonical(va):
         return "not a canonical address"
     if layout.is_user_address(va):
-        return "a user-mode address"
+        entry = nt.mm.tables.read(nt.mmu.root(), va & ~0xFFF)
+        away = entry >> 32 and not entry & PTE_PRESENT
+        return "a user-mode address whose page is paged out" if away else "a user-mode address"
     stack = next((t for t in nt.ke.threads.values() if 0 < t.stack_limit - va <= 0x1000), None)
     if stack is not None:
         return f"the guard page below the kernel stack of thread {stack.text}"
