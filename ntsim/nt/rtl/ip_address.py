@@ -8,7 +8,8 @@ sdk/lib/rtl/network.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
 from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PCSTR, PCWSTR, PSTR, PVOID, PWSTR, ULONG, USHORT
@@ -138,6 +139,25 @@ def RtlIpv4AddressToStringW(nt: Kernel, Addr: PVOID, S: PWSTR) -> PWSTR:
     return int(S) + 2 * write_wide(nt.mmu, int(S), dotted(nt, Addr)) if S else NO_BUFFER
 
 
+def put_with_port(
+    nt: Kernel,
+    address: int,
+    port: int,
+    place: int,
+    length: Any,
+    write: Callable[[Any, int, str], object],
+) -> int:
+    """The text of an address and port at `place`, whose room in characters `*length` says."""
+    if not (address and place and length):
+        return ntstatus.STATUS_INVALID_PARAMETER
+    text = with_port(nt, address, port)
+    room, length[0] = length[0], len(text) + 1
+    if room < len(text) + 1:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    write(nt.mmu, place, text)
+    return ntstatus.STATUS_SUCCESS
+
+
 @export(irql="any")
 def RtlIpv4AddressToStringExA(
     nt: Kernel,
@@ -150,14 +170,8 @@ def RtlIpv4AddressToStringExA(
 
     Too small a buffer is STATUS_INVALID_PARAMETER with the length that is needed.
     """
-    if not (Address and AddressString and AddressStringLength):
-        return ntstatus.STATUS_INVALID_PARAMETER
-    text = with_port(nt, Address, Port)
-    room, AddressStringLength[0] = AddressStringLength[0], len(text) + 1
-    if room < len(text) + 1:
-        return ntstatus.STATUS_INVALID_PARAMETER
-    write_narrow(nt.mmu, int(AddressString), text)
-    return ntstatus.STATUS_SUCCESS
+    place = int(AddressString)
+    return put_with_port(nt, Address, Port, place, AddressStringLength, write_narrow)
 
 
 @export(irql="any")
@@ -169,14 +183,8 @@ def RtlIpv4AddressToStringExW(
     AddressStringLength: OutOpt[ULONG],
 ) -> NTSTATUS:
     """The same with wide characters."""
-    if not (Address and AddressString and AddressStringLength):
-        return ntstatus.STATUS_INVALID_PARAMETER
-    text = with_port(nt, Address, Port)
-    room, AddressStringLength[0] = AddressStringLength[0], len(text) + 1
-    if room < len(text) + 1:
-        return ntstatus.STATUS_INVALID_PARAMETER
-    write_wide(nt.mmu, int(AddressString), text)
-    return ntstatus.STATUS_SUCCESS
+    place = int(AddressString)
+    return put_with_port(nt, Address, Port, place, AddressStringLength, write_wide)
 
 
 @export(irql="any")
