@@ -1,7 +1,7 @@
 """System services of Windows 10 build 19041: names in the order of their numbers.
 
-Source: hfiref0x/SyscallTables 19041 (without what later updates added); the numbers of ntdll's
-stubs in `um.ntdll` agree.
+Source: hfiref0x/SyscallTables 19041 (without what later updates added); how many arguments each
+takes: the prototypes of winsiderss/phnt.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def services() -> tuple[str, ...]:
 
 @cache
 def argument_counts() -> tuple[int, ...]:
-    """How many arguments each takes; 0 also where there is no documented prototype."""
-    return tuple(int(line.partition(" ")[2] or 0) for line in _lines())
+    """How many arguments each takes."""
+    return tuple(int(line.partition(" ")[2]) for line in _lines())
 
 
 @cache

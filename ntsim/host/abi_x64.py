@@ -14,14 +14,16 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from ntsim.abi.services import services
 from ntsim.errors import ConfigurationError
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
 from ntsim.host.own_exports import OwnExports
 from ntsim.hw.cpu import Processor
 from ntsim.hw.engine import RegisterFile
-from ntsim.nt.exports import Export
+from ntsim.nt.exports import EXPORTS, Export
 from ntsim.nt.kernel import Kernel
+from ntsim.nt.ki.service_table import NtService
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9 = range(10)
 RFLAGS, RIP = 16, 17
@@ -96,6 +98,7 @@ class ExportCalls:
         ]
         self.activation: Any = None  # whose code calls, for routines that look at its registers
         self.replace(OwnExports(nt, exports).routines)
+        self.replace({name: _service(nt, name) for name in services() if name not in EXPORTS})
 
     def replace_stubs(self) -> None:
         """Routines that the user of ntsim has replaced: by a value, or by a function that is given
@@ -142,7 +145,8 @@ class ExportCalls:
         inner = getattr(function, "inner", function)
         count = inner.__code__.co_argcount
         if inner is function:
-            return (words[RCX], words[RDX], words[R8], words[R9])[:count]
+            given = words[RCX], words[RDX], words[R8], words[R9]
+            return (given + self._stack(words[RSP] + 8 + HOME_SPACE, count - 4))[:count]
         convert = converters(Export(inner, "any", (), False), inner.__name__)
         registers = (words[RCX], words[RDX], words[R8], words[R9])
         values = registers + self._stack(words[RSP] + 8 + HOME_SPACE, len(convert) - 4)
@@ -158,6 +162,17 @@ class ExportCalls:
         if count <= 0:
             return ()
         return struct.unpack(f"<{count}Q", self.nt.mmu.read(address, 8 * count))
+
+
+def _service(nt: Kernel, name: str) -> tuple[Callable[..., Any], int]:
+    """The code of a service, and how many arguments it takes."""
+    service = NtService(nt, name)
+
+    def face(*arguments: int) -> int:
+        nt.il.step()
+        return service(*arguments)
+
+    return face, service.count
 
 
 def _positional(function: Callable[..., Any]) -> int:

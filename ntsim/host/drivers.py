@@ -12,9 +12,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.known_exports import VARIABLES
+from ntsim.abi.services import service_numbers
 from ntsim.host.python import PythonHost
 from ntsim.host.registers import GuestRegisters
+from ntsim.nt.exports import EXPORTS
 from ntsim.nt.ki.frames import StackFrame
+from ntsim.nt.ki.service_table import NtService
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.system_routine import SystemRoutine
 
@@ -89,11 +92,20 @@ class DriverHost(PythonHost):
 
         return exported_address(name)
 
+    def service_at(self, address: int) -> str:
+        name = self.kernel_image.routine_at(address)
+        return name if name in service_numbers() else ""
+
+    def is_fetched(self, address: int, code: bytes) -> bool:
+        return self.kernel_image.is_fetched(address, code)
+
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""
         compiled = self.native
         if compiled is None or not compiled.owns(address):
             if name := self.kernel_image.routine_at(address):
+                if name in service_numbers() and name not in EXPORTS:
+                    return NtService(self.nt, name)(*arguments)
                 return SystemRoutine(self.nt, name)(*arguments)
             if self.kernel_image.has_code(address):  # changed by a driver
                 return self.compiled().call(address, arguments)

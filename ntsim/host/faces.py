@@ -17,6 +17,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from ntsim.abi import routines, scalars
+from ntsim.abi.services import service_numbers
 from ntsim.abi.structure import Structure
 from ntsim.abi.types import (
     REGISTRY,
@@ -32,6 +33,7 @@ from ntsim.abi.types import (
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host.current import caller_error, current_kernel
 from ntsim.nt.exports import EXPORTS, Export, load_rooms
+from ntsim.nt.ki.service_table import ki_service_of_kernel
 
 _ROUTINE = re.compile(
     r"^P\w*(ROUTINE|DISPATCH|CANCEL|WORKER|UNLOAD|STARTIO|CALLOUT|_FUNCTION)\w*$|^PDRIVER_(LIST_)?CONTROL$|^PIO_CSQ_(?!IRP_CONTEXT)"
@@ -196,6 +198,14 @@ def _plain_face(export: Export, name: str) -> Callable[..., Any]:
         if line:
             lines.append(f"    {line}")
     arguments = ", ".join(["nt", *names])
+    if is_service(name):
+        space.update(ki_service_of_kernel=ki_service_of_kernel)
+        given = ", ".join(names)
+        lines += [
+            "    if nt.watched[0] != nt.untouched:",
+            f"        status = ki_service_of_kernel(nt, 'Nt{name[2:]}', ({given},))",
+            "        if status is not None: return status",
+        ]
     checked = f"return nt.verifier.call(nt, export, ({arguments},))"
     lines.append(f"    if nt.verifier is not None: {checked}")
     lines.append(f"    return impl({arguments})")
@@ -216,6 +226,7 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
         f"{name}({', '.join(names)}) or, returning the out arguments, {name}({', '.join(short)})"
     )
     convert_each = converters(export, name)
+    service = is_service(name)
 
     def face(*arguments: Any) -> Any:
         nt = kernel_mode(name)
@@ -232,24 +243,53 @@ def _face_with_outs(export: Export, name: str) -> Callable[..., Any]:
                 values.append(cells[-1])
             else:
                 values.append(convert(nt, next(given)))
+        if service and nt.watched[0] != nt.untouched:
+            hooked = through_table(nt, name, values, cells)
+            if hooked is not None:
+                return hooked if full else _with_outs(nt, hooked, void, export, cells, kinds)
         if nt.verifier is None:
             result = export.function(nt, *values)
         else:
             result = nt.verifier.call(nt, export, (nt, *values))
-        if full:
-            return result
-        failed = not void and export.returns == "NTSTATUS" and result >= _FAILED
-        made = [
-            kind(nt, 0) if failed or cell[0] is None else kind(nt, cell[0])
-            for cell, kind in zip(cells, kinds, strict=True)
-        ]
-        if void:
-            return made[0] if len(made) == 1 else tuple(made)
-        return (result, *made)
+        return result if full else _with_outs(nt, result, void, export, cells, kinds)
 
     face.__name__ = face.__qualname__ = name
     face.__doc__ = export.function.__doc__
     return face
+
+
+def _with_outs(
+    nt: Any, result: Any, void: bool, export: Export, cells: list[Any], kinds: list[Any]
+) -> Any:
+    """What a call without out arguments returns: the result, then their values."""
+    failed = not void and export.returns == "NTSTATUS" and result >= _FAILED
+    made = [
+        kind(nt, 0) if failed or cell[0] is None else kind(nt, cell[0])
+        for cell, kind in zip(cells, kinds, strict=True)
+    ]
+    if void:
+        return made[0] if len(made) == 1 else tuple(made)
+    return (result, *made)
+
+
+def is_service(name: str) -> bool:
+    """Whether a routine enters the kernel's service tables: Zw, and the number of its service."""
+    return name.startswith("Zw") and "Nt" + name[2:] in service_numbers()
+
+
+def through_table(nt: Any, name: str, values: list[Any], cells: list[Any]) -> int | None:
+    """A Zw routine whose service may be hooked, with variables for the out arguments that were left
+    out; None if it is not hooked."""
+    places = [nt.host.allocate(8, 8) for _ in cells]
+    for place in places:
+        nt.mmu.write_word(place, 0)
+    variables = iter(places)
+    raw = [next(variables) if any(v is c for c in cells) else v for v in values]
+    status = ki_service_of_kernel(nt, f"Nt{name[2:]}", tuple(raw))
+    if status is not None:
+        for cell, place in zip(cells, places, strict=True):
+            cell[0] = nt.mmu.read_word(place)
+    return status
 
 
 def converters(export: Export, name: str) -> list[Callable[[Any, Any], Any]]:

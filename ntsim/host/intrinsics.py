@@ -140,6 +140,7 @@ def __writemsr(register: int, value: int) -> None:
     nt.ki.processor_operation(processor.wrmsr, number, content)
     if number in MSRS:
         nt.emit_at(SystemRegisterLoaded, MSRS[number], content)
+        nt.touched()
 
 
 def _read_cr(number: int) -> Callable[[], int]:

@@ -7,8 +7,8 @@ drivers look for KeServiceDescriptorTable. The addresses of the kernel's Python 
 variables lie that are not modelled (INITDATA) nothing is mapped. hal.dll has only what it has since
 build 19041: forwarders to ntoskrnl.
 
-System calls of apps do not go through KiServiceTable, so what a driver writes there has no effect.
-All of it is made when the first driver is loaded. Source: Microsoft "PE Format"; Windows Internals
+System calls look here as soon as somebody may have written to it (`_watch`). All of it is made when
+the first driver is loaded. Source: Microsoft "PE Format"; Windows Internals
 7, part 2, ch. 8 (system service dispatching).
 """
 
@@ -25,8 +25,10 @@ from ntsim.host import pe_image
 from ntsim.host.export_names import exported_names
 from ntsim.host.kernel_variables import VALUES
 from ntsim.host.pe_image import ImageSection
-from ntsim.hw.paging import PTE_ACCESSED, PTE_NX, PTE_PRESENT, SELF_MAP
+from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRESENT, SELF_MAP
 from ntsim.hw.ram import PAGE_SIZE
+from ntsim.hw.vmx.guest.ept import FETCH, Ept, EptFault
+from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.images import EXPORT_BODY, Symbol
 from ntsim.nt.mm.variables import DATA as NT_DATA
@@ -42,7 +44,7 @@ MISSING_DATA, MISSING_SIZE = BASE + 0x18_0000, 0x100
 """Where variables that are not modelled would lie: nothing is mapped there, so that touching one is
 noticed."""
 
-SERVICE_TABLES = BASE + 0x1C_8000
+SERVICE_TABLES = layout.SERVICE_TABLES
 EXPORTS = BASE + 0x1D_0000
 PYTHON = BASE + 0x20_0000
 """What drivers read: descriptor tables and KiServiceTable, the export directory, Python code."""
@@ -76,6 +78,7 @@ _HAL_NAMES = frozenset(
     "IoSetPartitionInformation IoWritePartitionTable KdComPortInUse HalPrivateDispatchTable".split()
 )
 TIMESTAMP = 0x5DE6_0E7B
+_FRAME_NUMBER = PTE_FRAME >> 12
 _ZERO = ("KdDebuggerEnabled", "NtGlobalFlag", "IoDeviceHandlerObjectType")
 
 
@@ -175,17 +178,17 @@ def hal_data() -> bytes:
     return header.ljust(PAGE_SIZE, b"\0") + exports
 
 
-SERVICE_DESCRIPTORS, SHADOW_DESCRIPTORS, SERVICE_TABLE = 0, 0x40, 0x80
-"""In SERVICE_TABLES: KeServiceDescriptorTable, its shadow, KiServiceTable; behind it the argument
-table."""
+SERVICE_DESCRIPTORS = layout.KE_SERVICE_DESCRIPTOR_TABLE - SERVICE_TABLES
+SHADOW_DESCRIPTORS = layout.KE_SERVICE_DESCRIPTOR_TABLE_SHADOW - SERVICE_TABLES
+SERVICE_TABLE = layout.KI_SERVICE_TABLE - SERVICE_TABLES
+"""In SERVICE_TABLES; behind the last the argument table."""
 
 
 @cache
 def service_tables() -> bytes:
     """Two descriptor tables and KiServiceTable: each entry is the service's distance from the table
-    times 16, plus the arguments on the stack. Those of services without a documented prototype are
-    not known: 0."""
-    table = SERVICE_TABLES + SERVICE_TABLE
+    times 16, plus the arguments on the stack."""
+    table = layout.KI_SERVICE_TABLE
     entries = array("i")
     arguments = bytearray()
     for name, count in zip(services(), argument_counts(), strict=True):
@@ -220,6 +223,27 @@ def system_call_code() -> bytes:
     return bytes(code) + b"\xf4"
 
 
+def fetched_from(nt: Kernel, va: int) -> int | None:
+    """Where the processor that runs would fetch an instruction at `va`; None if it would fault.
+
+    Through the page tables, and in a guest through EPT: an exit that this would be is not made.
+    """
+    processor = nt.il.current
+    found = nt.mm.tables.translate(processor.cr3, va)
+    if found is None or found[1] & PTE_NX:
+        return None
+    if processor.__class__ is not VirtualisedProcessor:
+        return found[0]
+    pointer = processor.controls.eptp
+    if pointer is None:
+        return found[0]
+    try:
+        page = Ept(pointer, processor.vmx.capabilities, nt.mm.ram).walk(found[0])
+    except EptFault:
+        return None
+    return page.frame | found[0] & page.size - 1 if page.rights & FETCH else None
+
+
 class KernelImage:
     """The images of one machine. `text_end` is the first address behind the bodies' pages."""
 
@@ -239,11 +263,12 @@ class KernelImage:
         self._place(BASE, header)
         self.text = self._place(SYSTEM_CALL, text, executable=True)
         nt.ki.integrity.code.add(SYSTEM_CALL, text[: BODIES - SYSTEM_CALL + len(bodies())])
-        self._place(SERVICE_TABLES, service_tables())
+        tables = self._place(SERVICE_TABLES, service_tables())
         self._place(EXPORTS, exports)
         self._place(layout.HAL_BASE, hal_data())
         self._place(DATA, self._variables(), raw=True)
         self._fill_gaps()
+        self._watch(tables)
         image = nt.nt_image
         at = sum(start < BODIES for start in image.starts)
         made = symbols()
@@ -307,6 +332,27 @@ class KernelImage:
                 words[first : first + count] = array("Q", [entry]) * count
             start = stop
 
+    def _watch(self, tables: int) -> None:
+        """Let system calls notice who can write to text, tables or the entries that map them.
+
+        A second mapping of one of these frames, and CR0.WP cleared, are noticed when they are made.
+        What is left is the self-map: a write to an entry sets the dirty bit of the word that maps
+        its page table, which is what each system call looks at.
+        """
+        mm = self.nt.mm
+        assert BASE >> 21 == PYTHON - 1 >> 21, "one page table maps text and tables"
+        at = self.tables.entry_address(mm.system_root, BASE, level=2)
+        assert at is not None
+        entry = self.ram.u64[at >> 3] & ~PTE_DIRTY | PTE_ACCESSED
+        self.ram.u64[at >> 3] = entry
+        text = range(self.text >> 12, self.text + self.text_end - SYSTEM_CALL >> 12)
+        mm.system.kernel = frozenset((*text, tables >> 12, at >> 12, entry >> 12 & _FRAME_NUMBER))
+        mm.system.code.update(mm.system.kernel)
+        mm.system.kernel_open = self.nt.touched
+        self.nt.watched = self.ram.u64[at >> 3 : (at >> 3) + 1]
+        if self.nt.untouched >= 0:
+            self.nt.untouched = entry
+
     def write_bodies(self, number: int, code: bytes) -> None:
         """Code behind the bodies of `names`."""
         assert number >= len(names())
@@ -341,6 +387,11 @@ class KernelImage:
         known = names()
         if offset or not 0 <= number < len(known):
             return ""
-        at, start = self.text + va - SYSTEM_CALL, number * EXPORT_BODY
-        whole = self.ram.read(at, EXPORT_BODY) == bodies()[start : start + EXPORT_BODY]
+        start = number * EXPORT_BODY
+        whole = self.is_fetched(va, bodies()[start : start + EXPORT_BODY])
         return known[number] if whole else ""
+
+    def is_fetched(self, va: int, code: bytes) -> bool:
+        """Whether the processor that runs would fetch these bytes at `va`, in one page."""
+        found = fetched_from(self.nt, va)
+        return found is not None and self.ram.read(found, len(code)) == code

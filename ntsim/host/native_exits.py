@@ -165,6 +165,7 @@ class Exits:
         nt.ki.processor_operation(processor.wrmsr, index, value)
         if index in MSRS:
             nt.emit_at(SystemRegisterLoaded, MSRS[index], value)
+            nt.touched()
         if index in _OF_THE_WORLD:
             self.code.forget_world(processor)
         self._skip(activation, exit_)

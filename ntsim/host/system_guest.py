@@ -129,6 +129,7 @@ def begin(nt: Kernel, processor: Processor) -> None:
         unit.leave_system = lambda cause: leave(nt, processor, cause)
         nt.il.interrupt = lambda on, vector: interrupt(nt, on, vector)
         guard_views(nt, leave)
+        nt.touched()
     unit.system = SystemGuest()
     _become_guest(nt, processor)
 

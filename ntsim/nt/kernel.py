@@ -16,7 +16,7 @@ from greenlet import greenlet
 from ntsim.abi import ntstatus
 from ntsim.errors import Error, Hang, UnmodelledRoutine
 from ntsim.hw.clock import Clock
-from ntsim.hw.cpu import RFLAGS_IF, Processor
+from ntsim.hw.cpu import CR0_WP, RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
 from ntsim.nt.events import Event, ExceptionRaised, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
@@ -72,6 +72,13 @@ class Host(Protocol):
 
     def routine_address(self, name: str) -> int:
         """The address of a routine that nt exports, 0 if there is none of that name."""
+
+    def service_at(self, address: int) -> str:
+        """The service whose code begins at `address` as the processor would fetch it; "" if none,
+        or if the code has been changed."""
+
+    def is_fetched(self, address: int, code: bytes) -> bool:
+        """Whether the processor would fetch these bytes of the kernel's code at `address`."""
 
     def variable(self, name: str) -> int:
         """The address of an exported variable of the kernel, 0 if there is none of that name."""
@@ -149,6 +156,8 @@ class Kernel:
         self.pnp: Any = None
         self.dma: Any = None  # the HAL's DMA adapters, from the first one on
         self.po: Any = None
+        self.watched: Any = [0]  # of system calls: `watched[0] == untouched` as long as nobody
+        self.untouched = 0  # can have written to what they go through (`ki.touched`)
         self.etw_providers: dict[int, str] = {}  # REGHANDLE to the provider's GUID
         self.wmi_providers: dict[int, int] = {}  # device object to its provider ID
         self.wmi_instances: dict[str, int] = {}  # block's GUID to the next instance ID
@@ -389,6 +398,8 @@ class Kernel:
         if number == 8:
             set_irql(self, value, "MOV CR8")
             return
+        if number == 0 and not value & CR0_WP:
+            self.touched()
         self.ki.processor_operation(processor.mov_to_cr, number, value)
         if number == 3:
             self.mmu.flush(value)
@@ -401,6 +412,11 @@ class Kernel:
             self.engine = Engine(self.mm.ram)
         self.engine.invalidate_code()
         processor.vmx.engine = self.engine
+        self.touched()
+
+    def touched(self) -> None:
+        """From now on somebody may have changed what system calls go through: they look."""
+        self.untouched = -1
 
     # RFLAGS.IF
 

@@ -134,9 +134,8 @@ def overlapped_event(user: UserThread, overlapped: int) -> tuple[int, int]:
     return event & ~1, 0 if event & 1 else overlapped
 
 
-def overlapped_offset(user: UserThread, overlapped: int) -> int:
-    """OffsetHigh:Offset."""
-    return int.from_bytes(user.mmu.read(overlapped + 0x10, 8), "little", signed=True)
+OVERLAPPED_OFFSET = 0x10
+"""Where OffsetHigh:Offset lies in an OVERLAPPED, as a LARGE_INTEGER."""
 
 
 def ReadFile(
@@ -144,14 +143,13 @@ def ReadFile(
 ) -> int:
     """The status of the read."""
     if lpOverlapped:
-        user = running()
-        event, context = overlapped_event(user, lpOverlapped)
-        offset = overlapped_offset(user, lpOverlapped)
+        event, context = overlapped_event(running(), lpOverlapped)
+        offset = lpOverlapped + OVERLAPPED_OFFSET
         return ntdll.NtReadFile(
             hFile, event, 0, context, lpOverlapped, lpBuffer, nNumberOfBytesToRead, offset, 0
         )
     status = ntdll.NtReadFile(
-        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToRead, None, 0
+        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToRead, 0, 0
     )
     return status if status != STATUS_PENDING else wait_for_file(hFile, lpStatusBlock)
 
@@ -161,14 +159,13 @@ def WriteFile(
 ) -> int:
     """The status of the write."""
     if lpOverlapped:
-        user = running()
-        event, context = overlapped_event(user, lpOverlapped)
-        offset = overlapped_offset(user, lpOverlapped)
+        event, context = overlapped_event(running(), lpOverlapped)
+        offset = lpOverlapped + OVERLAPPED_OFFSET
         return ntdll.NtWriteFile(
             hFile, event, 0, context, lpOverlapped, lpBuffer, nNumberOfBytesToWrite, offset, 0
         )
     status = ntdll.NtWriteFile(
-        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToWrite, None, 0
+        hFile, 0, 0, 0, lpStatusBlock, lpBuffer, nNumberOfBytesToWrite, 0, 0
     )
     return status if status != STATUS_PENDING else wait_for_file(hFile, lpStatusBlock)
 

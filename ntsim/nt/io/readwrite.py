@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
-from ntsim.abi.scalars import HANDLE, LONGLONG, NTSTATUS, PVOID, ULONG
+from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
+from ntsim.nt.ex.arguments import read_number
 from ntsim.nt.io.control import iop_abandon_irp
 from ntsim.nt.io.device import iop_top_of
 from ntsim.nt.io.file_lock import iop_enter_file
@@ -45,7 +46,7 @@ def NtReadFile(
     IoStatusBlock: PVOID,
     Buffer: PVOID,
     Length: ULONG,
-    ByteOffset: LONGLONG | None,
+    ByteOffset: PVOID,
     Key: ULONG,
 ) -> NTSTATUS:
     """Send IRP_MJ_READ on a handle opened for reading. Source: WDK NtReadFile."""
@@ -64,7 +65,7 @@ def NtWriteFile(
     IoStatusBlock: PVOID,
     Buffer: PVOID,
     Length: ULONG,
-    ByteOffset: LONGLONG | None,
+    ByteOffset: PVOID,
     Key: ULONG,
 ) -> NTSTATUS:
     """Send IRP_MJ_WRITE on a handle opened for writing. Source: WDK NtWriteFile."""
@@ -76,12 +77,12 @@ def NtWriteFile(
 
 def iop_transfer(
     nt: Kernel, handle: int, event_handle: int, apc: tuple[int, int], block: int, buffer: int,
-    length: int, offset: int | None, major: int,
+    length: int, byte_offset: int, major: int,
 ) -> int:  # fmt: skip
     """The common part of a read and a write.
 
-    `offset` None: the caller gave no pointer. A synchronous file has a current position then, which
-    its driver moves; elsewhere the parameter must be there. Source: WDK NtReadFile, ByteOffset.
+    Without a pointer to the offset a synchronous file has a current position, which its driver
+    moves; elsewhere the parameter must be there. Source: WDK NtReadFile, ByteOffset.
     """
     reading = major == c.IRP_MJ_READ
     status, file, granted = iop_reference_file(nt, handle, 0)
@@ -91,6 +92,11 @@ def iop_transfer(
     if not granted & needed and nt.thread.v.PreviousMode:
         nt.io.irp_done(file)
         return ntstatus.STATUS_ACCESS_DENIED
+    try:
+        offset = read_number(nt, byte_offset, 8, signed=True) if byte_offset else None
+    except StructuredException as error:
+        nt.io.irp_done(file)
+        return error.ExceptionCode
     status, event = iop_reference_event(nt, event_handle)
     if status:
         nt.io.irp_done(file)

@@ -149,10 +149,9 @@ def ZwReadFile(
     Key: PVOID,
 ) -> NTSTATUS:
     """Send IRP_MJ_READ on a handle. Source: WDK ZwReadFile."""
-    offset = ByteOffset.QuadPart if ByteOffset else None
     return in_kernel_mode(
         nt, NtReadFile, FileHandle, Event, ApcRoutine, ApcContext, int(IoStatusBlock), int(Buffer),
-        Length, offset, 0,
+        Length, int(ByteOffset), 0,
     )  # fmt: skip
 
 
@@ -170,10 +169,9 @@ def ZwWriteFile(
     Key: PVOID,
 ) -> NTSTATUS:
     """Send IRP_MJ_WRITE on a handle. Source: WDK ZwWriteFile."""
-    offset = ByteOffset.QuadPart if ByteOffset else None
     return in_kernel_mode(
         nt, NtWriteFile, FileHandle, Event, ApcRoutine, ApcContext, int(IoStatusBlock), int(Buffer),
-        Length, offset, 0,
+        Length, int(ByteOffset), 0,
     )  # fmt: skip
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import bugcodes
 from ntsim.abi.ke import KTRAP_FRAME
+from ntsim.abi.services import service_numbers
 from ntsim.hw.cpu import RFLAGS_IF
 from ntsim.nt.events import SystemCallEntered, SystemCallReturned
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
+from ntsim.nt.ki.service_table import ki_service_of_user
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -36,10 +38,13 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
     what a debugger shows are the service and, at the end, the exit.
     """
     thread = nt.il.current.context
+    name = service.__name__
+    if nt.watched[0] != nt.untouched:
+        arguments = service_numbers()[name], arguments
+        service = ki_service_of_user
     _build_trap_frame(nt, thread, rip)
     thread.v.PreviousMode = USER_MODE
     thread.in_kernel = True
-    name = service.__name__
     nt.emit(SystemCallEntered, name)
     try:
         status = service(nt, *arguments)

@@ -6,7 +6,7 @@ virtual memory, so that a structure over scattered frames is one host view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ntsim.hw.mmu import Mmu
 from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRESENT, PTE_WRITE
@@ -61,19 +61,31 @@ class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
     `code` are the frames of loaded code, `code_aliases` the pages through which they can be written
-    as well, and CODE_WRITTEN if one has been that is gone.
+    as well, and CODE_WRITTEN if one has been that is gone. `kernel` are those of them that system
+    calls go through: `kernel_open` hears when one can be written.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
         self.mmu, self.frames, self.root = mmu, frames, root
         self.code: set[int] = set()
         self.code_aliases: set[int] = set()
+        self.kernel: frozenset[int] = frozenset()
+        self.kernel_open: Callable[[], None] = lambda: None
         self.lined_up = 0
         mmu.written_unprotected = self._written_unprotected
 
     def _written_unprotected(self, page: int, pa: int) -> None:
         if pa >> 12 in self.code:
             self.code_aliases.add(CODE_WRITTEN)
+            if pa >> 12 in self.kernel:
+                self.kernel_open()
+
+    def opened(self, pa: int, page: int) -> None:
+        """The frame at `pa` has been mapped at `page`, where it can be written."""
+        if pa >> 12 in self.code:
+            self.code_aliases.add(page)
+            if pa >> 12 in self.kernel:
+                self.kernel_open()
 
     def allocate(
         self,
@@ -124,7 +136,7 @@ class SystemSpace:
             page = va + i * PAGE_SIZE
             self.mmu.write_entry(self.root, page, pa | bits)
             if writable and pa >> 12 in self.code:
-                self.code_aliases.add(page)
+                self.opened(pa, page)
 
     def make_raw(self, region: Region, va: int, frames: Sequence[int]) -> None:
         """Let Python see mapped pages as one stretch of host memory."""
