@@ -37,16 +37,17 @@ class DebugInformation:
     def __init__(self, path: Path, pe: PeFile) -> None:
         self.path, self.pe = path, pe
         self._cache: Any = None
+        self._names = "its COFF symbols" if pe.coff_symbols[1] else "its exports"
         pdbs = [each for each in self._candidates() if each.is_file()]
         if not pdbs and _DWARF not in pe.data and b".zdebug_info" not in pe.data:
             name = self._pdb_name() or f"{path.stem}.pdb"
-            self.note = f"names are its exports: put {name} beside {path.name}, and {INSTALL}"
+            self.note = f"names are {self._names}: put {name} beside {path.name}, and {INSTALL}"
             return
         try:
             from symbolic.debuginfo import Archive
         except ImportError:
             found = pdbs[0].name if pdbs else "the image"
-            self.note = f"names are its exports: to read {found}, {INSTALL}"
+            self.note = f"names are {self._names}: to read {found}, {INSTALL}"
             return
         self.note = self._open(Archive, pdbs)
 
@@ -70,7 +71,7 @@ class DebugInformation:
         if "debug" in image.features:
             self._cache = image.make_symcache()
             return "names and lines from the image's DWARF"
-        return f"names are its exports: {rejected or 'the image has no debug information'}"
+        return f"names are {self._names}: {rejected or 'the image has no debug information'}"
 
     def _pdb_name(self) -> str:
         """The path of the PDB in the image's CodeView record, empty if it has none."""

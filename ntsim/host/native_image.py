@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ntsim.abi import ntstatus, routines
 from ntsim.errors import DriverLoadError
+from ntsim.host import coff_symbols
 from ntsim.host.debug_information import DebugInformation
 from ntsim.host.export_names import KERNEL_MODULES, Standing, is_kernel_module, standing
 from ntsim.host.export_table import ExportTable
@@ -32,6 +33,14 @@ from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm.images import Image, ImageSection, Symbol
 
 _CPP_RUNTIME = ("__CxxFrameHandler", "_CxxThrowException", "__GSHandlerCheck_EH", "__std_terminate")
+_WRONG_SUM = (
+    "its checksum is wrong: the file was changed after it was linked, or is damaged; "
+    "build it again, or `editbin /RELEASE` it"
+)
+_FIXED = (
+    ", without relocations (/FIXED), and drivers lie elsewhere: "
+    "link with /FIXED:NO (mingw: -shared, or -Wl,--dynamicbase)"
+)
 _DEEPEST_FORWARD = 8
 DEFAULT_COOKIE = 0x2B99_2DDF_A232
 """What the linker leaves in __security_cookie for the loader to replace."""
@@ -108,8 +117,13 @@ class ImageLoader:
             raise DriverLoadError(f"{path}: {error}", error.status, str(path)) from error
 
     def _load(self, path: Path, pe: PeFile, name: str) -> NativeImage:
+        if pe.checksum and pe.checksum != pe.sum:
+            raise PeError(_WRONG_SUM, ntstatus.STATUS_IMAGE_CHECKSUM_MISMATCH)
         bindings = [(each.slot, self._bind(path, each)) for each in pe.imports]
         base = self.nt.mm.images.reserve(-(-len(pe.memory) // (16 * PAGE_SIZE)) * 16)
+        if pe.stripped and base != pe.base:
+            text = f"linked for {pe.base:#x} alone{_FIXED}"
+            raise PeError(text, ntstatus.STATUS_CONFLICTING_ADDRESSES)
         memory = self._relocated(pe, base)
         for slot, address in bindings:
             memory[slot : slot + 8] = address.to_bytes(8, "little")
@@ -239,9 +253,10 @@ def _rights(pe: PeFile, offset: int) -> tuple[bool, bool]:
 
 def _add_symbols(native: NativeImage) -> None:
     """Exports, the entry point, and a name for every other function that the file lists: that of
-    its debug information, else its place."""
+    its debug information or COFF symbols, else its place."""
     image, pe = native.image, native.pe
-    named = {address: name for name, address in pe.exports.items()}
+    named = coff_symbols.function_names(pe)
+    named |= {address: name for name, address in pe.exports.items()}
     for function in pe.functions:
         found = native.debug.at(function.begin)
         if found is not None and found.start == function.begin:

@@ -11,6 +11,8 @@ file cut in half, and lief (350 ms) repairs what a kernel loader refuses.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +25,16 @@ PE32_PLUS, PE32 = 0x20B, 0x10B
 SUBSYSTEM_NATIVE = 1
 SUBSYSTEMS = {2: "a windowed application", 3: "a console application", 10: "an EFI application"}
 EXECUTABLE_IMAGE, RELOCATIONS_STRIPPED = 1 << 1, 1 << 0
+_FOREIGN = {
+    b"\x7fELF": "an ELF file, for Linux; build it for x86_64 Windows",
+    b"PK\3\4": "a ZIP archive; unpack it first",
+    b"MSCF": "a cabinet; unpack it first",
+    b"!<ar": "a library for the linker; load the .sys that it belongs to",
+    b"\x64\x86": "an object file; link it first",
+    b"Micr": "a PDB; load the .sys that it belongs to",
+}
+"""What a file is that is no executable, by its first bytes."""
+
 EXECUTE, READ, WRITE = 1 << 29, 1 << 30, 1 << 31
 DISCARDABLE, CODE = 1 << 25, 1 << 5
 EXPORT, IMPORT, EXCEPTION, RELOCATION, DEBUG, LOAD_CONFIG = 0, 1, 3, 5, 6, 10
@@ -104,6 +116,7 @@ class PeFile:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.coff_symbols = (0, 0)
         header = self._header()
         machine, count, optional_size, flags = self._file_header(header)
         self.stripped = bool(flags & RELOCATIONS_STRIPPED)
@@ -123,7 +136,9 @@ class PeFile:
     def _header(self) -> int:
         if self.data[:2] != b"MZ":
             status = ntstatus.STATUS_INVALID_IMAGE_NOT_MZ
-            raise PeError("not an executable: it does not begin with MZ", status)
+            known = (text for magic, text in _FOREIGN.items() if self.data.startswith(magic))
+            kind = next(known, "not an executable" if self.data else "an empty file")
+            raise PeError(f"{kind}: it does not begin with MZ", status)
         (offset,) = self._unpack("<I", 0x3C, "the DOS header")
         if self.data[offset : offset + 4] != b"PE\0\0":
             if offset + 4 > len(self.data):
@@ -132,12 +147,15 @@ class PeFile:
         return offset
 
     def _file_header(self, header: int) -> tuple[int, int, int, int]:
-        machine, count, _, _, _, size, flags = self._unpack(
+        machine, count, _, place, symbols, size, flags = self._unpack(
             "<HHIIIHH", header + 4, "the file header"
         )
+        self.coff_symbols = place, symbols
         if machine != AMD64:
             kind = MACHINES.get(machine, f"machine type {machine:#x}")
-            raise PeError(f"an image for {kind}: this machine is x64 (AMD64)")
+            raise PeError(
+                f"an image for {kind}: this machine is x64 (AMD64); build the driver for x64"
+            )
         if not flags & EXECUTABLE_IMAGE:
             raise PeError("an object file, or its linker found errors: it is not marked executable")
         return machine, count, size, flags
@@ -155,8 +173,11 @@ class PeFile:
         (self.checksum,) = self._unpack("<I", at + 64, "the optional header")
         (subsystem,) = self._unpack("<H", at + 68, "the optional header")
         if subsystem != SUBSYSTEM_NATIVE:
-            kind = SUBSYSTEMS.get(subsystem, f"for subsystem {subsystem}")
-            raise PeError(f"{kind}, not a driver: its subsystem is not native")
+            kind = SUBSYSTEMS.get(subsystem, f"an image for subsystem {subsystem}")
+            raise PeError(
+                f"{kind}, not a driver: its subsystem is not native; a driver is linked with "
+                "/SUBSYSTEM:NATIVE /DRIVER (mingw: -Wl,--subsystem,native)"
+            )
         if self.alignment < 16 or self.alignment & self.alignment - 1:
             raise PeError(f"section alignment {self.alignment:#x} is no power of two")
         if not 0 < self.size <= LARGEST_IMAGE:
@@ -208,6 +229,17 @@ class PeFile:
         for section in self.sections:
             memory[section.address : section.address + len(section.data)] = section.data
         return memory
+
+    @property
+    def sum(self) -> int:
+        """The checksum that the header should have: the file's words, added with end-around carry,
+        and its length. Source: Microsoft "PE Format", CheckSum; sdk-api CheckSumMappedFile."""
+        words = array("H", self.data + bytes(len(self.data) & 1))
+        if sys.byteorder == "big":
+            words.byteswap()
+        total = sum(words) - (self.checksum & 0xFFFF) - (self.checksum >> 16)
+        folded = total % 0xFFFF
+        return (folded or 0xFFFF * bool(total)) + len(self.data)
 
     # What lies in the image
 

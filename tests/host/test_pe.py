@@ -1,6 +1,7 @@
 """Reading and mapping compiled drivers: what is refused and why, what lies where afterwards."""
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def patched(offset: int, value: int, size: int = 2) -> bytes:
     ("data", "words", "status"),
     [
         (b"", "does not begin with MZ", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
-        (b"\x7fELF" + bytes(200), "does not begin with MZ", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
+        (b"\x7fELF" + bytes(99), "for Linux.*begin with MZ", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
+        (b"PK\3\4" + bytes(200), "a ZIP archive; unpack it", ntstatus.STATUS_INVALID_IMAGE_NOT_MZ),
         (HELLO[:0x50], "ends before its PE header", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
         (HELLO[: PE + 10], "middle of the file header", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
         (HELLO[:0x600], "middle of section", ntstatus.STATUS_INVALID_IMAGE_FORMAT),
@@ -44,6 +46,61 @@ def test_a_file_that_windows_would_not_load_says_why(data, words, status) -> Non
     with pytest.raises(PeError, match=words) as caught:
         PeFile(data)
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("odd", [b"", b"!"])
+def test_a_driver_whose_checksum_does_not_match_is_refused(loader, tmp_path, odd) -> None:
+    """LdrVerifyMappedImageMatchesChecksum: 0 stands for none. The right one was computed by
+    CheckSumMappedFile's rule as sdk-api has it, words with carry and the file's length."""
+    data = patched(24 + 64, 0, 4) + odd
+    words = [int.from_bytes(data[i : i + 2], "little") for i in range(0, len(data), 2)]
+    total = 0
+    for word in words:
+        total += word
+        total = (total & 0xFFFF) + (total >> 16)
+    at, right = PE + 24 + 64, total + len(data)
+    for value in (right, right + 1):
+        file = tmp_path / f"sum{value}.sys"
+        file.write_bytes(data[:at] + value.to_bytes(4, "little") + data[at + 4 :])
+    loader.load(tmp_path / f"sum{right}.sys")
+    with pytest.raises(DriverLoadError, match=r"its checksum is wrong.*editbin") as caught:
+        loader.load(tmp_path / f"sum{right + 1}.sys")
+    assert caught.value.status == ntstatus.STATUS_IMAGE_CHECKSUM_MISMATCH
+
+
+def test_a_driver_without_relocations_is_refused_where_it_cannot_lie(loader, tmp_path) -> None:
+    """LdrRelocateImageWithBias: RELOCS_STRIPPED is a conflict at any base but its own. A file that
+    merely has no relocations needs none."""
+    flags = int.from_bytes(HELLO[PE + 22 : PE + 24], "little")
+    fixed = tmp_path / "fixed.sys"
+    fixed.write_bytes(patched(22, flags | 1))
+    with pytest.raises(DriverLoadError, match=r"without relocations.*/FIXED:NO") as caught:
+        loader.load(fixed)
+    assert caught.value.status == ntstatus.STATUS_CONFLICTING_ADDRESSES
+    assert not PeFile(HELLO).stripped
+
+
+def test_functions_are_named_by_the_coff_symbols_of_the_file(loader, tmp_path) -> None:
+    pe = PeFile(HELLO)
+    number, text = next((i, s) for i, s in enumerate(pe.sections, 1) if s.executable)
+    first = pe.functions[0].begin
+    assert text.address <= first < text.end
+    symbols = [
+        (b".text\0\0\0", 0, number, 0, 3),
+        (b"Static\0\0", first - text.address, number, 0x20, 3),
+        (b"\0\0\0\0\4\0\0\0", first - text.address, number, 0x20, 2),
+        (b"Nowhere\0", 0, 77, 0x20, 2),
+    ]
+    table = b"".join(struct.pack("<8sIhHBB", *each, 0) for each in symbols)
+    data = patched(12, len(HELLO) | len(symbols) << 32, 8) + table
+    file = tmp_path / "hello.sys"
+    name = b"AFunctionOfLongName\0"
+    file.write_bytes(data + struct.pack("<I", 4 + len(name)) + name)
+    image = loader.load(file).image
+    assert image.describe(image.base + first + 1) == "hello!AFunctionOfLongName+0x1"
+    assert image.symbols_note.startswith("names are its COFF symbols")
+    file.write_bytes(data[:-10])  # the table ends in the middle
+    assert "Static" not in [symbol.name for symbol in loader.load(file, "other.sys").image.symbols]
 
 
 def test_damaged_files_give_pe_errors_and_nothing_else() -> None:
