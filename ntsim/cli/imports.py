@@ -5,16 +5,19 @@ from pathlib import Path
 import rich_click as click
 
 from ntsim.errors import DriverLoadError
+from ntsim.host.dependencies import Other, standing_of, what_is
 from ntsim.host.export_names import Standing, is_kernel_module, standing
 from ntsim.host.native_image import read_file
 from ntsim.host.pe import Import, PeError
 
-OTHER_MODULE = "another driver's"
-_MEANINGS = {
+_MEANINGS: dict[Standing | Other, str] = {
     Standing.UNMODELLED: "the driver loads, and the run stops where it calls one",
     Standing.UNMODELLED_VARIABLE: "the driver loads, and the run stops where it touches one",
     Standing.UNKNOWN: "the driver does not load, on Windows neither",
+    Other.NO_FILE: "the driver does not load unless that file lies beside it, or is loaded first",
+    Other.NOT_EXPORTED: "the driver does not load, on Windows neither",
 }
+_FATAL = (Standing.UNKNOWN, Other.NO_FILE, Other.NOT_EXPORTED)
 
 
 @click.command(name="imports")
@@ -30,26 +33,30 @@ def command(file: Path) -> int:
         wanted = read_file(file).imports
     except (DriverLoadError, PeError) as error:
         raise click.UsageError(str(error)) from None
-    rows = [(kind_of(each), each) for each in wanted]
+    rows = [(kind_of(file, each), each) for each in wanted]
     for kind, each in sorted(rows, key=lambda row: (row[1].module.lower(), row[1].label)):
-        click.echo(f"{each.module:<14} {each.label:<36} {kind}")
+        click.echo(f"{each.module:<14} {each.label:<36} {kind.value}")
     click.echo()
-    click.echo(summary([kind for kind, _ in rows]))
-    return int(any(kind == Standing.UNKNOWN.value for kind, _ in rows))
+    kinds = [kind for kind, _ in rows]
+    click.echo(summary(kinds))
+    for module in sorted({each.module for kind, each in rows if kind is Other.NO_FILE}):
+        if known := what_is(module):
+            click.echo(f"{module} is {known.removeprefix('which is ')}")
+    return int(any(kind in _FATAL for kind in kinds))
 
 
-def kind_of(wanted: Import) -> str:
-    """What becomes of one import, in a few words."""
+def kind_of(file: Path, wanted: Import) -> Standing | Other:
+    """What becomes of one import of the driver in `file`."""
     if not is_kernel_module(wanted.module):
-        return OTHER_MODULE
-    return (standing(wanted.name) if wanted.ordinal is None else Standing.UNKNOWN).value
+        return standing_of(file, wanted)
+    return standing(wanted.name) if wanted.ordinal is None else Standing.UNKNOWN
 
 
-def summary(kinds: list[str]) -> str:
+def summary(kinds: list[Standing | Other]) -> str:
     """How many of each kind, and what that means."""
     lines = [f"{len(kinds)} imports"]
-    meanings = {kind.value: f": {text}" for kind, text in _MEANINGS.items()}
-    for kind in (*(each.value for each in Standing), OTHER_MODULE):
+    for kind in (*Standing, *Other):
         if kind in kinds:
-            lines.append(f"  {kinds.count(kind)} {kind}{meanings.get(kind, '')}")
+            meaning = f": {_MEANINGS[kind]}" if kind in _MEANINGS else ""
+            lines.append(f"  {kinds.count(kind)} {kind.value}{meaning}")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi import ntstatus
 from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.errors import DriverLoadError
+from ntsim.host.dependencies import beside
 from ntsim.nt.events import DriverLoaded, DriverUnloaded
 from ntsim.nt.io.driver import make_unicode, mi_link_image, mi_unload_image
 from ntsim.nt.ob.objects import set_unicode
@@ -68,8 +69,7 @@ class Libraries:
         if wanted in self._binding:
             text = f"{path}: it and {module} import from each other"
             raise DriverLoadError(text, ntstatus.STATUS_DRIVER_UNABLE_TO_LOAD, str(path))
-        beside = (file for file in sorted(path.parent.iterdir()) if file.name.lower() == wanted)
-        file = next(beside, None)
+        file = beside(path, module)
         if file is None or file == path:
             return None
         self._binding.append(wanted)

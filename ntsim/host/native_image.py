@@ -16,6 +16,7 @@ from ntsim.abi import ntstatus, routines
 from ntsim.errors import DriverLoadError
 from ntsim.host import coff_symbols
 from ntsim.host.debug_information import DebugInformation
+from ntsim.host.dependencies import what_is
 from ntsim.host.export_names import KERNEL_MODULES, Standing, is_kernel_module, standing
 from ntsim.host.export_table import ExportTable
 from ntsim.host.pe import (
@@ -172,7 +173,9 @@ class ImageLoader:
         library = self.find_library(path, wanted.module)
         if library is not None:
             return self._driver_export(path, wanted, library, depth)
-        text = f"{path}: it imports from {wanted.module}, which is neither loaded nor beside it"
+        known = what_is(wanted.module)
+        text = f"{path}: it imports {wanted.label} from {wanted.module}, "
+        text += known or "which is neither loaded nor beside it: put the file there, or load it"
         raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path))
 
     def _driver_export(self, path: Path, wanted: Import, other: NativeImage, depth: int) -> int:

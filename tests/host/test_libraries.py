@@ -70,3 +70,19 @@ def test_a_module_that_is_not_there_is_named(ntsim_machine, folder) -> None:
     (folder / "Export.sys").unlink()
     with pytest.raises(DriverLoadError, match=r"export\.sys, which is neither loaded nor beside"):
         ntsim_machine().load_driver(folder / "one.sys")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (b"wdfldr.sys", r"wdfldr\.sys, KMDF's loader: ntsim runs WDM drivers"),
+        (b"msvcrt.dll", "which is for user mode: link a driver with ntoskrnl.lib alone"),
+    ],
+)
+def test_a_module_of_windows_is_told_from_a_missing_file(
+    ntsim_machine, folder, module: bytes, words: str
+) -> None:
+    file = folder / "one.sys"
+    file.write_bytes(file.read_bytes().replace(b"export.sys", module))
+    with pytest.raises(DriverLoadError, match=words):
+        ntsim_machine().load_driver(file)
