@@ -39,16 +39,18 @@ class Activation:
 
     `top` is where its return address lies (the first RSP of an exit handler), `greenlet` the host
     stack it was called on; `guest` the VT-x unit whose exit the code handles, None for an ordinary
-    call. `in_export` is true while an export that it called runs, `resumes` when an exit handler
-    has executed VMRESUME.
+    call; `user` where a system call returns to in user mode, else 0. `in_export` is true while an
+    export that it called runs, `resumes` when an exit handler has executed VMRESUME.
     """
 
-    __slots__ = ("greenlet", "guest", "in_export", "registers", "resumes", "thread", "top", "words")
+    __slots__ = (
+        "greenlet", "guest", "in_export", "registers", "resumes", "thread", "top", "user", "words",
+    )  # fmt: skip
 
     def __init__(self, registers: RegisterFile) -> None:
         self.registers, self.words = registers, registers.words
         self.thread: Any = None
-        self.top = 0
+        self.top = self.user = 0
         self.guest: Any = None
         self.greenlet: Any = getcurrent()
         self.in_export = self.resumes = False

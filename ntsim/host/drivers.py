@@ -96,6 +96,11 @@ class DriverHost(PythonHost):
         name = self.kernel_image.routine_at(address)
         return name if name in service_numbers() else ""
 
+    def system_call(self, number: int, rip: int, registers: tuple[int, ...]) -> int | None:
+        if not self.kernel_image.is_left():
+            return None
+        return self.compiled().system_calls.call(number, rip, registers)
+
     def is_fetched(self, address: int, code: bytes) -> bool:
         return self.kernel_image.is_fetched(address, code)
 

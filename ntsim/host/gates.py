@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ntsim.abi.ke import KTSS64
 from ntsim.errors import UnmodelledRoutine
 from ntsim.host.abi_x64 import RFLAGS, RIP, RSP, Activation
+from ntsim.host.kernel_image import SERVICE_ENTRY
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.engine import Exit, ExitKind
 from ntsim.hw.ram import PAGE_SIZE
@@ -37,6 +38,9 @@ _LENGTH_OF_TRAP = {3: 1, 4: 1, 0x29: 2, 0x2C: 2, 0x2D: 2}
 """Instructions whose frame has the address behind them."""
 
 _FIRST_INTERRUPT = 0x1F
+SYSTEM_SERVICE = -1
+"""No vector: where KiSystemCall64 looks up a service, which compiled code may reach as well."""
+
 _DOUBLE_FAULT = 8
 
 
@@ -61,6 +65,7 @@ class Gates:
         symbols = (find(gate_name(vector)) for vector in range(256))
         self.own = [symbol.address if symbol is not None else 0 for symbol in symbols]
         self.vectors = {address: vector for vector, address in enumerate(self.own)}
+        self.vectors[SERVICE_ENTRY] = SYSTEM_SERVICE
         self._tables = {p.idtr.base: self._table(p.idtr.base) for p in code.nt.processors}
         code.nt.ki.deliver = self.interrupt
 

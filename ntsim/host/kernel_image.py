@@ -25,6 +25,7 @@ from ntsim.host import pe_image
 from ntsim.host.export_names import exported_names
 from ntsim.host.kernel_variables import VALUES
 from ntsim.host.pe_image import ImageSection
+from ntsim.hw.cpu import EFER_SCE, IA32_EFER, IA32_LSTAR
 from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRESENT, SELF_MAP
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.hw.vmx.guest.ept import FETCH, Ept, EptFault
@@ -203,24 +204,43 @@ def service_tables() -> bytes:
 
 @cache
 def system_call_code() -> bytes:
-    """The beginning of KiSystemCall64, up to where the service is looked up; HLT after it.
+    """KiSystemCall64 up to where the service is looked up, HLT, and KiSystemServiceExit.
 
-    It swaps GS, takes the kernel stack from the PRCB, pushes what SYSRET needs, and splits EAX into
-    table and number.
+    It swaps GS, takes the kernel stack from the PRCB, builds the trap frame, saves what a service
+    may change, and splits EAX into table and number; the way back loads RSP, RBP, RCX and R11 from
+    the trap frame.
     """
     code = bytearray.fromhex(
         "0f01f8"  # swapgs
         "654889242510000000"  # mov gs:[10h], rsp
         "65488b2425a8010000"  # mov rsp, gs:[1A8h]
         "6a2b 65ff342510000000 4153 6a33 51"  # push ss, rsp, r11, cs, rcx
-        "4989d1 488bca"
+        "498bca"  # mov rcx, r10
+        "4883ec08 55 4881ec58010000"  # sub rsp, 8; push rbp; sub rsp, 158h
+        "488dac2480000000"  # lea rbp, [rsp+80h]
+        "48899dc0000000 4889bdc8000000 4889b5d0000000"  # rbx, rdi, rsi into the frame
+        "65488b1c2588010000 4889a390000000"  # rbx = current thread, its TrapFrame = rsp
         "8bf8 c1ef07 83e720 25ff0f0000"  # mov edi, eax; shr edi, 7; and edi, 20h; and eax, 0FFFh
     )
     for opcode, descriptors in (("4c8d15", SERVICE_DESCRIPTORS), ("4c8d1d", SHADOW_DESCRIPTORS)):
         code += bytes.fromhex(opcode)
         after = SYSTEM_CALL + len(code) + 4
         code += struct.pack("<i", SERVICE_TABLES + descriptors - after)
-    return bytes(code) + b"\xf4"
+    code += b"\xf4" + bytes.fromhex(
+        "fa"  # cli
+        "488b9dc0000000 488bbdc8000000 488bb5d0000000"  # rbx, rdi, rsi
+        "4c8b8500010000 4c8b8dd8000000 33d2"  # r8 = rsp, r9 = rbp of the frame; xor edx, edx
+        "488b8de8000000 4c8b9df8000000"  # rcx = rip, r11 = rflags of the frame
+        "498be9 498be0 0f01f8 480f07"  # mov rbp, r9; mov rsp, r8; swapgs; sysretq
+    )
+    return bytes(code)
+
+
+SERVICE_ENTRY = SYSTEM_CALL + system_call_code().index(b"\xf4\xfa")
+"""HLT in KiSystemCall64: where the service is looked up."""
+
+SERVICE_EXIT = SERVICE_ENTRY + 1
+"""KiSystemServiceExit, behind it."""
 
 
 def fetched_from(nt: Kernel, va: int) -> int | None:
@@ -282,6 +302,7 @@ class KernelImage:
             ("KiServiceTable", SERVICE_TABLE),
         ):
             image.define(name, SERVICE_TABLES + offset, SHADOW_DESCRIPTORS)
+        image.define("KiSystemServiceExit", SERVICE_EXIT, 0x80)
 
     def _variables(self) -> bytes:
         values = (VALUES[name](self.nt) if name in VALUES else 0 for name in VARIABLES)
@@ -395,3 +416,12 @@ class KernelImage:
         """Whether the processor that runs would fetch these bytes at `va`, in one page."""
         found = fetched_from(self.nt, va)
         return found is not None and self.ram.read(found, len(code)) == code
+
+    def is_left(self) -> bool:
+        """Whether SYSCALL on the current processor leads to other code than KiSystemCall64's."""
+        msrs = self.nt.il.current.msrs
+        return (
+            not msrs[IA32_EFER] & EFER_SCE
+            or msrs[IA32_LSTAR] != SYSTEM_CALL
+            or not self.is_fetched(SYSTEM_CALL, system_call_code())
+        )

@@ -39,6 +39,7 @@ from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
 from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
+from ntsim.host.system_calls import SystemCalls
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
 from ntsim.hw.ram import PAGE_SIZE
@@ -83,6 +84,7 @@ class NativeCode:
         self.guests = GuestRuns(self)
         self.gates = Gates(self)
         self.libraries = Libraries(self)
+        self.system_calls = SystemCalls(self)
         self._stale: set[int] = set()
         self._seen_changes = -1
         self._idle: list[RegisterFile] = []
@@ -370,6 +372,8 @@ class NativeCode:
     def _python_routine(self, activation: Activation, address: int) -> None:
         """Compiled code called a routine of a Python driver, or one inside the kernel."""
         words = activation.words
+        if activation.user:
+            self.system_calls.check(activation)
         activation.in_export = True
         try:
             routine = self.routines[address][0]
@@ -432,6 +436,9 @@ class NativeCode:
 
     def store_world(self, processor: Processor) -> None:
         """Bases that the code may have changed itself, by SWAPGS, into the processor."""
+        if processor.__class__ is VirtualisedProcessor:
+            self.guests.store_world(processor)
+            return
         world = self.worlds[processor.number]
         if world is not None:
             world.state().into(processor)

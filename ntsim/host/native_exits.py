@@ -26,7 +26,7 @@ from ntsim.host.abi_x64 import (
     RSP,
     Activation,
 )
-from ntsim.host.gates import Trap
+from ntsim.host.gates import SYSTEM_SERVICE, Trap
 from ntsim.hw.cpu import (
     IA32_EFER,
     IA32_FS_BASE,
@@ -85,6 +85,7 @@ class Exits:
             K.WBINVD: self._skip,
             K.DESCRIPTOR_TABLE: self._descriptor_table,
             K.VMX_INSTRUCTION: self._vmx,
+            K.SYSRET: self._sysret,
             K.EXCEPTION: self._exception,
             K.SOFTWARE_INTERRUPT: self._software_interrupt,
             K.NO_MEMORY: self._no_memory,
@@ -398,14 +399,23 @@ class Exits:
     # Faults
 
     def handed_on(self, activation: Activation, vector: int) -> None:
-        """A routine behind a replaced gate has jumped to the kernel's for this vector."""
+        """A routine behind a replaced gate has jumped to the kernel's for this vector, or code at
+        LSTAR to KiSystemCall64."""
+        if vector == SYSTEM_SERVICE:
+            self.code.system_calls.arrived(activation)
+            return
         trap = self.code.gates.handed_on(activation, vector)
         if trap is not None and trap.kind is K.SOFTWARE_INTERRUPT:
             self._kernel_trap(activation, trap)
         elif trap is not None:
             self._kernel_exception(activation, trap)
 
+    def _sysret(self, activation: Activation, exit_: Exit) -> None:
+        self.code.system_calls.sysret(activation, exit_)
+
     def _exception(self, activation: Activation, exit_: Exit) -> None:
+        if activation.user:
+            self.code.system_calls.check(activation)
         limit = exit_.vector == 6 and exit_.engine_limit
         if limit or not self.code.gates.exception(activation, exit_):
             self._kernel_exception(activation, exit_)

@@ -21,7 +21,7 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.host import system_guest
 from ntsim.host.abi_x64 import RFLAGS, RIP, RSP, Activation
 from ntsim.host.seh import ContextRestored
-from ntsim.hw.cpu import EFER_LMA, IA32_EFER, IA32_KERNEL_GS_BASE, RFLAGS_IF, Processor
+from ntsim.hw.cpu import EFER_LMA, EFER_SCE, IA32_EFER, IA32_KERNEL_GS_BASE, RFLAGS_IF, Processor
 from ntsim.hw.engine import Exit, WorldState
 from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import ProcessorException
@@ -99,19 +99,23 @@ class CodeInGuest(Guest):
         state = WorldState.of(p)
         if self._segments is None:
             self.world = self.engine.world(state, root)
-            self._hidden = HiddenState(self.world)
+            self.hidden = HiddenState(self.world)
         else:
             self.world.load(state, root)
         self.watch_fetches()
-        self._hidden.remember()
+        self.hidden.remember()
 
     def store(self) -> None:
         """RSP, RIP and RFLAGS into the processor, and what the code has loaded unseen."""
         p, words = self.unseen_processor, self.words
         p.rsp, p.rip, p.rflags = words[RSP], words[RIP], words[RFLAGS]
+        self.store_hidden()
+
+    def store_hidden(self) -> None:
+        """What the code has loaded unseen, into the processor."""
         native = self.world.native
         native.processor(self.world.slot)  # bring the saved processor up to date
-        if self._hidden.changed():
+        if self.hidden.changed():
             self._store_world()
 
     def _store_world(self) -> None:
@@ -215,6 +219,8 @@ class GuestRuns:
                 ki_processor_exception(self.nt, fault)
         if information is not None:
             self._leave(guest, activation, information)
+            if activation.words[RIP] == activation.user:  # a hypervisor has emulated SYSRET
+                self.code.system_calls.back(activation)
         return handled
 
     @staticmethod
@@ -256,6 +262,8 @@ class GuestRuns:
     def _may_exit(guest: CodeInGuest, exit_: Exit) -> bool:
         """False: the kernel does what the instruction does, because more follows from it."""
         kind = exit_.kind
+        if kind is K.SYSRET:
+            return not guest.processor.efer & EFER_SCE
         if kind in _CONTROL_OF and guest.primary & _CONTROL_OF[kind]:
             return True
         if kind in _CONTROL_OF:
@@ -270,6 +278,25 @@ class GuestRuns:
                 assert isinstance(processor, VirtualisedProcessor)
                 return processor.cr3_exits(guest.words[exit_.gpr])
         return kind is not K.NO_MEMORY
+
+    def held(self, activation: Activation) -> CodeInGuest:
+        """The current processor's guest with an activation's registers."""
+        guest = self._guest(self.nt.il.current)
+        guest.hold(activation.registers)
+        guest.begin()
+        return guest
+
+    def leave(
+        self, guest: CodeInGuest, activation: Activation, information: ExitInformation
+    ) -> None:
+        """A VM exit of an activation, until its guest goes on."""
+        self._leave(guest, activation, information)
+
+    def store_world(self, processor: Processor) -> None:
+        """What compiled code has loaded itself, into the processor."""
+        guest = self._guests[processor.number]
+        if guest is not None:
+            guest.store_hidden()
 
     def _leave(
         self, guest: CodeInGuest, activation: Activation, information: ExitInformation

@@ -28,7 +28,7 @@ from ntsim.host.registers import GuestRegisters
 from ntsim.host.repetition import Repetition
 from ntsim.host.second_translation import guard_views
 from ntsim.host.seh import ContextRestored
-from ntsim.hw.cpu import RFLAGS_IF, Processor
+from ntsim.hw.cpu import IA32_KERNEL_GS_BASE, RFLAGS_IF, Processor
 from ntsim.hw.exceptions import INVALID_OPCODE, MNEMONICS, ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
 from ntsim.hw.vmx.exits import GuestExit
@@ -161,14 +161,18 @@ def _restore(nt: Kernel, processor: Processor) -> NoReturn:
     stacks.never_again(nt)
 
 
-def can_run(nt: Kernel, processor: Processor) -> bool:
+def can_run(nt: Kernel, processor: Processor, activation: Any = None) -> bool:
     """Whether the kernel survives its first instructions as a guest.
 
     It reaches its KPCR through GS, also in the handlers of the faults that a wrong GS base or CR3
-    leads to: a fault there is a double fault, and one in that handler a triple fault.
+    leads to: a fault there is a double fault, and one in that handler a triple fault. Code between
+    SYSCALL and SWAPGS has it in IA32_KERNEL_GS_BASE.
     """
     pcr = nt.prcb[processor.number] - KPCR.offset_of("Prcb")
-    return processor.gs.base == pcr and nt.mm.tables.translate(processor.cr3, pcr) is not None
+    base = processor.gs.base
+    if activation is not None and activation.user and base != pcr:
+        base = processor.msrs[IA32_KERNEL_GS_BASE]
+    return base == pcr and nt.mm.tables.translate(processor.cr3, pcr) is not None
 
 
 # Exits
@@ -307,7 +311,7 @@ def _instruction_pointer(nt: Kernel) -> int:
 def _arrived(nt: Kernel, processor: Processor, system: SystemGuest) -> bool:
     """Where the entry goes on: at the instruction, behind it, or on a stack saved before."""
     unit = processor.vmx
-    while virtualised(processor) and not can_run(nt, processor):
+    while virtualised(processor) and not can_run(nt, processor, system.activation):
         _round_trip(nt, processor, ExitInformation(abi.EXIT_REASON_TRIPLE_FAULT))
         nt.il.give_way_in_guest()
     moved = _offset(processor, system)

@@ -77,6 +77,9 @@ class Host(Protocol):
         """The service whose code begins at `address` as the processor would fetch it; "" if none,
         or if the code has been changed."""
 
+    def system_call(self, number: int, rip: int, registers: tuple[int, ...]) -> int | None:
+        """SYSCALL, if it leads to other code than KiSystemCall64's: the status; else None."""
+
     def is_fetched(self, address: int, code: bytes) -> bool:
         """Whether the processor would fetch these bytes of the kernel's code at `address`."""
 

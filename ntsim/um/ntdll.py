@@ -14,7 +14,7 @@ from greenlet import getcurrent
 
 from ntsim.abi.services import service_numbers
 from ntsim.nt.ki.services import SYSTEM_SERVICES
-from ntsim.nt.ki.syscall import system_call
+from ntsim.nt.ki.syscall import ki_system_call, system_call
 from ntsim.nt.ps.user_apc import ki_take_user_apc
 from ntsim.um import layout
 
@@ -85,6 +85,18 @@ SERVICES: dict[str, tuple[int, Callable[..., int]]] = {
 """By name: service number and stub."""
 
 globals().update({name: stub for name, (_, stub) in SERVICES.items()})
+
+
+def syscall(number: int, *arguments: int) -> int:
+    """SYSCALL with `number` in EAX: the service's status. At the instruction of a stub of ntdll, as
+    code does that makes system calls by itself."""
+    stub = number if number < SERVICE_COUNT else 0
+    rip = layout.SERVICE_STUBS + stub * layout.STUB_SIZE + layout.SYSCALL_RETURN
+    user = getcurrent().user
+    status = ki_system_call(user.nt, number & 0xFFFF_FFFF, rip, arguments)
+    if user.thread.v.ApcState_UserApcPendingAll:
+        KiUserApcDispatcher(user)
+    return status
 
 
 def RtlUserThreadStart(StartRoutine: int, Argument: int) -> None:

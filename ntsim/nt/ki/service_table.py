@@ -25,6 +25,7 @@ from ntsim.nt.mm import layout
 from ntsim.nt.mm.system_routine import typed_argument
 
 if TYPE_CHECKING:
+    from ntsim.nt.ke.thread import Thread
     from ntsim.nt.kernel import Kernel
 
 MASK = (1 << 64) - 1
@@ -38,16 +39,29 @@ WIN32K = 0x1000
 _DESCRIPTOR = struct.Struct("<QQIxxxxQ")
 
 
-def ki_service_of_user(nt: Kernel, number: int, arguments: tuple[Any, ...]) -> int:
+def ki_pass_arguments(nt: Kernel, thread: Thread, arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    """What an app does before SYSCALL: four registers' values; further arguments on its stack."""
+    given = [int(argument or 0) & MASK for argument in arguments]
+    own = given[IN_REGISTERS:]
+    if own:
+        nt.mmu.write(thread.user_rsp + STACK_ARGUMENTS, struct.pack(f"<{len(own)}Q", *own))
+    return (*given[:IN_REGISTERS], *(0,) * (IN_REGISTERS - len(given)))
+
+
+def ki_service_of_user(nt: Kernel, number: int, registers: tuple[int, ...]) -> int:
     """The status of a system service that user mode asks for by its number; PreviousMode is user's.
 
-    `arguments` are the registers' four, then those on the user's stack.
+    `registers` are the first four arguments; as many as the entry says come from the user's stack.
+    An entry that asks for more than the app has pushed gets what lies above.
     """
     found = ki_look_up(nt, number)
     if found is None:
         return ntstatus.STATUS_INVALID_SYSTEM_SERVICE
     target, stacked = found
-    return ki_call_service(nt, target, _copied(nt, stacked, arguments)) & 0xFFFF_FFFF
+    if stacked:
+        copied = nt.mmu.read(nt.thread.user_rsp + STACK_ARGUMENTS, 8 * stacked)
+        registers += struct.unpack(f"<{stacked}Q", copied)
+    return ki_call_service(nt, target, registers) & 0xFFFF_FFFF
 
 
 def ki_look_up(nt: Kernel, number: int) -> tuple[int, int] | None:
@@ -64,23 +78,6 @@ def ki_look_up(nt: Kernel, number: int) -> tuple[int, int] | None:
         return None
     entry = int.from_bytes(nt.mmu.read(base + 4 * index & MASK, 4), "little", signed=True)
     return base + (entry >> 4) & MASK, entry & 0xF
-
-
-def _copied(nt: Kernel, stacked: int, arguments: tuple[Any, ...]) -> tuple[int, ...]:
-    """What the kernel's stack and registers have: as many from the user's stack as the entry says.
-
-    The app has pushed its own; an entry that asks for more gets what lies above them.
-    """
-    given = [int(argument or 0) & MASK for argument in arguments]
-    registers = (*given[:IN_REGISTERS], *(0,) * (IN_REGISTERS - len(given)))
-    if not stacked:
-        return registers
-    place = nt.thread.user_rsp + STACK_ARGUMENTS
-    own = given[IN_REGISTERS:]
-    if own:
-        nt.mmu.write(place, struct.pack(f"<{len(own)}Q", *own))
-    copied = nt.mmu.read(place, 8 * stacked)
-    return (*registers, *struct.unpack(f"<{stacked}Q", copied))
 
 
 def ki_call_service(nt: Kernel, target: int, arguments: tuple[int, ...]) -> int:

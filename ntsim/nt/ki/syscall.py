@@ -19,7 +19,7 @@ from ntsim.nt.events import SystemCallEntered, SystemCallReturned
 from ntsim.nt.ke.thread import Thread
 from ntsim.nt.ki import frames
 from ntsim.nt.ki.dispatch import ki_bug_check_dispatch
-from ntsim.nt.ki.service_table import ki_service_of_user
+from ntsim.nt.ki.service_table import ki_pass_arguments, ki_service_of_user, service_name
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 KERNEL_MODE, USER_MODE = 0, 1
 USER_CS, USER_SS = 0x33, 0x2B
 USER_RFLAGS = 0x246
+_CURRENT_PROCESS = (1 << 64) - 1
 TRAP_FRAME_SIZE = KTRAP_FRAME.size
 
 
@@ -37,11 +38,10 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
     `rip` is the user-mode return address, in the ntdll stub. Not a frame of its own on the stack:
     what a debugger shows are the service and, at the end, the exit.
     """
-    thread = nt.il.current.context
     name = service.__name__
     if nt.watched[0] != nt.untouched:
-        arguments = service_numbers()[name], arguments
-        service = ki_service_of_user
+        return ki_system_call(nt, service_numbers()[name], rip, arguments)
+    thread = nt.il.current.context
     _build_trap_frame(nt, thread, rip)
     thread.v.PreviousMode = USER_MODE
     thread.in_kernel = True
@@ -54,6 +54,47 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
     ki_system_service_exit(nt, thread, rip)
     thread.in_kernel = False
     return status
+
+
+def ki_system_call(nt: Kernel, number: int, rip: int, arguments: tuple[Any, ...]) -> int:
+    """A system call by its number that goes the whole way, by what MSRs and memory hold."""
+    thread = nt.il.current.context
+    registers = ki_pass_arguments(nt, thread, arguments)
+    status = nt.host.system_call(number, rip, registers)
+    if status is None:
+        _build_trap_frame(nt, thread, rip)
+        thread.in_kernel = True
+        status = ki_system_service(nt, number, rip, registers)
+        thread.in_kernel = False
+    return status
+
+
+def ki_system_service(nt: Kernel, number: int, rip: int, registers: tuple[int, ...]) -> int:
+    """What KiSystemCall64 does once there is a trap frame, up to the way back to user mode."""
+    thread = nt.thread
+    thread.v.PreviousMode = USER_MODE
+    name = service_name(number)
+    nt.emit(SystemCallEntered, name)
+    try:
+        status = ki_service_of_user(nt, number, registers)
+    except StructuredException as error:
+        ki_unhandled(nt, error)
+    nt.emit(SystemCallReturned, name, status)
+    ki_system_service_exit(nt, thread, rip)
+    return status
+
+
+def ki_end_process(nt: Kernel, status: int) -> NoReturn:
+    """The kernel ends the current process for an exception that its user mode cannot handle."""
+    from ntsim.nt.ps.services import NtTerminateProcess
+
+    thread = nt.thread
+    _build_trap_frame(nt, thread, 0)
+    thread.v.PreviousMode = KERNEL_MODE
+    thread.in_kernel = True
+    NtTerminateProcess(nt, _CURRENT_PROCESS, status)
+    ki_system_service_exit(nt, thread, 0)
+    raise AssertionError("a thread of an ended process went on")
 
 
 def _build_trap_frame(nt: Kernel, thread: Thread, rip: int) -> None:
