@@ -27,7 +27,9 @@ ROUTINES = (
     "RtlIsRangeAvailable RtlMoveMemory RtlPcToFileHeader RtlSetSaclSecurityDescriptor "
     "SeCaptureSecurityDescriptor SeCreateAccessState SeDeleteAccessState "
     "ZwCreateSymbolicLinkObject ZwQueryInformationProcess ZwQuerySection "
-    "ZwQuerySystemInformation ZwWaitForMultipleObjects wcscpy_s".split()
+    "ZwQuerySystemInformation ZwWaitForMultipleObjects wcscpy_s MmLoadSystemImage "
+    "MmUnloadSystemImage ObDuplicateObject PsGetProcessProtection PsIsWin32KFilterEnabled "
+    "RtlFindExportedRoutineByName RtlImageNtHeaderEx SeGetCachedSigningLevel sqrt sqrtf".split()
 )
 
 VARIABLES = (
@@ -36,12 +38,13 @@ VARIABLES = (
     "FsRtlLegalAnsiCharacterArray HalDispatchTable HalPrivateDispatchTable InitSafeBootMode "
     "IoAdapterObjectType IoDeviceHandlerObjectSize IoDeviceHandlerObjectType IoDeviceObjectType "
     "IoDriverObjectType IoFileObjectType IoReadOperationCount IoReadTransferCount "
-    "IoStatisticsLock IoWriteOperationCount IoWriteTransferCount KdDebuggerEnabled "
-    "KdDebuggerNotPresent KdEnteredDebugger KeLastBranchMSR KeLoaderBlock KeNumberProcessors "
-    "KiBugCheckData LpcPortObjectType Mm64BitPhysicalAddress MmBadPointer MmHighestUserAddress "
-    "MmSectionObjectType MmSystemRangeStart MmUserProbeAddress NlsAnsiCodePage NlsLeadByteInfo "
-    "NlsMbCodePageTag NlsMbOemCodePageTag NlsOemCodePage NlsOemLeadByteInfo NtBuildGUID "
-    "NtBuildLab NtBuildNumber NtGlobalFlag PsInitialSystemProcess PsJobType PsProcessType "
+    "IoStatisticsLock IoWriteOperationCount IoWriteTransferCount KdComPortInUse "
+    "KdDebuggerEnabled KdDebuggerNotPresent KdEnteredDebugger KeLastBranchMSR KeLoaderBlock "
+    "KeNumberProcessors KiBugCheckData LpcPortObjectType Mm64BitPhysicalAddress MmBadPointer "
+    "MmHighestUserAddress MmSectionObjectType MmSystemRangeStart MmUserProbeAddress "
+    "NlsAnsiCodePage NlsLeadByteInfo NlsMbCodePageTag NlsMbOemCodePageTag NlsOemCodePage "
+    "NlsOemLeadByteInfo NtBuildGUID NtBuildLab NtBuildNumber NtGlobalFlag "
+    "PsInitialSystemProcess PsJobType PsLoadedModuleList PsLoadedModuleResource PsProcessType "
     "PsThreadType PsUILanguageComitted SeExports SePublicDefaultDacl SeSystemDefaultDacl "
     "SeTokenObjectType TmEnlistmentObjectType TmResourceManagerObjectType "
     "TmTransactionManagerObjectType TmTransactionObjectType".split()

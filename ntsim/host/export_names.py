@@ -64,6 +64,6 @@ OWN = frozenset(
     "ExRaiseAccessViolation ExRaiseDatatypeMisalignment ExRaiseStatus MmGetSystemRoutineAddress "
     "RtlCaptureContext RtlLookupFunctionEntry RtlPcToFileHeader RtlRaiseException RtlRaiseStatus "
     "RtlRestoreContext RtlUnwind RtlUnwindEx RtlVirtualUnwind __C_specific_handler "
-    "_local_unwind _setjmp _setjmpex longjmp".split()
+    "__chkstk _local_unwind _purecall _setjmp _setjmpex longjmp".split()
 )
 """Routines that mean something else to compiled code: `own_exports`, `seh_exports`."""

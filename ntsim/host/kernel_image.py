@@ -51,8 +51,13 @@ PYTHON = BASE + 0x20_0000
 """What drivers read: descriptor tables and KiServiceTable, the export directory, Python code."""
 
 VIRTUAL_FOR_PHYSICAL = BASE + 0x1600
-OWN_CODE = {"MmGetVirtualForPhysical": VIRTUAL_FOR_PHYSICAL}
+CHECK_STACK = BASE + 0x1700
+OWN_CODE = {"MmGetVirtualForPhysical": VIRTUAL_FOR_PHYSICAL, "__chkstk": CHECK_STACK}
 """Routines that are machine code like any other."""
+
+RETURN = b"\xc3"
+"""__chkstk: kernel stacks do not grow, so there is nothing to probe and no register changes. A
+frame of more bytes than are left is a double fault at its first use."""
 
 MORE_BODIES = 256
 """Room behind the bodies: for the way back from drivers, and names that only a stub gave."""
@@ -271,7 +276,8 @@ class KernelImage:
         self.nt = nt
         self.ram, self.tables = nt.mm.ram, nt.mm.tables
         text = system_call_code().ljust(VIRTUAL_FOR_PHYSICAL - SYSTEM_CALL, b"\xcc")
-        text = (text + virtual_for_physical()).ljust(BODIES - SYSTEM_CALL, b"\xcc") + bodies()
+        text = (text + virtual_for_physical()).ljust(CHECK_STACK - SYSTEM_CALL, b"\xcc") + RETURN
+        text = text.ljust(BODIES - SYSTEM_CALL, b"\xcc") + bodies()
         text += b"\xcc" * (MORE_BODIES * EXPORT_BODY)
         text += b"\xcc" * (-len(text) % PAGE_SIZE)
         self.text_end = SYSTEM_CALL + len(text)

@@ -44,6 +44,12 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "MmSystemRangeStart": lambda nt: 0xFFFF_8000_0000_0000,
     "NtBuildNumber": lambda nt: 0xF000_4A61,
     "NtGlobalFlag": lambda nt: 0,
+    "InitSafeBootMode": lambda nt: 0,
+    "Mm64BitPhysicalAddress": lambda nt: 1,
+    "NlsMbCodePageTag": lambda nt: 0,  # code page 1252 has no lead bytes
+    "NlsMbOemCodePageTag": lambda nt: 0,
+    "NlsAnsiCodePage": lambda nt: 1252,
+    "NlsOemCodePage": lambda nt: 437,
 }
 """What a variable holds; 0 means that this machine has no such object type."""
 

@@ -26,6 +26,7 @@ class OwnExports:
             "ExRaiseAccessViolation": (self.raise_access_violation, 0),
             "ExRaiseDatatypeMisalignment": (self.raise_misalignment, 0),
             "MmGetSystemRoutineAddress": (self.routine_address, 1),
+            "_purecall": (self.pure_call, 0),
         }
 
     def raise_status(self, status: int) -> None:
@@ -40,6 +41,10 @@ class OwnExports:
     def raise_misalignment(self) -> None:
         """STATUS_DATATYPE_MISALIGNMENT."""
         self.raise_status(ntstatus.STATUS_DATATYPE_MISALIGNMENT)
+
+    def pure_call(self) -> None:
+        """A C++ class's pure virtual function was called. Source: the Windows Research Kernel."""
+        self.raise_status(ntstatus.STATUS_NOT_IMPLEMENTED)
 
     def routine_address(self, name: int) -> int:
         """Address of a routine's body or of a variable; 0 for a name that Windows does not have."""

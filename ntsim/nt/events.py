@@ -456,6 +456,15 @@ class TraceWritten(Event):
     what: str
 
 
+@event("event log: {source} logs error {code}, {size} bytes")
+class ErrorLogged(Event):
+    """`source` is the driver, or the name of the device's object."""
+
+    source: str
+    code: str
+    size: int
+
+
 @event("WMI: device object {device} registered {count} blocks")
 class WmiRegistered(Event):
     device: int

@@ -42,6 +42,20 @@ def EtwRegister(
 
 
 @export(irql="== PASSIVE")
+def EtwRegisterClassicProvider(
+    nt: Kernel,
+    ProviderId: PVOID,
+    Type: ULONG,
+    EnableCallback: PVOID,
+    CallbackContext: PVOID,
+    RegHandle: Out[ULONGLONG],
+) -> NTSTATUS:
+    """EtwRegister of a provider that WPP's macros trace with. Source: the WDK's WPP templates
+    (km-init.tpl)."""
+    return EtwRegister(nt, ProviderId, EnableCallback, CallbackContext, RegHandle)
+
+
+@export(irql="== PASSIVE")
 def EtwUnregister(nt: Kernel, RegHandle: ULONGLONG) -> NTSTATUS:
     """The provider is gone; STATUS_INVALID_HANDLE if there is none."""
     if nt.etw_providers.pop(RegHandle, None) is None:

@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ntsim.abi.scalars import LONG, PVOID, ULONG
-from ntsim.nt.exports import export
+from ntsim.abi.scalars import (
+    BOOLEAN,
+    KIRQL,
+    LONG,
+    LONGLONG,
+    PULONG,
+    PVOID,
+    ULONG,
+    ULONGLONG,
+)
+from ntsim.nt.exports import Out, export
+from ntsim.nt.pnp.hardware import hal_vector
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -60,3 +70,42 @@ def HalSetBusData(
 ) -> ULONG:
     """HalSetBusDataByOffset from offset 0."""
     return 0
+
+
+INTERNAL, ISA, EISA, PCI_BUS = 0, 1, 2, 5
+"""INTERFACE_TYPE."""
+_BUSES = (INTERNAL, ISA, EISA, PCI_BUS)
+LINES = 24
+"""Of an I/O APIC."""
+
+
+@export(irql="<= DISPATCH")
+def HalTranslateBusAddress(
+    nt: Kernel, InterfaceType: LONG, BusNumber: ULONG, BusAddress: LONGLONG,
+    AddressSpace: PULONG, TranslatedAddress: PVOID,
+) -> BOOLEAN:  # fmt: skip
+    """The address on the processor's side: on a PC the same, ports stay ports. FALSE for a bus
+    that is not there. Obsolete.
+
+    Source: ntddk.h; WDK HalTranslateBusAddress; ReactOS hal/halx86/legacy/bus/sysbus.c.
+    """
+    if InterfaceType not in _BUSES or BusNumber:
+        return False
+    nt.mmu.write_word(int(TranslatedAddress), nt.quad_part(BusAddress) & (1 << 64) - 1)
+    return True
+
+
+@export(irql="== PASSIVE")
+def HalGetInterruptVector(
+    nt: Kernel, InterfaceType: LONG, BusNumber: ULONG, BusInterruptLevel: ULONG,
+    BusInterruptVector: ULONG, Irql: Out[KIRQL], Affinity: Out[ULONGLONG],
+) -> ULONG:  # fmt: skip
+    """The system's vector for a bus's interrupt line, its IRQL and the processors it may go to; 0
+    for a bus or line that is not there. Obsolete. Source: ntddk.h; WDK HalGetInterruptVector.
+    """
+    if InterfaceType not in _BUSES or BusNumber or BusInterruptLevel >= LINES:
+        return 0
+    vector = hal_vector(BusInterruptLevel)
+    Irql[0] = vector >> 4
+    Affinity[0] = (1 << len(nt.processors)) - 1
+    return vector

@@ -236,6 +236,16 @@ def IoCreateSymbolicLink(
     return ob_create_link(nt, name, read_unicode(nt.mmu, DeviceName))
 
 
+@export(irql="== PASSIVE")
+def IoCreateUnprotectedSymbolicLink(
+    nt: Kernel, SymbolicLinkName: PUNICODE_STRING, DeviceName: PUNICODE_STRING
+) -> NTSTATUS:
+    """IoCreateSymbolicLink of a link that everyone may change: no link's security is asked here.
+    Source: WDK IoCreateUnprotectedSymbolicLink.
+    """
+    return IoCreateSymbolicLink(nt, SymbolicLinkName, DeviceName)
+
+
 @export(irql="== PASSIVE", inline=True)
 def IoAssignArcName(nt: Kernel, ArcName: PUNICODE_STRING, DeviceName: PUNICODE_STRING) -> NTSTATUS:
     """A symbolic link by another name. Source: wdm.h."""

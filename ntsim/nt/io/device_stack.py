@@ -12,7 +12,7 @@ from ntsim.abi import ntstatus
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.io import DEVICE_OBJECT, DEVOBJ_EXTENSION, FILE_OBJECT, IRP
 from ntsim.abi.ps import EPROCESS
-from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID, UCHAR, ULONG_PTR
+from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, NTSTATUS, PVOID, UCHAR, ULONG, ULONG_PTR
 from ntsim.nt.ex.arguments import in_kernel_mode
 from ntsim.nt.exports import Out, export
 from ntsim.nt.io.device import IoAttachDeviceToDeviceStack, iop_top_of
@@ -21,7 +21,7 @@ from ntsim.nt.ki.stack import ki_check_stack
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
-    from ntsim.abi.io import PDEVICE_OBJECT, PFILE_OBJECT, PIRP
+    from ntsim.abi.io import PDEVICE_OBJECT, PDRIVER_OBJECT, PFILE_OBJECT, PIRP
     from ntsim.abi.ps import PEPROCESS
     from ntsim.abi.rtl import PUNICODE_STRING
     from ntsim.nt.kernel import Kernel
@@ -131,6 +131,40 @@ def IoGetRequestorProcess(nt: Kernel, Irp: PIRP) -> PEPROCESS:
     """The process whose thread sent the IRP, NULL for a driver's own. Source: ntifs.h."""
     thread = nt.ke.threads.get(Irp._v.Tail_Overlay_Thread)
     return EPROCESS.at(nt.mmu, thread.process.va if thread else 0)  # type: ignore[no-any-return]
+
+
+@export(irql="<= DISPATCH")
+def IoGetRequestorProcessId(nt: Kernel, Irp: PIRP) -> ULONG:
+    """The id of the process whose thread sent the IRP, 0 for a driver's own. Source: ntifs.h."""
+    process = IoGetRequestorProcess(nt, Irp)
+    return int(process._v.UniqueProcessId) if process else 0
+
+
+@export(irql="<= DISPATCH")
+def IoEnumerateDeviceObjectList(
+    nt: Kernel,
+    DriverObject: PDRIVER_OBJECT,
+    DeviceObjectList: PVOID,
+    DeviceObjectListSize: ULONG,
+    ActualNumberDeviceObjects: Out[ULONG],
+) -> NTSTATUS:
+    """Referenced pointers to a driver's devices, the newest first, as many as fit into the list.
+
+    If that is not all of them, STATUS_BUFFER_TOO_SMALL. Source: ntifs.h; WDK
+    IoEnumerateDeviceObjectList; ReactOS ntoskrnl/io/iomgr/device.c.
+    """
+    devices, device = [], DriverObject.DeviceObject
+    while device:
+        devices.append(int(device))
+        device = device.NextDevice
+    room = DeviceObjectListSize // 8
+    ActualNumberDeviceObjects[0] = len(devices)
+    for place, body in enumerate(devices[:room]):
+        nt.ob.reference(body)
+        nt.mmu.write_word(int(DeviceObjectList) + 8 * place, body)
+    return (
+        ntstatus.STATUS_BUFFER_TOO_SMALL if len(devices) > room else ntstatus.STATUS_SUCCESS
+    )
 
 
 @export(irql="<= DISPATCH")

@@ -152,6 +152,12 @@ def KeQueryActiveGroupCount(nt: Kernel) -> USHORT:
     return 1
 
 
+@export(irql="any")
+def KeQueryMaximumGroupCount(nt: Kernel) -> USHORT:
+    """One group. Source: WDK KeQueryMaximumGroupCount."""
+    return 1
+
+
 @export(irql="any", inline=True)
 def KeGetCurrentProcessorNumber(nt: Kernel) -> ULONG:
     """gs:[184h] on x64. Source: WDK KeGetCurrentProcessorNumber."""

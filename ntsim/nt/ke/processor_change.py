@@ -84,6 +84,16 @@ def ExQueryTimerResolution(
     MaximumTime[0], MinimumTime[0], CurrentTime[0] = CLOCK_100NS, FINEST_100NS, CLOCK_100NS
 
 
+@export(irql="<= APC")
+def ExSetTimerResolution(nt: Kernel, DesiredTime: ULONG, SetResolution: BOOLEAN) -> ULONG:
+    """The clock's period in 100 ns units after the request: 156250.
+
+    This machine's clock keeps that period, where Windows' would follow the finest request: timers
+    expire no sooner for it. Source: WDK ExSetTimerResolution.
+    """
+    return CLOCK_100NS
+
+
 @export(irql="any")
 def RtlPrefetchMemoryNonTemporal(nt: Kernel, Source: PVOID, Length: SIZE_T) -> None:
     """A hint to the cache, which has no effect that software sees. Source: WDK."""

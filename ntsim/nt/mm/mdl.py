@@ -258,6 +258,20 @@ def MmMapLockedPagesSpecifyCache(
     return int(v.MappedSystemVa)
 
 
+@export(irql="<= DISPATCH, or <= APC for user mode")
+def MmMapLockedPages(
+    nt: Kernel, MemoryDescriptorList: PMDL, AccessMode: KPROCESSOR_MODE
+) -> PVOID:
+    """MmMapLockedPagesSpecifyCache, cached, anywhere. Obsolete. Source: WDK MmMapLockedPages."""
+    return MmMapLockedPagesSpecifyCache(nt, MemoryDescriptorList, AccessMode, 1, 0, True, 32)
+
+
+@export(irql="any")
+def MmSizeOfMdl(nt: Kernel, Base: PVOID, Length: SIZE_T) -> SIZE_T:
+    """Bytes of an MDL for a buffer, its PFN array included. Source: WDK MmSizeOfMdl."""
+    return MDL.size + 8 * mdl_pages(int(Base), Length)
+
+
 def _map_to_user(nt: Kernel, v: Any, frames: list[int], address: int) -> int:
     space = nt.ps.current_process().user
     size = len(frames) * PAGE_SIZE

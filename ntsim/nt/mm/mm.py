@@ -46,6 +46,7 @@ class Mm:
         self._slots = 0
         self.contiguous: dict[int, int] = {}
         self.io_space: dict[int, int] = {}
+        self.open_bus: dict[int, tuple[int, int, int]] = {}  # page: physical, pages, frame
         self.noncached: dict[int, int] = {}
         self.system_views: dict[int, tuple[int, int]] = {}
         self.reserved_mappings: dict[int, tuple[int, int]] = {}

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
-from ntsim.abi.scalars import ACCESS_MASK, HANDLE, KPROCESSOR_MODE, LONG_PTR, NTSTATUS, PVOID
+from ntsim.abi.scalars import (
+    ACCESS_MASK,
+    HANDLE,
+    KPROCESSOR_MODE,
+    LONG_PTR,
+    NTSTATUS,
+    PVOID,
+    ULONG,
+)
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ob.handles import ob_close, ob_reference_by_handle
 
@@ -30,9 +39,41 @@ def ObReferenceObjectByHandle(
 ) -> NTSTATUS:
     """A referenced pointer to a handle's object; access is checked for user mode. Source: WDK."""
     kind = ob_type_at(nt, int(ObjectType)) if ObjectType else None
-    status, body, _ = ob_reference_by_handle(nt, Handle, DesiredAccess, kind, AccessMode)
+    status, body, granted = ob_reference_by_handle(nt, Handle, DesiredAccess, kind, AccessMode)
     Object[0] = body
+    if HandleInformation and not status:
+        information = struct.pack("<II", 0, granted)
+        nt.mmu.write(int(HandleInformation), information)
     return status
+
+
+@export(irql="== PASSIVE")
+def ObReferenceObjectByHandleWithTag(
+    nt: Kernel,
+    Handle: HANDLE,
+    DesiredAccess: ACCESS_MASK,
+    ObjectType: PVOID,
+    AccessMode: KPROCESSOR_MODE,
+    Tag: ULONG,
+    Object: Out[PVOID],
+    HandleInformation: PVOID,
+) -> NTSTATUS:
+    """ObReferenceObjectByHandle; the tag is for tracing, which is off. Source: WDK."""
+    return ObReferenceObjectByHandle(
+        nt, Handle, DesiredAccess, ObjectType, AccessMode, Object, HandleInformation
+    )
+
+
+@export(irql="<= DISPATCH", aliases=("ObReferenceObjectWithTag",))
+def ObfReferenceObjectWithTag(nt: Kernel, Object: PVOID, Tag: ULONG) -> LONG_PTR:
+    """ObfReferenceObject with a tag for tracing. Source: WDK ObReferenceObjectWithTag."""
+    return ObfReferenceObject(nt, Object)
+
+
+@export(irql="<= DISPATCH", aliases=("ObDereferenceObjectWithTag",))
+def ObfDereferenceObjectWithTag(nt: Kernel, Object: PVOID, Tag: ULONG) -> LONG_PTR:
+    """ObfDereferenceObject with a tag for tracing. Source: WDK ObDereferenceObjectWithTag."""
+    return ObfDereferenceObject(nt, Object)
 
 
 @export(irql="<= DISPATCH", aliases=("ObReferenceObject",))

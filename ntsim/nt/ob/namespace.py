@@ -58,6 +58,9 @@ def ob_initialize_namespace(nt: Kernel) -> None:
         ob.enter_type(kind)
     for alias in ("??", "DosDevices"):
         ob_create_link(nt, f"\\{alias}", "\\GLOBAL??")
+    ob_create_link(nt, "\\GLOBAL??\\Global", "\\GLOBAL??")
+    for prefix in ("Global", "Local"):
+        ob_create_link(nt, f"\\BaseNamedObjects\\{prefix}", "\\BaseNamedObjects")
 
 
 def ob_initialize_link(nt: Kernel, body: int, target: str) -> None:

@@ -67,6 +67,30 @@ def PsGetThreadProcess(nt: Kernel, Thread: PETHREAD) -> PEPROCESS:
     return EPROCESS.at(nt.mmu, Thread._v.Tcb_Process)  # type: ignore[no-any-return]
 
 
+@export(irql="<= DISPATCH")
+def IoThreadToProcess(nt: Kernel, Thread: PETHREAD) -> PEPROCESS:
+    """The process that created a thread. Source: WDK IoThreadToProcess."""
+    return PsGetThreadProcess(nt, Thread)
+
+
+@export(irql="any")
+def PsGetProcessPeb(nt: Kernel, Process: PEPROCESS) -> PVOID:
+    """EPROCESS.Peb: 0 for the system process. Undocumented."""
+    return int(Process._v.Peb)
+
+
+@export(irql="any")
+def PsGetProcessWow64Process(nt: Kernel, Process: PEPROCESS) -> PVOID:
+    """NULL: every process here is a 64-bit one. Undocumented."""
+    return 0
+
+
+@export(irql="any")
+def PsGetProcessJob(nt: Kernel, Process: PEPROCESS) -> PVOID:
+    """EPROCESS.Job: NULL for a process that is in no job. Undocumented."""
+    return int(Process._v.Job)
+
+
 @export(irql="<= APC")
 def PsGetThreadExitStatus(nt: Kernel, Thread: PETHREAD) -> NTSTATUS:
     """The exit status, STATUS_PENDING while the thread lives. Source: WDK PsGetThreadExitStatus."""
@@ -74,6 +98,12 @@ def PsGetThreadExitStatus(nt: Kernel, Thread: PETHREAD) -> NTSTATUS:
     return (
         v.ExitStatus & 0xFFFF_FFFF if v.CrossThreadFlags & TERMINATED else ntstatus.STATUS_PENDING
     )
+
+
+@export(irql="<= DISPATCH")
+def IoIsSystemThread(nt: Kernel, Thread: PETHREAD) -> BOOLEAN:
+    """Whether PsCreateSystemThread made a thread in the system process. Source: WDK."""
+    return bool(Thread._v.Tcb_MiscFlags & SYSTEM_THREAD)
 
 
 @export(irql="<= DISPATCH")

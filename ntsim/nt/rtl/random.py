@@ -1,4 +1,4 @@
-"""Pseudo-random numbers: RtlUniform, RtlRandom, RtlRandomEx.
+"""Pseudo-random numbers: RtlUniform, RtlRandom, RtlRandomEx, and the C run-time's rand.
 
 RtlUniform is X' = (X * 0x7FFFFFED + 0x7FFFFFC3) mod 0x7FFFFFFF. The two others shuffle its numbers
 through a table of 128 that all callers share (Knuth, The Art of Computer Programming 2, 3.2.2,
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ntsim.nt.exports import export
 
 if TYPE_CHECKING:
-    from ntsim.abi.scalars import PULONG, ULONG
+    from ntsim.abi.scalars import INT, PULONG, ULONG
     from ntsim.nt.kernel import Kernel
 
 MODULUS = 0x7FFF_FFFF
@@ -63,6 +63,7 @@ class RandomTables:
         self.random = [int(word, 16) for word in _RANDOM.split()]
         self.random_ex = [int(word, 16) for word in _RANDOM_EX.split()]
         self.last = 0x7775FB16
+        self.rand = 1
 
 
 def tables(nt: Kernel) -> RandomTables:
@@ -111,3 +112,17 @@ def RtlRandomEx(nt: Kernel, Seed: PULONG) -> ULONG:
     state.last = state.random_ex[place]
     state.random_ex[place] = store(nt, int(Seed), advance(seed_at(nt, int(Seed))))
     return state.last
+
+
+@export(irql="any")
+def rand(nt: Kernel) -> INT:
+    """A number from 0 to 7FFFh, one sequence for all callers. Source: Microsoft C run-time."""
+    state = tables(nt)
+    state.rand = (state.rand * 214013 + 2531011) & 0xFFFF_FFFF
+    return state.rand >> 16 & 0x7FFF
+
+
+@export(irql="any")
+def srand(nt: Kernel, Seed: ULONG) -> None:
+    """Begin the sequence of `rand` anew; it begins with srand(1)."""
+    tables(nt).rand = Seed

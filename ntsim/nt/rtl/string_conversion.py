@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import ntstatus
-from ntsim.abi.scalars import BOOLEAN, NTSTATUS, ULONG
+from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PCWSTR, PVOID, ULONG, WCHAR
 from ntsim.nt.ex.allocate import ExFreePoolWithTag, ex_allocate
 from ntsim.nt.exports import export
 from ntsim.nt.rtl.codepage import ansi_decode, ansi_encode, wide_encode
+from ntsim.nt.rtl.cstring import wide_bytes
 from ntsim.nt.rtl.unicode import rtl_string_bytes, rtl_text
 from ntsim.nt.rtl.upcase import downcase, upcase
 
@@ -148,6 +149,39 @@ def RtlDowncaseUnicodeString(
 def RtlFreeUnicodeString(nt: Kernel, UnicodeString: PUNICODE_STRING) -> None:
     """Free the buffer that a routine allocated. Source: WDK RtlFreeUnicodeString."""
     free_string(nt, UnicodeString)
+
+
+@export(irql="<= APC")
+def RtlCreateUnicodeString(
+    nt: Kernel, DestinationString: PUNICODE_STRING, SourceString: PCWSTR
+) -> BOOLEAN:
+    """A copy of a NUL-terminated string in paged pool, which RtlFreeUnicodeString frees; FALSE
+    without memory, or for one longer than a UNICODE_STRING takes.
+
+    Source: ntifs.h; WDK RtlCreateUnicodeString; Wine ntdll tests rtlstr.c.
+    """
+    data = wide_bytes(nt.mmu, int(SourceString)) + b"\0\0"
+    if len(data) > 0xFFFE:
+        return False
+    buffer = rtlp_allocate(nt, len(data))
+    if not buffer:
+        return False
+    nt.mmu.write(buffer, data)
+    v = DestinationString._v
+    v.Length, v.MaximumLength, v.Buffer = len(data) - 2, len(data), buffer
+    return True
+
+
+@export(irql="== PASSIVE")
+def RtlAnsiCharToUnicodeChar(nt: Kernel, SourceCharacter: PVOID) -> WCHAR:
+    """The wide character at *SourceCharacter, a pointer that moves on behind it. Undocumented.
+
+    Source: ReactOS sdk/lib/rtl/unicode.c.
+    """
+    place = nt.mmu.read_word(int(SourceCharacter))
+    byte = nt.mmu.read(place, 1)
+    nt.mmu.write_word(int(SourceCharacter), place + 1)
+    return ord(ansi_decode(byte))
 
 
 @export(irql="== PASSIVE")

@@ -131,7 +131,7 @@ ANSWERS: dict[int, Callable[[Any, Any, int], bytes]] = {
 }
 """What NtQueryInformationToken answers; SeQueryInformationToken puts numbers in the pointer."""
 
-AS_NUMBER = (c.TokenSessionId, c.TokenIntegrityLevel, c.TokenElevation, c.TokenUIAccess)
+AS_NUMBER = (c.TokenSessionId, c.TokenIntegrityLevel, c.TokenUIAccess)
 """Classes for which SeQueryInformationToken stores a ULONG where others get a pointer."""
 
 KERNEL_CLASSES = (
@@ -156,9 +156,10 @@ def SeQueryInformationToken(
 ) -> NTSTATUS:
     """A block of paged pool with the answer, which the caller frees with ExFreePool.
 
-    Session id, integrity level, elevation and UI access are no blocks: a ULONG is stored in
-    *TokenInformation. Another class is STATUS_INVALID_INFO_CLASS, the impersonation level of a
-    primary token STATUS_INVALID_PARAMETER. Source: WDK SeQueryInformationToken; ReactOS kmtests
+    Session id, integrity level and UI access are no blocks: a ULONG is stored in
+    *TokenInformation. Elevation is a block: a signed driver of a hardware vendor frees it.
+    Another class is STATUS_INVALID_INFO_CLASS, the impersonation level of a primary token
+    STATUS_INVALID_PARAMETER. Source: WDK SeQueryInformationToken; ReactOS kmtests
     SeQueryInfoToken.c.
     """
     token = TOKEN.at(nt.mmu, Token)

@@ -280,6 +280,14 @@ def ZwOpenProcessTokenEx(
 
 
 @export(irql="== PASSIVE")
+def ZwOpenProcessToken(
+    nt: Kernel, ProcessHandle: HANDLE, DesiredAccess: ACCESS_MASK, TokenHandle: Out[HANDLE]
+) -> NTSTATUS:
+    """ZwOpenProcessTokenEx without attributes: the handle is the current process's."""
+    return ZwOpenProcessTokenEx(nt, ProcessHandle, DesiredAccess, 0, TokenHandle)
+
+
+@export(irql="== PASSIVE")
 def ZwOpenThreadTokenEx(
     nt: Kernel,
     ThreadHandle: HANDLE,

@@ -138,10 +138,6 @@ def test_unmapping_io_space_that_is_not_mapped_so_bugchecks_0xda(bugcheck_of) ->
     assert (stop.code, stop.parameters[0], stop.parameters[2]) == (0xDA, 0x400, 1)
 
 
-def test_a_range_beyond_ram_cannot_be_mapped(value_of) -> None:
-    assert value_of(lambda: MmMapIoSpace(0xFEE0_0000, PAGE, MmNonCached), memory_mb=32) == 0
-
-
 @pytest.mark.parametrize(
     ("address", "valid"),
     [
@@ -156,3 +152,74 @@ def test_whether_an_address_is_valid_is_told_without_a_fault(
     value_of, address: int, valid: bool
 ) -> None:
     assert value_of(lambda: MmIsAddressValid(address)) is valid
+
+
+BEYOND = 0xFED0_0000
+
+
+def test_beyond_ram_a_mapping_reads_all_ones_and_keeps_its_address(value_of) -> None:
+    def body() -> list:
+        va = MmMapIoSpace(BEYOND + 0x123, 2 * PAGE, MmNonCached)
+        found = [va & 0xFFF, read_bytes(va, 4), read_bytes(va + PAGE, 8)]
+        found += [hex(MmGetPhysicalAddress(va)), hex(MmGetPhysicalAddress(va + PAGE))]
+        write_bytes(va, b"\0\0")
+        MmUnmapIoSpace(va, 2 * PAGE)
+        again = MmMapIoSpace(BEYOND, PAGE, MmNonCached)
+        found.append(read_bytes(again, 4))
+        MmUnmapIoSpace(again, PAGE)
+        return found
+
+    ones = b"\xff" * 8
+    assert value_of(body) == [
+        0x123, ones[:4], ones, hex(BEYOND + 0x123), hex(BEYOND + 0x1123), ones[:4],
+    ]  # fmt: skip
+
+
+def test_a_mapping_may_begin_in_ram_and_end_beyond(value_of) -> None:
+    def body() -> list:
+        ranges = MmGetPhysicalMemoryRanges()
+        last = cast(int(ranges), PHYSICAL_MEMORY_RANGE)[1]
+        end = last.BaseAddress.QuadPart + last.NumberOfBytes.QuadPart
+        va = MmMapIoSpace(end - PAGE, 2 * PAGE, MmNonCached)
+        return [read_bytes(va + PAGE, 2), hex(MmGetPhysicalAddress(va) - end + PAGE)]
+
+    assert value_of(body) == [b"\xff\xff", "0x0"]
+
+
+def test_beyond_the_processors_addresses_nothing_is_mapped(value_of) -> None:
+    assert value_of(lambda: MmMapIoSpace((1 << 39) - PAGE, 2 * PAGE, MmNonCached)) == 0
+    assert value_of(lambda: MmMapIoSpace(0x1000, 1 << 50, MmNonCached)) == 0
+    assert value_of(lambda: MmMapIoSpace(0x1000, 0, MmNonCached)) == 0
+
+
+def test_device_memory_is_mapped_a_second_time_through_an_mdl(value_of) -> None:
+    def body() -> list:
+        va = MmMapIoSpace(BEYOND, PAGE, MmNonCached)
+        mdl = IoAllocateMdl(va, PAGE, FALSE, FALSE, NULL)
+        MmBuildMdlForNonPagedPool(mdl)
+        again = MmMapLockedPages(mdl, KernelMode)
+        return [again != va, MmSizeOfMdl(va, PAGE), read_bytes(again, 1)]
+
+    assert value_of(body) == [True, 56, b"\xff"]
+
+
+def write_through(protect: int) -> bool:
+    va = MmMapIoSpaceEx(0x10_0000, PAGE, protect)
+    write_bytes(va, read_bytes(va, 1))
+    MmUnmapIoSpace(va, PAGE)
+    return va != 0
+
+
+@pytest.mark.parametrize("extra", [0, PAGE_NOCACHE, PAGE_WRITECOMBINE])
+def test_io_space_that_may_be_written(value_of, extra: int) -> None:
+    assert value_of(lambda: write_through(PAGE_READWRITE | extra)) is True
+
+
+@pytest.mark.parametrize("protect", [PAGE_READONLY, PAGE_EXECUTE_READ])
+def test_io_space_that_may_only_be_read(bugcheck_of, protect: int) -> None:
+    assert bugcheck_of(lambda: write_through(protect)).code == 0xBE
+
+
+def test_a_wrong_protection_maps_nothing(value_of) -> None:
+    wrong = (0, 3, PAGE_NOACCESS, PAGE_READWRITE | PAGE_NOCACHE | PAGE_WRITECOMBINE, 0x1004)
+    assert value_of(lambda: [MmMapIoSpaceEx(0x10_0000, PAGE, p) for p in wrong]) == [0] * 5

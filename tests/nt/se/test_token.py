@@ -44,7 +44,7 @@ def test_the_system_process_is_localsystem(value_of) -> None:
 def test_numbers_come_without_a_block(value_of) -> None:
     def body() -> list:
         token = PsReferencePrimaryToken(PsGetCurrentProcess())
-        classes = (TokenSessionId, TokenIntegrityLevel, TokenElevation)
+        classes = (TokenSessionId, TokenIntegrityLevel)
         found = [SeQueryInformationToken(token, kind) for kind in classes]
         found.append(SeQueryInformationToken(token, TokenImpersonationLevel)[0])
         found.append(SeQueryInformationToken(token, 0)[0])
@@ -53,9 +53,21 @@ def test_numbers_come_without_a_block(value_of) -> None:
         return found
 
     assert value_of(body) == [
-        (0, 0), (0, 0x4000), (0, 1),
+        (0, 0), (0, 0x4000),
         STATUS_INVALID_PARAMETER, STATUS_INVALID_INFO_CLASS, STATUS_INVALID_INFO_CLASS,
     ]  # fmt: skip
+
+
+def test_elevation_comes_as_a_block_that_the_caller_frees(value_of) -> None:
+    def body() -> list:
+        token = PsReferencePrimaryToken(PsGetCurrentProcess())
+        status, block = SeQueryInformationToken(token, TokenElevation)
+        found = [status, read_bytes(block, 4)]
+        ExFreePool(block)
+        PsDereferencePrimaryToken(token)
+        return found
+
+    assert value_of(body) == [0, b"\1\0\0\0"]
 
 
 def test_token_statistics_agree_with_the_bytes_of_the_token(value_of) -> None:
