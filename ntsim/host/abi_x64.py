@@ -19,7 +19,7 @@ from ntsim.errors import ConfigurationError
 from ntsim.host.export_table import ExportTable
 from ntsim.host.faces import converters
 from ntsim.host.own_exports import OwnExports
-from ntsim.hw.cpu import Processor
+from ntsim.hw.cpu import RFLAGS_FIXED, Processor
 from ntsim.hw.engine import RegisterFile
 from ntsim.nt.exports import EXPORTS, Export
 from ntsim.nt.kernel import Kernel
@@ -44,16 +44,22 @@ class Activation:
     """
 
     __slots__ = (
-        "greenlet", "guest", "in_export", "registers", "resumes", "thread", "top", "user", "words",
-    )  # fmt: skip
+        *("fields", "greenlet", "guest", "in_export", "registers", "resumes", "thread", "top"),
+        *("user", "words"),
+    )
 
     def __init__(self, registers: RegisterFile) -> None:
-        self.registers, self.words = registers, registers.words
+        self.registers, self.words, self.fields = registers, registers.words, registers.fields
         self.thread: Any = None
-        self.top = self.user = 0
+        self.greenlet: Any = None
         self.guest: Any = None
-        self.greenlet: Any = getcurrent()
+        self.top = self.user = 0
         self.in_export = self.resumes = False
+
+    def begin(self, thread: Any) -> None:
+        """The call is made on the current host stack, by `thread`."""
+        self.thread, self.greenlet = thread, getcurrent()
+        self.fields.rflags = RFLAGS_FIXED
 
     def into(self, processor: Processor) -> None:
         """The code exits from a guest: its registers are the guest's."""
@@ -73,20 +79,29 @@ def enter(
     nt: Kernel, activation: Activation, address: int, arguments: tuple[Any, ...], back: int
 ) -> None:
     """Set up the stack and registers for a call that returns to `back`."""
-    thread, words = activation.thread, activation.words
+    thread, fields = activation.thread, activation.fields
     count, storage = len(arguments), thread.storage
     stack = (storage - 8 * (count if count > 4 else 4) & ~15) - 8
     if stack < thread.stack_limit <= storage <= thread.stack_base:
         nt.ki.double_fault(stack, address)
-    activation.top = stack
+    activation.top = fields.rsp = stack
+    fields.rip = address
     nt.mmu.write_word(stack, back)
+    try:
+        if count == 2:
+            fields.rcx, fields.rdx = arguments
+            return
+        if count == 1:
+            fields.rcx = arguments[0]
+            return
+    except TypeError:  # None is NULL
+        pass
     for place, argument in enumerate(arguments):
         value = int(argument or 0) & MASK
         if place < 4:
-            words[_IN_REGISTERS[place]] = value
+            activation.words[_IN_REGISTERS[place]] = value
         else:
             nt.mmu.write_word(stack + 8 + 8 * place, value)
-    words[RSP], words[RIP] = stack, address
 
 
 class ExportCalls:
@@ -98,6 +113,11 @@ class ExportCalls:
             (len(e.parameters), e.variadic) if e is not None else (0, False)
             for e in exports.exports
         ]
+        self.entries = [
+            (face, -1 if variadic else count)
+            for face, (count, variadic) in zip(self.faces, self.counts, strict=True)
+        ]
+        """What the body of each calls, with as many arguments; -1 if not all are known."""
         self.activation: Any = None  # whose code calls, for routines that look at its registers
         self.replace(OwnExports(nt, exports).routines)
         self.replace({name: _service(nt, name) for name in services() if name not in EXPORTS})
@@ -121,6 +141,7 @@ class ExportCalls:
         for name, (function, count) in routines.items():
             number = self.exports.number(name)
             self.faces[number], self.counts[number] = function, (count, False)
+            self.entries[number] = function, count
 
     def call(self, number: int, words: Any) -> Any:
         """Run the export with what the caller left in registers and on the stack."""

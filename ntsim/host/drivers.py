@@ -135,9 +135,11 @@ class DriverHost(PythonHost):
         activation = frame.f_locals.get("activation")
         if activation is None or self.native is None:
             return []
-        return self.native.stack_frames(activation)
+        return self.native.stacks.frames(activation)
 
     def compiled_place(self, frame: FrameType) -> str:
         """Where that activation is executing."""
         activation = frame.f_locals.get("activation")
-        return "" if activation is None or self.native is None else self.native.place_of(activation)
+        if activation is None or self.native is None:
+            return ""
+        return self.native.stacks.place_of(activation)

@@ -143,7 +143,8 @@ _PROLOGUE = """
     il = nt.il
     processor = il.current
     thread = processor.context
-    if thread.user is not None and nt.in_user_mode(): raise kernel_only({name!r})
+    if not thread.images and thread.user is not None and not thread.in_kernel:
+        raise kernel_only({name!r})
     processor.budget -= 1
     if processor.budget < 0: il.give_way()
 """

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.host.abi_x64 import (
@@ -27,16 +27,15 @@ from ntsim.host.abi_x64 import (
     enter,
     store_result,
 )
-from ntsim.host.context import context_bytes
 from ntsim.host.export_table import ExportTable
 from ntsim.host.gates import Gates
-from ntsim.host.handler_call import Place
 from ntsim.host.held_export import HeldExport
 from ntsim.host.kernel_image import BODIES, HLT_OFFSET
 from ntsim.host.libraries import Libraries
 from ntsim.host.native_exits import Exits
 from ntsim.host.native_guest import GuestRuns
 from ntsim.host.native_image import ImageLoader, NativeImage
+from ntsim.host.native_stacks import NativeStacks
 from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.host.system_calls import SystemCalls
@@ -46,7 +45,6 @@ from ntsim.hw.ram import PAGE_SIZE
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.ki.frames import StackFrame
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.mm.system_space import CODE_WRITTEN
 from ntsim.nt.rtl.exception import StructuredException
@@ -54,13 +52,12 @@ from ntsim.nt.rtl.exception import StructuredException
 if TYPE_CHECKING:
     from ntsim.host.drivers import DriverHost
 
+HLT = ExitKind.HLT
 INSTRUCTIONS_PER_STEP = 32
 """A step is what a call of Python kernel code costs; instructions are shorter."""
 
 KERNEL_FRAMES, NESTED_FRAMES = 0x300, 0x180
 """Bytes of stack that the kernel's own frames take above the first and further compiled ones."""
-
-_FRAME_OF_LEAF = 8
 
 
 class NativeCode:
@@ -85,11 +82,11 @@ class NativeCode:
         self.gates = Gates(self)
         self.libraries = Libraries(self)
         self.system_calls = SystemCalls(self)
+        self.stacks = NativeStacks(self)
         self._stale: set[int] = set()
         self._seen_changes = -1
-        self._idle: list[RegisterFile] = []
+        self._idle: list[Activation] = []
         self._last = len(self.exports.names) - 1
-        self._places: dict[int, str] = {}
         self._images: dict[int, NativeImage] = {}  # by addresses that were asked for
         self._turn = 0
         self._open: dict[int, Activation] = {}
@@ -106,7 +103,7 @@ class NativeCode:
         self.loader.unload(native)
         self.engine.invalidate_code()
         self.libraries.unloaded(native)
-        self._places.clear()
+        self.stacks.forget()
         self._images.clear()
 
     def innermost(self, thread: Any, rsp: int) -> Activation | None:
@@ -145,16 +142,16 @@ class NativeCode:
 
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Call compiled code on the current kernel stack; what it leaves in RAX."""
-        nt = self.nt
+        nt, idle = self.nt, self._idle
         if self.code_aliases or self.loose_code:
             self._forget_code()
-        activation = Activation(self._idle.pop() if self._idle else RegisterFile())
-        thread = activation.thread = nt.il.current.context
-        storage = thread.storage
-        thread.storage -= KERNEL_FRAMES if not thread.images else NESTED_FRAMES
-        native = self.image_at(address)
-        thread.images.append(native.image if native is not None else nt.nt_image)
-        activation.words[RFLAGS] = RFLAGS_FIXED
+        activation = idle.pop() if idle else Activation(RegisterFile())
+        thread = nt.il.current.context
+        activation.begin(thread)
+        storage, images = thread.storage, thread.images
+        thread.storage = storage - (NESTED_FRAMES if images else KERNEL_FRAMES)
+        native = self._images.get(address) or self.image_at(address)
+        images.append(native.image if native is not None else nt.nt_image)
         try:
             enter(nt, activation, address, arguments, self.exports.return_address)
             self._open[activation.top] = activation
@@ -164,8 +161,9 @@ class NativeCode:
         finally:
             self._open.pop(activation.top, None)
             thread.storage = storage
-            thread.images.pop()
-        self._idle.append(activation.registers)
+            images.pop()
+        activation.thread = activation.greenlet = None
+        idle.append(activation)
         if native is not None and address == native.entry:
             self.loader.discard_init(native)
             self.engine.invalidate_code()
@@ -178,7 +176,8 @@ class NativeCode:
         """
         nt, processor = self.nt, self.nt.il.current
         activation = Activation(RegisterFile())
-        thread = activation.thread = nt.thread
+        thread = nt.thread
+        activation.begin(thread)
         storage = thread.storage
         words = activation.words
         system = unit.system
@@ -197,7 +196,7 @@ class NativeCode:
         """An interrupt through a gate that a driver has replaced; back with IRETQ."""
         thread = self.nt.thread
         activation = Activation(RegisterFile())
-        activation.thread = thread
+        activation.begin(thread)
         storage = thread.storage
         activation.words[RSP] = storage & ~15
         thread.images.append(self.nt.nt_image)
@@ -238,13 +237,13 @@ class NativeCode:
 
     def run_compiled(self, activation: Activation) -> int:
         """Run an activation until it returns to the kernel. Stack captures know it by its name."""
-        nt, words, registers = self.nt, activation.words, activation.registers
+        nt, fields, registers = self.nt, activation.fields, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
-        back, hlt, guests = self.exports.return_address, ExitKind.HLT, self.guests
-        guest = activation.guest
+        back, guests, guest = self.exports.return_address, self.guests, activation.guest
         world: Any
+        exit_: Any
         while True:
-            if words[RIP] == back:
+            if fields.rip == back:
                 return self._returned(activation)
             processor = il.current
             in_guest = processor.__class__ is VirtualisedProcessor
@@ -257,32 +256,47 @@ class NativeCode:
                     world.cr3 = processor.cr3
             if mmu.changes != self._seen_changes:
                 self.flush_translations()
-            if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
-                words[RFLAGS] ^= RFLAGS_IF
+            if (fields.rflags ^ processor.rflags) & RFLAGS_IF:
+                fields.rflags ^= RFLAGS_IF
             budget = processor.budget
-            steps = self._steps(budget)
-            if in_guest:
-                exit_ = guests.run(activation, processor, steps)
-                if exit_ is None:
-                    continue
-            elif guest is None:
-                exit_ = engine.run(world, registers, steps)
+            # Some fewer steps each time than there could be: a loop whose length divides the
+            # quantum would be interrupted at the same place every time.
+            if budget < 4:
+                steps = max(2, (budget + 1) * INSTRUCTIONS_PER_STEP)
             else:
-                exit_ = engine.run(world, registers, guests.steps_for(activation, steps))
-            processor.budget = budget - exit_.retired // INSTRUCTIONS_PER_STEP
-            thread.storage = words[RSP]
-            if (words[RFLAGS] ^ processor.rflags) & RFLAGS_IF:
-                self._interrupt_flag_changed(words)
+                self._turn = turn = (self._turn + 1) % 7
+                steps = (budget + 1) * INSTRUCTIONS_PER_STEP - turn
+            if guest is None and not in_guest:
+                retired = engine.run_to_halt(world, registers, steps)
+                if retired < 0:
+                    exit_ = registers.exit
+                    kind, retired = exit_.kind, exit_.retired
+                else:
+                    exit_ = None
+                    kind = HLT
+            else:
+                if in_guest:
+                    exit_ = guests.run(activation, processor, steps)
+                    if exit_ is None:
+                        continue
+                else:
+                    exit_ = engine.run(world, registers, guests.steps_for(activation, steps))
+                kind, retired = exit_.kind, exit_.retired
+            processor.budget = budget - retired // INSTRUCTIONS_PER_STEP
+            thread.storage = fields.rsp
+            if (fields.rflags ^ processor.rflags) & RFLAGS_IF:
+                self._interrupt_flag_changed(fields.rflags)
             if guest is not None:
                 guests.gone_back(activation)
-            if exit_.kind is hlt:
-                offset = exit_.rip - BODIES
+            if kind is HLT:
+                rip = fields.rip if exit_ is None else exit_.rip
+                offset = rip - BODIES
                 if offset & 31 == HLT_OFFSET and 0 <= offset >> 5 < self._last:
                     self._export(activation, offset >> 5)
                     continue
-                if exit_.rip == back:
+                if rip == back:
                     continue
-            if exit_.kind is ExitKind.QUANTUM_END:
+            elif kind is ExitKind.QUANTUM_END:
                 if self.code_aliases or self.loose_code:
                     self._forget_code()
                 if in_guest and guests.stepped(activation, processor):
@@ -290,17 +304,7 @@ class NativeCode:
                 processor.budget = -1
                 il.give_way()
                 continue
-            self._stopped(activation, exit_)
-
-    def _steps(self, budget: int) -> int:
-        """How many instructions the next run may take; some fewer each time than there could be.
-
-        A loop whose length divides the quantum would be interrupted at the same place every time.
-        """
-        if budget < 4:
-            return max(2, (budget + 1) * INSTRUCTIONS_PER_STEP)
-        self._turn = turn = (self._turn + 1) % 7
-        return (budget + 1) * INSTRUCTIONS_PER_STEP - turn
+            self._stopped(activation, exit_ or engine.halted(world, registers, retired))
 
     def _returned(self, activation: Activation) -> int:
         """The code is back at its return address, which need not be that of its own call.
@@ -308,12 +312,12 @@ class NativeCode:
         An exit handler that ended the guest goes on on the stack that entered it: what it returns
         to is the kernel routine that called the driver there.
         """
-        words = activation.words
+        fields = activation.fields
         if activation.guest is not None and activation.resumes:
             return 0
-        if words[RSP] != activation.top + 8:
+        if fields.rsp != activation.top + 8:
             self._return_elsewhere(activation)
-        return int(words[RAX])
+        return fields.rax
 
     def _return_elsewhere(self, activation: Activation) -> NoReturn:
         """Give what was returned to the call that the stack belongs to; this one is abandoned."""
@@ -332,10 +336,20 @@ class NativeCode:
 
     def _export(self, activation: Activation, number: int) -> None:
         """Run an export and go on behind the call, or at the handler of what it raised."""
-        words = activation.words
-        activation.in_export, self.calls.activation = True, activation
+        fields, calls = activation.fields, self.calls
+        activation.in_export, calls.activation = True, activation
         try:
-            store_result(words, self.calls.call(number, words))
+            entry, count = calls.entries[number]
+            if count == 1:
+                result = entry(fields.rcx)
+            elif count == 2:
+                result = entry(fields.rcx, fields.rdx)
+            else:
+                result = calls.call(number, activation.words)
+            if result.__class__ is int:
+                fields.rax = result
+            elif result is not None:
+                store_result(activation.words, result)
         except (StructuredException, UnwindThrough) as error:
             if not self.dispatcher.dispatch(activation, error):
                 raise
@@ -343,9 +357,9 @@ class NativeCode:
             if not self.guests.is_for(activation):
                 raise
         else:
-            stack = words[RSP]
-            words[RIP] = self.nt.mmu.read_word(stack)
-            words[RSP] = stack + 8
+            stack = fields.rsp
+            fields.rip = self.nt.mmu.read_word(stack)
+            fields.rsp = stack + 8
         finally:
             activation.in_export = False
             if self.code_aliases or self.loose_code:
@@ -391,10 +405,10 @@ class NativeCode:
         finally:
             activation.in_export = False
 
-    def _interrupt_flag_changed(self, words: Any) -> None:
+    def _interrupt_flag_changed(self, rflags: int) -> None:
         """CLI, STI and POPF execute in the engine: what follows from them."""
         nt, processor = self.nt, self.nt.il.current
-        if words[RFLAGS] & RFLAGS_IF:
+        if rflags & RFLAGS_IF:
             nt.interrupts_back_on(processor, "STI")
         else:
             nt.emit_at(InterruptsDisabled, "CLI")
@@ -403,7 +417,7 @@ class NativeCode:
     def flags_loaded(self, words: Any) -> None:
         """RFLAGS were loaded whole: interrupts are on or off from here."""
         if (words[RFLAGS] ^ self.nt.il.current.rflags) & RFLAGS_IF:
-            self._interrupt_flag_changed(words)
+            self._interrupt_flag_changed(words[RFLAGS])
 
     # Worlds
 
@@ -447,55 +461,3 @@ class NativeCode:
         """Page tables have changed."""
         self._seen_changes = self.nt.mmu.changes
         self.engine.flush_tlb()
-
-    # Stacks
-
-    def stack_frames(self, activation: Activation) -> list[StackFrame]:
-        """The compiled frames of an activation, innermost first."""
-        places = self.dispatcher.places(activation)
-        made = [self._stack_frame(place) for place in places]
-        if made:
-            words = list(places[0].registers)
-            words[RFLAGS] = words[RFLAGS] & ~RFLAGS_IF | self.nt.il.current.rflags & RFLAGS_IF
-            made[0].registers = bytes(context_bytes(words, places[0].rip))
-        return made
-
-    def _stack_frame(self, place: Place) -> StackFrame:
-        rip, stack = place.rip, place.registers[RSP]
-        size = max(_FRAME_OF_LEAF, place.frame.registers[RSP] - stack)
-        known = self.nt.images.at(rip)
-        image = known or self.nt.nt_image
-        symbol = image.find(rip) if known else None
-        name = symbol.name if symbol is not None else f"{image.module_name}"
-        offset = rip - (symbol.address if symbol is not None else image.base)
-        if known is None:  # a jump to nowhere
-            name, offset = f"{rip:#x}", 0
-        made = StackFrame(image, name, rip, offset, "", 0, (0, 0, 0, 0), False, size)
-        made.child_sp, made.compiled = stack, True
-        self._add_source(made, place)
-        if place.frame.rip != self.exports.return_address:  # what is above is the kernel's Python
-            made.return_address = place.frame.rip
-        return made
-
-    def _add_source(self, frame: StackFrame, place: Place) -> None:
-        """The frame's source line; a return address belongs to the call before it."""
-        native = place.frame.native
-        if native is None:
-            return
-        found = native.debug.at(place.offset - (not place.innermost))
-        if found is not None and found.file:
-            frame.file, frame.line = found.file, found.line
-            self.host.files.setdefault(found.file, PureWindowsPath(found.file).name)
-
-    def place_of(self, activation: Activation) -> str:
-        """`echo!sub_10d0+0x3c`: where an activation is, for events."""
-        words = activation.words
-        address = words[RIP]
-        if activation.in_export:
-            below = words[RSP]
-            readable = self.nt.mmu.probe(below) is not None
-            address = self.nt.mmu.read_word(below) if readable else words[RIP]
-        found = self._places.get(address)
-        if found is None:
-            found = self._places[address] = self.nt.describe_address(address)
-        return found

@@ -386,7 +386,7 @@ class Exits:
                 return
             self.code.forget_world(processor)
             if isinstance(result, Entered) and guests.takes(processor):
-                stacks.record_entry(nt, processor, self.code.place_of(activation))
+                stacks.record_entry(nt, processor, self.code.stacks.place_of(activation))
                 guests.begin(activation, processor)
                 return
             nt.prepare_engine(processor)

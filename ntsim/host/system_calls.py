@@ -66,7 +66,8 @@ class SystemCalls:
         nt = self.nt
         thread, processor = nt.thread, nt.il.current
         activation = Activation(RegisterFile())
-        activation.thread, activation.user = thread, rip
+        activation.begin(thread)
+        activation.user = rip
         activation.top = thread.stack_base - 8
         words = activation.words
         words[RAX], words[R10], words[RDX], words[R8], words[R9] = number, *registers

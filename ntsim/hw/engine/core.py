@@ -33,6 +33,8 @@ _LONGEST_VEX = 6
 """Bytes of segment and address-size prefixes and of a VEX prefix, as they are used."""
 
 _ARITHMETIC_FLAGS = 0x8D5
+_NO_ERROR = ~0
+"""What a run returns that has ended for another reason than HLT or an error."""
 _KIND_OF_EVENT = {
     **{n.SVM_EXIT + code: kind for code, kind in KIND_OF_CODE.items()},
     h.LIMIT_REACHED: ExitKind.QUANTUM_END,
@@ -128,7 +130,24 @@ class Engine:
 
         The registers are up to date afterwards; the world goes on from whatever they then hold.
         """
-        native, slot, words = self._native, world.slot, registers.words
+        retired = self.run_to_halt(world, registers, steps)
+        if retired >= 0:
+            return self.halted(world, registers, retired)
+        exit_: Exit = registers.exit
+        return exit_
+
+    @staticmethod
+    def halted(world: World, registers: Registers, retired: int) -> Exit:
+        """The exit that `run_to_halt` did not make, of HLT."""
+        exit_: Exit = registers.exit or _new_exit(registers)
+        exit_.world, exit_._instruction, exit_.length = world, None, 0
+        exit_.kind, exit_.retired, exit_.rip = ExitKind.HLT, retired, registers.fields.rip
+        return exit_
+
+    def run_to_halt(self, world: World, registers: Registers, steps: int) -> int:
+        """As `run`. How many instructions were executed before HLT, -1 if something else has
+        stopped the run: only then there is an exit, that of the registers."""
+        native, slot = self._native, world.slot
         assert native is world.native and steps > 0, "another machine's world, or no steps"
         known, translation = self._tlb_of, world.translation
         flush = known is not translation and known != translation  # the TLB has no tags
@@ -140,10 +159,16 @@ class Engine:
         if not native.by_block:
             event[n.CODE] = 0
         native.running = registers, slot
-        error = registers.run(native, slot, steps, flush)
+        halted = registers.run(native, slot, steps, flush)
+        if halted >= 0:
+            native.running = None
+            return halted
         code = event[n.CODE]
         if code >= h.UNKNOWN_BLOCK:
-            error = self._go_on(world, registers)
+            halted = self._go_on(world, registers)
+            if halted >= 0:
+                native.running = None
+                return halted
             code = event[n.CODE]
         code = native.halfway if native.running is None else code
         native.running = None
@@ -151,12 +176,12 @@ class Engine:
         if exit_ is None:
             exit_ = _new_exit(registers)
         exit_.world = world
-        exit_.rip = words[RIP]
+        exit_.rip = registers.fields.rip
         exit_._instruction, exit_.length = None, 0
         if not native.by_block:
             exit_.retired = native.count() - 1
             if code:
-                self._repair_flags(world, words, code)
+                self._repair_flags(world, registers.words, code)
         else:
             exit_.retired = self._counted(exit_, event, code) if code else event[h.COUNTED] - 1
         kind = _KIND_OF_EVENT.get(code)
@@ -166,30 +191,30 @@ class Engine:
             self._classify(exit_, code)
             if exit_.read_ahead:
                 self._approach(world, registers, steps)
-        elif error:
-            self._refused(error, exit_.rip)
+        elif halted != _NO_ERROR:
+            self._refused(~halted, exit_.rip)
         else:
             self._ran_out(exit_, steps)
-        return exit_
+        return -1
 
     def _go_on(self, world: World, registers: Registers) -> int:
-        """The counting of blocks has stopped a run: end it there, or go on; the library's error."""
+        """The counting of blocks has stopped a run: end it there, or go on; as `Registers.run`."""
         native, slot = self._native, world.slot
         assert native is not None
-        event, error = native.event, 0
+        event, halted = native.event, _NO_ERROR
         while (code := event[n.CODE]) >= h.UNKNOWN_BLOCK:
             if code == h.LIMIT_REACHED:
                 if event[h.COUNTED] == event[h.LIMIT]:
-                    return error
-                error = self._step_through(world, registers, event[n.PLACE], event[n.SIZE])
+                    return halted
+                halted = self._step_through(world, registers, event[n.PLACE], event[n.SIZE])
                 continue
             if code == h.REWRITTEN or (code == h.NEW_BLOCK and event[n.WRITE] == 1):
                 self._take_back(world, event)
             if code != h.REWRITTEN and not self._learn(world, registers):
-                return error
+                return halted
             event[n.CODE] = 0
-            error = registers.run(native, slot, 0, False)
-        return error
+            halted = registers.run(native, slot, 0, False)
+        return halted
 
     @staticmethod
     def _take_back(world: World, event: memoryview) -> None:
@@ -251,39 +276,40 @@ class Engine:
         return self._native is not None and self._native.by_block
 
     def _step_through(self, world: World, registers: Registers, place: int, size: int) -> int:
-        """Single-step a block up to its end, the limit or an exit, looking at each instruction."""
+        """Single-step a block up to its end, the limit or an exit, looking at each instruction; as
+        `Registers.run`."""
         native, words = self._native, registers.words
         assert native is not None
-        event, error = native.event, 0
+        event, halted = native.event, _NO_ERROR
         event[h.BLOCK_SIZE] = 0
         while event[h.COUNTED] < event[h.LIMIT]:
             if world.stops_far and self._at_far(world, words):
                 event[n.CODE], event[h.BLOCK_SIZE] = _FAR_EXIT, 0
                 event[h.COUNTED] += 1
-                return 0
+                return _NO_ERROR
             if self._at_vex(world, words):
                 event[n.CODE], event[h.BLOCK_SIZE] = _UNDEFINED_EXIT, 0
                 event[h.COUNTED] += 1
-                return 0
+                return _NO_ERROR
             rip, stack = words[RIP], words[RSP]
             words[RFLAGS] |= _TRAP_FLAG
             while True:
                 event[n.CODE] = 0
-                error = registers.run(native, world.slot, 0, False)
+                halted = registers.run(native, world.slot, 0, False)
                 if event[n.CODE] < h.UNKNOWN_BLOCK or event[n.CODE] == h.LIMIT_REACHED:
                     break
                 if not self._learn(world, registers):
                     break
             words[RFLAGS] &= ~_TRAP_FLAG
             if native.running is None or event[n.CODE] != _TRAP_EXIT:
-                return error
+                return halted
             if words[RSP] != stack:
                 world.view.hide_trap_flag(rip, words)
             event[n.CODE] = 0
             if not place <= world.view.code_address(words[RIP], words[CS]) < place + size:
                 return registers.run(native, world.slot, 0, False)
         event[n.CODE] = h.LIMIT_REACHED
-        return error
+        return halted
 
     @staticmethod
     def _at_vex(world: World, words: Any) -> bool:

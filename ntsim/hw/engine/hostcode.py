@@ -40,9 +40,9 @@ _STORE_AND_STOP = bytes.fromhex(
     "8932 ff6208"  # mov [rdx], esi; jmp qword ptr [rdx + 8 * STOP]
 )
 
-TRIP_WORDS = 13
+TRIP_WORDS = 14
 HANDLE, CONTEXT, RESTORE, START, SAVE, CONTROL, HALFWAY, FIELDS, CS, SS = range(10)
-BLOCKS, WRITE_BATCH, READ_BATCH = range(10, TRIP_WORDS)
+BLOCKS, WRITE_BATCH, READ_BATCH, EVENT = range(10, TRIP_WORDS)
 _ROUND_TRIP = bytes.fromhex(
     # push rbx; push rbp; push r12; mov rbx, rdi; mov rbp, rsi; mov r12, rdx
     "53 55 4154 4889fb 4889f5 4989d4"
@@ -68,7 +68,8 @@ _ROUND_TRIP = bytes.fromhex(
     "488b4608 488907"  # mov rax, [rsi + 8]; mov [rdi], rax -- RFLAGS
     "488b4340 8b00 48894710"  # mov rax, [rbx + 8 * CS]; mov eax, [rax]; mov [rdi + 16], rax
     "488b4348 8b00 48894718"  # mov rax, [rbx + 8 * SS]; mov eax, [rax]; mov [rdi + 24], rax
-    "4489e0 415c 5d 5b c3"  # done: mov eax, r12d; pop r12; pop rbp; pop rbx; ret
+    "41f7d4 4963c4"  # done: not r12d; movsxd rax, r12d
+    "415c 5d 5b c3"  # pop r12; pop rbp; pop rbx; ret
 )
 BATCH_WORDS = 5
 IDS, PLACES, WRITTEN, READ, RIP = range(BATCH_WORDS)
@@ -84,10 +85,15 @@ _BATCH_TRIP = bytes.fromhex(
     "488b3b 488b7520 488b36"  # mov rdi, [rbx]; mov rsi, [rbp + 8 * RIP]; mov rsi, [rsi]
     # mov rdx, [rbx + 8 * BLOCKS]; xor ecx, ecx; mov r8, r12; call qword ptr [rbx + 8 * START]
     "488b5350 31c9 4d89e0 ff5318"
-    "4189c4 48837b3000 7511"  # mov r12d, eax; cmp qword ptr [rbx + 8 * HALFWAY], 0; jne done
+    "4189c4 48837b3000 7530"  # mov r12d, eax; cmp qword ptr [rbx + 8 * HALFWAY], 0; jne done
     "488b3b 488b7500 488b5508"  # mov rdi, [rbx]; mov rsi, [rbp]; mov rdx, [rbp + 8 * PLACES]
     "8b4d18 ff5360"  # mov ecx, [rbp + 8 * READ]; call qword ptr [rbx + 8 * READ_BATCH]
-    "4489e0 415c 5d 5b c3"  # done: mov eax, r12d; pop r12; pop rbp; pop rbx; ret
+    # test r12d, r12d; jnz done; mov rdx, [rbx + 8 * EVENT]; cmp qword ptr [rdx], 0; jne done
+    "4585e4 751a 488b5368 48833a00 7510"
+    # mov rax, [rbp + 8 * RIP]; dec qword ptr [rax]; mov rax, [rdx + 8 * COUNTED]; dec rax; jmp out
+    "488b4520 48ff08 488b4230 48ffc8 eb06"
+    "41f7d4 4963c4"  # done: not r12d; movsxd rax, r12d
+    "415c 5d 5b c3"  # out: pop r12; pop rbp; pop rbx; ret
 )
 # Called by the library with (handle, block, size, event) when a block begins. One of a single
 # instruction that lies inside of the last, but not at its end, is executed again, because it has
@@ -180,7 +186,7 @@ _START_PROTOTYPE = ctypes.CFUNCTYPE(
     *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64),
     ctypes.c_size_t,
 )
-_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
+_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 4)
 """Numbers are passed as pointers: ctypes converts them in half of the time."""
 
 
@@ -229,7 +235,7 @@ def round_trip() -> Callable[[int, int, int, int], int] | None:
     world's context, which goes into the processor before and comes back after the run, where in it
     the general registers (RIP and RFLAGS behind them) and two selectors are, and what START takes
     for the table of blocks. A hook that has saved the context in the middle of the run sets
-    HALFWAY, and the registers are its own affair. The result is that of START.
+    HALFWAY, and the registers are its own affair. The result is that of START, inverted.
     """
     address = _place(_ROUND_TRIP)
     return None if address is None else _PROTOTYPE(address)
@@ -241,6 +247,8 @@ def batch_trip() -> Callable[[int, int, int, int], int] | None:
 
     The second argument is the address of BATCH_WORDS words: for the library's batch calls the
     numbers of the registers, their places, how many are written and how many read; where RIP is.
+    Where the first of EVENT's words is still 0 the run has stopped by executing HLT: then RIP goes
+    back to it, and the result is how many instructions were executed before.
     """
     address = _place(_BATCH_TRIP)
     return None if address is None else _PROTOTYPE(address)

@@ -42,6 +42,9 @@ _NO_RESERVE = 0x4000
 _CR4_PAE = 1 << 5
 _NMI, RFLAGS_TF = 2, 1 << 8
 _FNINIT_CONTROL = 0x37F
+_not_clear = ctypes.c_uint64(1)
+_never_clear = ctypes.addressof(_not_clear)
+"""In place of the event where the library counts: whether HLT has ended the run is not plain."""
 
 CODE, STOP, PLACE, SIZE, WRITE, COUNT = range(6)
 """Words of `Native.event`: why the run stopped; (for the hook); if no SVM exit: port or physical
@@ -316,7 +319,8 @@ class Native:
             words[hostcode.START] = self._start_address
         places = map(ctypes.addressof, (saved.fields, saved.cs, saved.ss))
         batch = (ctypes.cast(each, ctypes.c_void_p) for each in (self.write_batch, self.read_batch))
-        trip = (*words, 0, *places, 0, *(pointer.value or 0 for pointer in batch))
+        trip = [*words, 0, *places, 0, *(pointer.value or 0 for pointer in batch)]
+        trip.append(self._event_address if self.by_block else _never_clear)
         return (ctypes.c_uint64 * hostcode.TRIP_WORDS)(*trip)
 
     def processor(self, slot: Slot) -> SavedProcessor:

@@ -31,6 +31,8 @@ _PLACES = (*range(17), *range(XMM, _WORDS, 2), MXCSR, RIP, CS, SS)
 _ids = (ctypes.c_int * len(_IDS))(*_IDS)
 _INITIAL_MXCSR = 0x1F80
 _ALWAYS_ONE = 2  # of RFLAGS
+_GENERAL = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+_NAMES = (*_GENERAL, "rflags", "rip", "cs", "ss")
 
 
 class _Word:
@@ -48,13 +50,29 @@ class _Word:
         registers.words[self.number] = value
 
 
+class Fields(ctypes.Structure):
+    """The first words of a register file by name: read in half of the time of an index."""
+
+    __slots__ = ()
+    rax: int
+    rcx: int
+    rdx: int
+    rsp: int
+    r8: int
+    r9: int
+    rflags: int
+    rip: int
+    _fields_ = tuple((name, ctypes.c_uint64) for name in _NAMES)
+
+
 class Registers:
     """RAX to R15, RFLAGS, RIP: `words`, indexed by the constants of this module, or by name.
 
-    `cs` and `ss` hold the selectors after a run and are not loaded by one: a world has them.
+    `fields` are the same words. `cs` and `ss` hold the selectors after a run and are not loaded by
+    one: a world has them.
     """
 
-    __slots__ = ("exit", "words")
+    __slots__ = ("exit", "fields", "words")
 
     rax, rcx, rdx, rbx = _Word(RAX), _Word(RCX), _Word(RDX), _Word(RBX)
     rsp, rbp, rsi, rdi = _Word(RSP), _Word(RBP), _Word(RSI), _Word(RDI)
@@ -65,13 +83,16 @@ class Registers:
     def __init__(self, words: ctypes.Array[ctypes.c_uint64]) -> None:
         self.exit: Any = None  # the engine's, used again from run to run
         self.words = words
+        self.fields = Fields.from_buffer(words)
         self.words[RFLAGS] = _ALWAYS_ONE
 
     def run(self, native: Native, slot: Slot, steps: int, flush_tlb: bool) -> int:
-        """Run the world of `slot` from RIP on with these registers; the library's error code.
+        """Run the world of `slot` from RIP on with these registers.
 
-        Before the registers are up to date again `native.running` may have become None: then a
-        hook has stored them.
+        Not negative if it has stopped at HLT, which RIP is put back to: how many instructions were
+        executed before. Else the inverted error code of the library; some runs only tell that of
+        HLT, too. Before the registers are up to date again `native.running` may have become None:
+        then a hook has stored them.
         """
         raise NotImplementedError
 
@@ -80,8 +101,7 @@ class Registers:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rflags rip".split()
-        return " ".join(f"{name}={self.words[i]:x}" for i, name in enumerate(names))
+        return " ".join(f"{name}={self.words[i]:x}" for i, name in enumerate(_NAMES[:-2]))
 
 
 class RegisterFile(Registers):
@@ -123,7 +143,7 @@ class RegisterFile(Registers):
         )
         if native.running is not None:
             native.read_batch(native.handle, *self._read)
-        return error
+        return ~error
 
     def store_halfway(self, native: Native, slot: Slot) -> None:
         native.read_batch(native.handle, *self._read)
@@ -199,7 +219,7 @@ class ResidentRegisters(Registers):
         if native.running is not None:
             native.save(slot)
             self._store(slot)
-        return error
+        return ~error
 
     def _store(self, slot: Slot) -> None:
         words, saved = self.words, slot.processor

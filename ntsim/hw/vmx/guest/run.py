@@ -152,7 +152,12 @@ def _steps_to_boundary(guest: Guest, steps: int) -> int:
 def _engine(guest: Guest, steps: int) -> Exit:
     if guest.careful:
         return run_one(guest)
-    return guest.engine.run(guest.world, guest.registers, steps)
+    engine, registers = guest.engine, guest.registers
+    retired = engine.run_to_halt(guest.world, registers, steps)
+    if retired >= 0:
+        return engine.halted(guest.world, registers, retired)
+    found: Exit = registers.exit
+    return found
 
 
 def _stopped(guest: Guest, exit_: Exit) -> ExitInformation | None:
