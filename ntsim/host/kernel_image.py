@@ -290,6 +290,9 @@ class KernelImage:
         self.text = self._place(SYSTEM_CALL, text, executable=True)
         nt.ki.integrity.code.add(SYSTEM_CALL, text[: BODIES - SYSTEM_CALL + len(bodies())])
         tables = self._place(SERVICE_TABLES, service_tables())
+        descriptors = service_tables()[:SERVICE_TABLE]
+        nt.ki.integrity.code.add_table(layout.KI_SERVICE_TABLE, service_tables()[SERVICE_TABLE:])
+        nt.ki.integrity.code.add_table(SERVICE_TABLES, descriptors)
         self._place(EXPORTS, exports)
         self._place(layout.HAL_BASE, hal_data())
         self._place(DATA, self._variables(), raw=True)

@@ -20,6 +20,7 @@ CAUSES = {
     "chain-half-unlocked": "Lock has no MmUnlockPages",
     "irp-after-completion": "A pool block was used after it was freed",
     "link-in-init": "the INIT section of link_in_init.sys, gone since DriverEntry returned",
+    "system-call-hook": "The table of system services at nt!KiServiceTable+0x98 (NtOpenProcess)",
     "hv-never-back": "Processor 0 does not answer: interrupts are off after a VM exit",
     "hv-no-host-stack": "a VM exit loaded RSP with a HOST_RSP that is no stack",
     "hv-stack-after-vmxoff": "RSP points to none after VMXOFF",

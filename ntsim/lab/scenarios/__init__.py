@@ -59,6 +59,7 @@ GROUPS = {
         "chain-half-unlocked",
         "irp-after-completion",
         "link-in-init",
+        "system-call-hook",
     ),
     "Hypervisors that crashed": (
         "osr-vtx-0x4a",

@@ -1,4 +1,4 @@
-"""Kernel patch protection: code, descriptor tables, MSRs and control registers that are changed.
+"""Kernel patch protection: code, tables, MSRs and control registers that are changed.
 
 Windows compares what matters with what it was, again and again at times that cannot be foreseen,
 and stops with 0x109. Here each processor looks at itself, at DISPATCH_LEVEL, between two and ten
@@ -12,14 +12,16 @@ something is changed, time jumps to it.
 
 Parameters 1 and 2 are reserved; in dumps they are kernel addresses plus constants, as here.
 Parameter 3 is the routine (inferred: in dumps it is an address in nt), the table's base, the MSR's
-number or the control register's; parameter 4 the kind.
+number or the control register's; parameter 4 the kind. Service tables and their descriptors are
+regions of generic data, whose beginning parameter 3 is (tandasat/HyperPlatform issue 61, a dump
+with a changed byte in the middle of one; that the tables are of that kind is inferred).
 Sources: bug check 0x109 reference; SinaKarvandi/Hypervisor-From-Scratch issue 16 and tandasat/
 HyperPlatform issue 51, dumps of hypervisors that left the GDT's limit (3 is the GDT's base). The
 times are inferred: reports say minutes to hours.
 
-Windows also compares what is not looked at here: its system-service and interrupt dispatch tables'
-targets, object types, process and module lists, and the dispatch tables (kind 0x1C) of some of its
-own drivers, which this machine has not got; a third-party driver's is nobody's but its own.
+Windows also compares what is not looked at here: interrupt dispatch, object types, process and
+module lists, and the dispatch tables (kind 0x1C) of some of its own drivers, which this machine has
+not got; a third-party driver's is nobody's but its own.
 """
 
 from __future__ import annotations
@@ -41,12 +43,11 @@ from ntsim.hw.cpu import (
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.prng import Random
 from ntsim.nt.events import StructureChanged
-from ntsim.nt.ki.protected_code import Difference, ProtectedCode
+from ntsim.nt.ki.protected_code import ProtectedCode
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
-FUNCTION_CHANGED = 1
 IDT_CHANGED, GDT_CHANGED, MSR_CHANGED, CONTROL_REGISTER_CHANGED = 2, 3, 7, 0x15
 EARLIEST_100NS, SPREAD_100NS = 120 * 10_000_000, 480 * 10_000_000
 
@@ -145,7 +146,7 @@ class Integrity:
     def look(self, processor: Processor) -> None:
         """Compare; 0x109 if something is not what it was."""
         self.wanted.discard(processor.number)
-        found = self.changed(processor) or _function(self.code.changed())
+        found = self.changed(processor) or self.code.changed()
         if found is None:
             return
         kind, third, what, was, now = found
@@ -174,6 +175,3 @@ class Integrity:
             return self.due, asked[0].number
         return None
 
-
-def _function(difference: Difference | None) -> Change | None:
-    return None if difference is None else (FUNCTION_CHANGED, *difference)

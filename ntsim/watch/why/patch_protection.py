@@ -5,7 +5,7 @@ from __future__ import annotations
 from ntsim.nt.events import StructureChanged, SystemRegisterLoaded, VmExited
 from ntsim.watch.why.case import Case, Explainer
 
-CODE = "the code of "
+CODE, TABLE = "the code of ", "the table "
 LIMIT_AFTER_EXIT = 0xFFFF
 MOST_LOADS = 3
 
@@ -19,6 +19,9 @@ def explain(case: Case) -> None:
         return
     if changed.what.startswith(CODE):
         _explain_code(case, changed)
+        return
+    if changed.what.startswith(TABLE):
+        _explain_table(case, changed)
         return
     whose = f"{changed.what} of processor {number}"
     cause = ""
@@ -47,6 +50,23 @@ def _explain_code(case: Case, changed: StructureChanged) -> None:
         f"The kernel's code at {what} was {was} and is {now}: somebody has written a hook or a "
         "breakpoint over it. What may be hooked has a callback for it; a hypervisor can show "
         "another page to instruction fetches (EPT, execute only)."
+    )
+
+
+def _explain_table(case: Case, changed: StructureChanged) -> None:
+    """What the bytes are; those of an entry of KiServiceTable are the routine's distance."""
+    width = 8 if "(Nt" in changed.what else 16
+    was, now = (f"{value:0{width}x}" for value in (changed.was, changed.now))
+    what = changed.what.removeprefix(TABLE)
+    case.tell(
+        changed,
+        f"Patch protection looked, minutes later: the bytes at {what} are {now}. They were {was} "
+        "when Windows had started.",
+    )
+    case.summary = (
+        f"The table of system services at {what} was {was} and is {now}: somebody has hooked "
+        "system calls. What may be watched has a callback for it: ObRegisterCallbacks for handles "
+        "of processes and threads, CmRegisterCallbackEx for the registry, a minifilter for files."
     )
 
 

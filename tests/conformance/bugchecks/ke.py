@@ -2,6 +2,7 @@
 
 from ntsim.intrin import *
 from ntsim.lab.samples import samples_root
+from ntsim.nt.mm import layout
 from ntsim.wdm import *
 
 from .case import ANY, Matching, kernel_address, mistake
@@ -239,6 +240,14 @@ def an_inline_hook(bench) -> None:
     """A jump is written into the body of a kernel routine, and left there."""
     bench.machine.load_driver(samples_root() / "driver" / "c" / "hook.sys")
     bench.expect(ANY, ANY, kernel_address, 1)
+    bench.machine.run_until_idle()
+
+
+@mistake(0x109)
+def a_hooked_system_call(bench) -> None:
+    """An entry of KiServiceTable leads to the driver's own routine."""
+    bench.machine.load_driver(samples_root() / "driver" / "ssdt_hook.py")
+    bench.expect(ANY, ANY, layout.KI_SERVICE_TABLE, 0)
     bench.machine.run_until_idle()
 
 

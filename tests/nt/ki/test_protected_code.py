@@ -9,8 +9,10 @@ from __future__ import annotations
 import pytest
 
 import ntsim
+from ntsim.abi.services import services
 from ntsim.intrin import *
 from ntsim.lab.samples import samples_root
+from ntsim.nt.mm import layout
 from ntsim.wdm import *
 
 C = samples_root() / "driver" / "c"
@@ -194,3 +196,40 @@ def test_with_compiled_code_a_routine_has_one_address_for_everybody():
     with machine_with_code() as machine:
         machine.load_driver(DriverEntry, name="look.sys")
         assert seen == ["48894c240848895424104c89442418"]
+
+
+TABLES = {
+    "an entry": (layout.KI_SERVICE_TABLE + 4 * 0x55, layout.KI_SERVICE_TABLE),
+    "how many bytes the arguments take": (
+        layout.KI_SERVICE_TABLE + 4 * len(services()) + 0x55, layout.KI_SERVICE_TABLE,
+    ),
+    "the limit": (layout.KE_SERVICE_DESCRIPTOR_TABLE + 16, layout.SERVICE_TABLES),
+    "the second table's descriptor": (
+        layout.KE_SERVICE_DESCRIPTOR_TABLE_SHADOW + 0x20, layout.SERVICE_TABLES,
+    ),
+}  # fmt: skip
+"""Where a byte is changed, and the region that it belongs to."""
+
+
+@pytest.mark.parametrize("undo", [False, True])
+@pytest.mark.parametrize("what", TABLES)
+def test_changed_service_tables_are_0x109_with_the_region_as_parameter_3(what, undo):
+    """As in tandasat/HyperPlatform issue 61, a dump with a changed byte of KUSER_SHARED_DATA:
+    parameter 4 is 0, parameter 3 where the compared region begins."""
+    place, region = TABLES[what]
+
+    def DriverEntry(DriverObject, RegistryPath):
+        old = read_bytes(place, 1)
+        without_write_protection(place, bytes((old[0] ^ 0x10,)))
+        if undo:
+            without_write_protection(place, old)
+        return STATUS_SUCCESS
+
+    with ntsim.Machine(processors=2) as machine:
+        machine.load_driver(DriverEntry, name="hook.sys")
+        if undo:
+            machine.run_until_idle()
+            return
+        with pytest.raises(ntsim.BugCheck) as caught:
+            machine.run_until_idle()
+    assert (caught.value.code, caught.value.parameters[2:]) == (0x109, (region, 0))
