@@ -34,6 +34,7 @@ class UserMode:
         self.marked_services: set[str] = set()
         self.next_exe = layout.EXE_BASE
         ob_create_link(nt, "\\GLOBAL??\\GLOBALROOT", "")
+        ob_create_link(nt, "\\GLOBAL??\\Global", "\\GLOBAL??")
 
     def new_exe(self, name: str, codes: Iterable[CodeType]) -> Image:
         """The image of another app; those of apps that have ended leave the list of images."""

@@ -13,7 +13,7 @@ from ntsim.abi.ex import CALLBACK_OBJECT, CALLBACK_REGISTRATION
 from ntsim.abi.ke import KEVENT
 from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PVOID
 from ntsim.abi.wdm_constants import OBJ_PERMANENT
-from ntsim.nt.ex.arguments import read_attributes
+from ntsim.nt.ex.arguments import in_kernel_mode, read_attributes
 from ntsim.nt.ex.named import exp_find
 from ntsim.nt.exports import Out, export
 from ntsim.nt.ke.objects import KeInitializeEvent, KeSetEvent
@@ -65,9 +65,13 @@ def ExCreateCallback(
     Create: BOOLEAN,
     AllowMultipleCallbacks: BOOLEAN,
 ) -> NTSTATUS:
-    """Open a callback object, or with Create make it if there is none; referenced. Source: WDK."""
+    """Open a callback object, or with Create make it if there is none; referenced.
+
+    The attributes are the driver's, whatever mode its thread came from. Source: WDK; ReactOS
+    kmtests ExCallback.c.
+    """
     kind = nt.ob.types["Callback"]
-    attributes = read_attributes(nt, int(ObjectAttributes))
+    attributes = in_kernel_mode(nt, read_attributes, int(ObjectAttributes))
     found = exp_find(nt, attributes) if attributes.name else None
     if found is not None and found.status == ntstatus.STATUS_SUCCESS:
         if nt.ob.type_of(found.body) is not kind:

@@ -29,6 +29,10 @@ NOT_RESERVED = 1
 """Added to ..._WRONG_TAG: nobody has reserved the address."""
 
 
+VALID = 1
+"""Of a page table entry: the entry is in use."""
+
+
 def first_mapped(nt: Kernel, base: int, pages: int) -> int:
     """The first page of a range that is mapped; 0 if none is."""
     mm = nt.mm
@@ -38,7 +42,11 @@ def first_mapped(nt: Kernel, base: int, pages: int) -> int:
 
 @export(irql="<= APC")
 def MmAllocateMappingAddress(nt: Kernel, NumberOfBytes: SIZE_T, PoolTag: ULONG) -> PVOID:
-    """Reserve system addresses without memory; NULL if there are none. Source: WDK."""
+    """Reserve system addresses without memory; NULL if there are none.
+
+    The tag lies in a page table entry that must not be valid: its lowest bit does not count.
+    Source: WDK; ReactOS kmtests MmReservedMapping.c.
+    """
     pages = -(-NumberOfBytes // PAGE_SIZE)
     if not pages or not PoolTag:
         return 0
@@ -46,7 +54,7 @@ def MmAllocateMappingAddress(nt: Kernel, NumberOfBytes: SIZE_T, PoolTag: ULONG) 
         base = nt.mm.system_ptes.reserve(pages)
     except OutOfFrames:
         return 0
-    nt.mm.reserved_mappings[base] = (pages, PoolTag)
+    nt.mm.reserved_mappings[base] = (pages, PoolTag & ~VALID)
     return base
 
 
@@ -59,16 +67,17 @@ def MmFreeMappingAddress(nt: Kernel, BaseAddress: PVOID, PoolTag: ULONG) -> None
     Source: WDK MmFreeMappingAddress; bug check 0xDA reference.
     """
     pages, tag = _reservation(nt, BaseAddress, PoolTag, FREE_WRONG_TAG)
-    used = first_mapped(nt, BaseAddress, pages)
+    used = first_mapped(nt, BaseAddress & ~0xFFF, pages)
     if used:
         nt.bugcheck(bugcodes.SYSTEM_PTE_MISUSE, FREE_NOT_EMPTY, used, tag, pages)
-    del nt.mm.reserved_mappings[BaseAddress]
-    nt.mm.system_ptes.release(BaseAddress, pages)
+    base = BaseAddress & ~0xFFF
+    del nt.mm.reserved_mappings[base]
+    nt.mm.system_ptes.release(base, pages)
 
 
 def _reservation(nt: Kernel, base: int, tag: int, wrong: int) -> tuple[int, int]:
     """(pages, tag) of a reservation; another tag, or none at all, stops the system."""
-    found = nt.mm.reserved_mappings.get(base & ~0xFFF)
+    found, tag = nt.mm.reserved_mappings.get(base & ~0xFFF), tag & ~VALID
     if found is None:
         nt.bugcheck(bugcodes.SYSTEM_PTE_MISUSE, wrong + NOT_RESERVED, base, tag)
     if found[1] != tag:
@@ -93,13 +102,14 @@ def MmMapLockedPagesWithReservedMapping(
     frames = mdl_frames(nt, MemoryDescriptorList)
     if len(frames) > pages:
         return 0
-    used = first_mapped(nt, MappingAddress, pages)
+    base = MappingAddress & ~0xFFF
+    used = first_mapped(nt, base, pages)
     if used:
-        last = MappingAddress + (pages - 1) * PAGE_SIZE
+        last = base + (pages - 1) * PAGE_SIZE
         nt.bugcheck(bugcodes.SYSTEM_PTE_MISUSE, MAP_NOT_EMPTY, MappingAddress, used, last)
     mm, v = nt.mm, MemoryDescriptorList._v
-    mm.system.map(MappingAddress, frames)
-    mm.system.make_raw(mm.system_ptes, MappingAddress, frames)
+    mm.system.map(base, frames)
+    mm.system.make_raw(mm.system_ptes, base, frames)
     v.MappedSystemVa = MappingAddress + v.ByteOffset
     v.MdlFlags |= c.MDL_MAPPED_TO_SYSTEM_VA
     return int(v.MappedSystemVa)

@@ -251,7 +251,11 @@ def MmMapLockedPagesSpecifyCache(
         base = mm.system_ptes.reserve(len(frames))
     except OutOfFrames:
         return 0
-    mm.system.map(base, frames)
+    try:
+        mm.system.map(base, frames)
+    except OutOfFrames:
+        mm.system_ptes.release(base, len(frames))
+        return 0
     mm.system.make_raw(mm.system_ptes, base, frames)
     v.MappedSystemVa = base + v.ByteOffset
     v.MdlFlags |= c.MDL_MAPPED_TO_SYSTEM_VA

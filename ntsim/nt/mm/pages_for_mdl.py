@@ -41,16 +41,24 @@ def mi_take_pages(nt: Kernel, low: int, high: int, pages: int, flags: int) -> li
 
 
 def mi_allocate_for_mdl(nt: Kernel, low: int, high: int, size: int, flags: int) -> Any:
-    """An MDL over new pages; NULL if there are none, or fewer than must be."""
+    """An MDL over new pages; NULL if there are none, or fewer than must be.
+
+    The MDL is made first: asked for more than there is, the pages must leave room for it.
+    """
     pages = -(-size // PAGE_SIZE)
-    found = mi_take_pages(nt, low, high, pages, flags)
+    most = min(pages, nt.mm.ram.size // PAGE_SIZE)
+    address = mm_allocate_mdl(nt, 0, most * PAGE_SIZE)
+    found = mi_take_pages(nt, low, high, most, flags) if address else []
     if not found or (flags & FULLY_REQUIRED and len(found) < pages):
         for frame in found:
             nt.mm.frames.give(frame)
+        if address:
+            nt.free_pool(address)
         return MDL.at(nt.mmu, 0)
-    mdl = MDL.at(nt.mmu, mm_allocate_mdl(nt, 0, len(found) * PAGE_SIZE))
+    mdl = MDL.at(nt.mmu, address)
     pfns = b"".join((frame >> 12).to_bytes(8, "little") for frame in found)
-    nt.mmu.write(int(mdl) + PFNS, pfns)
+    nt.mmu.write(address + PFNS, pfns)
+    mdl._v.ByteCount = len(found) * PAGE_SIZE
     mdl._v.MdlFlags |= c.MDL_PAGES_LOCKED
     return mdl
 

@@ -130,11 +130,15 @@ class SystemSpace:
     def map(
         self, va: int, frames: Sequence[int], *, executable: bool = False, writable: bool = True
     ) -> None:
-        """Write valid entries for `frames` from `va` on."""
+        """Write valid entries for `frames` from `va` on; none if there is no room for tables."""
         bits = (VALID if writable else READABLE) | (0 if executable else PTE_NX)
         for i, pa in enumerate(frames):
             page = va + i * PAGE_SIZE
-            self.mmu.write_entry(self.root, page, pa | bits)
+            try:
+                self.mmu.write_entry(self.root, page, pa | bits)
+            except OutOfFrames:
+                self.unmap(va, i)
+                raise
             if writable and pa >> 12 in self.code:
                 self.opened(pa, page)
 

@@ -15,7 +15,7 @@ from ntsim.abi.ke import KEVENT
 from ntsim.abi.ob import OBJECT_TYPE, OBJECT_TYPE_INITIALIZER, SECURITY_SUBJECT_CONTEXT
 from ntsim.abi.scalars import ACCESS_MASK, HANDLE, KPROCESSOR_MODE, NTSTATUS, PVOID, ULONG
 from ntsim.abi.wdm_constants import OBJ_OPENIF, OBJ_PERMANENT, OBJ_VALID_ATTRIBUTES
-from ntsim.nt.ex.arguments import Attributes, read_attributes
+from ntsim.nt.ex.arguments import Attributes, in_kernel_mode, read_attributes
 from ntsim.nt.ex.named import exp_find
 from ntsim.nt.exports import Out, OutOpt, export
 from ntsim.nt.ke.objects import KeInitializeEvent
@@ -158,7 +158,11 @@ def ObCreateObject(
     if kind is None:
         return ntstatus.STATUS_INVALID_PARAMETER
     v = kind.v
-    attributes = read_attributes(nt, int(ObjectAttributes))
+    address = int(ObjectAttributes)
+    if ProbeMode:
+        attributes = read_attributes(nt, address)
+    else:
+        attributes = in_kernel_mode(nt, read_attributes, address)
     if attributes.flags & v.TypeInfo_InvalidAttributes:
         return ntstatus.STATUS_INVALID_PARAMETER
     if attributes.name and v.TypeInfo_ObjectTypeFlags & UNNAMED_ONLY:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import ntstatus
 from ntsim.abi.ke import KWAIT_BLOCK
 from ntsim.abi.scalars import ACCESS_MASK, BOOLEAN, HANDLE, NTSTATUS, PVOID, ULONG, WAIT_TYPE
+from ntsim.abi.wdm_constants import OBJ_KERNEL_HANDLE
 from ntsim.nt.ex.arguments import (
     in_kernel_mode,
     read_argument,
@@ -27,6 +28,7 @@ from ntsim.nt.ke.wait import (
 )
 from ntsim.nt.ob.callbacks import ob_after, ob_before_duplicate
 from ntsim.nt.ob.handles import (
+    KERNEL_HANDLE_BITS,
     OBJ_INHERIT,
     map_generic,
     ob_close,
@@ -265,7 +267,11 @@ def obp_duplicate_between(
     attributes: int,
     options: int,
 ) -> tuple[int, int]:
-    """(status, new handle), both processes given by handle."""
+    """(status, new handle), both processes given by handle.
+
+    The kernel with OBJ_KERNEL_HANDLE for the System process gets a kernel handle. Source: ReactOS
+    kmtests ObHandle.c.
+    """
     status, source = obp_process(nt, source_handle)
     if source is None:
         return status, 0
@@ -275,6 +281,9 @@ def obp_duplicate_between(
     made = 0
     if not status:
         status, made = obp_duplicate(nt, source, handle, target, access, attributes, options)
+        kernel = attributes & OBJ_KERNEL_HANDLE and not nt.thread.v.PreviousMode
+        if made and kernel and target is nt.ps.system:
+            made |= KERNEL_HANDLE_BITS
     for process in (source, target):
         if process is not None:
             nt.ob.dereference(process.va)

@@ -7,6 +7,7 @@ IoRegisterDeviceInterface, IoSetDeviceInterfaceState, IoGetDeviceInterfaces.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from ntsim.abi.rtl import PGUID, PUNICODE_STRING
     from ntsim.nt.kernel import Kernel
 
+LINK = re.compile(
+    r"\\[?\\]\?\\[^\\]+\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}(\\|$)", re.IGNORECASE
+)
+"""An interface's name: prefix, device, class, perhaps a reference string."""
 CLASSES = "\\Registry\\Machine\\SYSTEM\\CurrentControlSet\\Control\\DeviceClasses"
 
 
@@ -92,10 +97,15 @@ def IoSetDeviceInterfaceState(
 ) -> NTSTATUS:
     """Make the link, or take it away, and notify.
 
+    A name that is no interface's (prefix, device, class in braces) is STATUS_INVALID_PARAMETER.
     An interface that is enabled already gives STATUS_OBJECT_NAME_EXISTS, one that is not
-    STATUS_OBJECT_NAME_NOT_FOUND. Before the device is started enabling is remembered. Source: WDK.
+    STATUS_OBJECT_NAME_NOT_FOUND. Before the device is started enabling is remembered. Source: WDK;
+    ReactOS kmtests IoDeviceInterface.c.
     """
-    interface = pnp(nt).interfaces.get(read_unicode(nt.mmu, SymbolicLinkName).lower())
+    name = read_unicode(nt.mmu, SymbolicLinkName) if SymbolicLinkName else ""
+    if not LINK.match(name):
+        return ntstatus.STATUS_INVALID_PARAMETER
+    interface = pnp(nt).interfaces.get("\\??" + name[3:].lower())
     if interface is None:
         return ntstatus.STATUS_OBJECT_NAME_NOT_FOUND
     if Enable:

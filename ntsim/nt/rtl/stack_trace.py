@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ntsim.abi.scalars import PVOID, ULONG, USHORT
 from ntsim.nt.exports import OutOpt, export
 from ntsim.nt.ki import frames
+from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
@@ -41,11 +42,12 @@ def RtlCaptureStackBackTrace(
 ) -> USHORT:
     """Store up to FramesToCapture addresses, the caller's first; how many.
 
-    The hash is their sum. Source: WDK RtlCaptureStackBackTrace.
+    The hash is their sum, stored if there are any. Source: WDK RtlCaptureStackBackTrace; ReactOS
+    kmtests RtlStack.c.
     """
     found = rtlp_addresses(nt, "RtlCaptureStackBackTrace")[FramesToSkip:]
     found = found[: min(FramesToCapture, MOST_FRAMES)]
-    if BackTraceHash:
+    if BackTraceHash and found:
         BackTraceHash[0] = sum(found) & 0xFFFF_FFFF
     return rtlp_store(nt, BackTrace, found)
 
@@ -54,7 +56,11 @@ def RtlCaptureStackBackTrace(
 def RtlWalkFrameChain(nt: Kernel, Callers: PVOID, Count: ULONG, Flags: ULONG) -> ULONG:
     """Store up to Count addresses; how many. Of the user-mode stack (Flags 1): none are found.
 
-    Source: ReactOS kmtests RtlStack.c; ntoskrnl's export of that name.
+    An exception while it stores ends the walk. Source: ReactOS kmtests RtlStack.c; ntoskrnl's
+    export of that name.
     """
     found = [] if Flags & USER_ONLY else rtlp_addresses(nt, "RtlWalkFrameChain")
-    return rtlp_store(nt, Callers, found[:Count])
+    try:
+        return rtlp_store(nt, Callers, found[:Count])
+    except StructuredException:
+        return 0

@@ -3,6 +3,7 @@
 import pytest
 
 import ntsim
+from ntsim import win32
 from ntsim.wdm import *
 
 OBJ_CASE = 0x40
@@ -46,6 +47,31 @@ def test_routines_are_called_in_order_with_context_and_arguments(value_of) -> No
         return [status, calls]
 
     assert value_of(body) == [0, [(1, 7, 8, 2), (2, 7, 8, 2), (2, 9, 0, 0)]]
+
+
+def test_a_driver_makes_one_in_an_apps_thread(ntsim_machine) -> None:
+    """The attributes lie on the kernel stack. Source: ReactOS kmtests ExCallback.c."""
+    machine, found = ntsim_machine(), []
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        def control(DeviceObject, Irp) -> int:
+            found.append(create("\\Callback\\Mine")[0])
+            Irp.IoStatus.Status = STATUS_SUCCESS
+            IoCompleteRequest(Irp, IO_NO_INCREMENT)
+            return STATUS_SUCCESS
+
+        name = UNICODE_STRING("\\Device\\Maker")
+        DriverObject.MajorFunction[IRP_MJ_CREATE] = control
+        return IoCreateDevice(DriverObject, 0, name, FILE_DEVICE_UNKNOWN, 0, FALSE)[0]
+
+    assert machine.load_driver(DriverEntry, name="maker.sys").status == 0
+
+    def app() -> None:
+        path = "\\\\.\\Global\\GLOBALROOT\\Device\\Maker"
+        win32.CreateFile(path, win32.GENERIC_READ, 0, None, win32.OPEN_EXISTING, 0, None)
+
+    assert machine.run(app).exit_code == 0
+    assert found == [0]
 
 
 def test_opening_finds_the_same_object_while_it_lives(value_of) -> None:

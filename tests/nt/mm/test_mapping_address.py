@@ -95,3 +95,31 @@ def test_noncached_memory_comes_in_pages(value_of) -> None:
         return [*found, MmAllocateNonCachedMemory(0)]
 
     assert value_of(body) == [0, b"x", 0]
+
+
+def test_the_lowest_bit_of_a_tag_does_not_count(value_of) -> None:
+    """Source: ReactOS kmtests MmReservedMapping.c."""
+
+    def body() -> list:
+        base, mdl = MmAllocateMappingAddress(0x2000, TAG & ~1), locked()
+        at = MmMapLockedPagesWithReservedMapping(base, TAG | 1, mdl, MmCached)
+        found = [read_bytes(at, 4), MmAllocateMappingAddress(1, 0), MmAllocateMappingAddress(1, 1)]
+        MmUnmapReservedMapping(base, TAG | 1, mdl)
+        MmFreeMappingAddress(base, TAG)
+        return [found[0], found[1], found[2] != 0]
+
+    assert value_of(body) == [b"data", 0, True]
+
+
+def test_an_address_within_the_first_page_will_do(value_of) -> None:
+    """Source: ReactOS kmtests MmReservedMapping.c."""
+
+    def body() -> list:
+        base, mdl = MmAllocateMappingAddress(0x2000, TAG), locked()
+        at = MmMapLockedPagesWithReservedMapping(base + 4, TAG, mdl, MmCached)
+        found = [at - base - 4 == MmGetMdlByteOffset(mdl), read_bytes(at - 4, 4)]
+        MmUnmapReservedMapping(base + 4, TAG, mdl)
+        MmFreeMappingAddress(base + 4, TAG)
+        return found
+
+    assert value_of(body) == [True, b"data"]

@@ -93,3 +93,31 @@ def test_a_stack_trace_begins_with_the_caller(run_driver, skip: int) -> None:
     names = [outcome.machine.nt.describe_address(address) for address in found]
     assert ("inner" in names[0]) == (skip == 0)
     assert any(name.startswith("nt!") for name in names)
+
+
+def test_more_than_there_is_leaves_room_for_the_mdl(value_of) -> None:
+    """Source: ReactOS kmtests MmMdl.c: 2 GB are asked for, and less is given."""
+
+    def body() -> list:
+        none = physical(0)
+        mdl = MmAllocatePagesForMdl(none, physical(MAXULONG64 >> 1), none, 2 << 30)
+        got = MmGetMdlByteCount(mdl)
+        where = MmMapLockedPagesSpecifyCache(mdl, KernelMode, MmCached, NULL, FALSE, 0)
+        MmFreePagesFromMdl(mdl)
+        ExFreePool(mdl)
+        return [MIB < got < 2 << 30, where]
+
+    assert value_of(body) == [True, 0]
+
+
+def test_a_walk_that_cannot_store_finds_nothing(value_of) -> None:
+    """Source: ReactOS kmtests RtlStack.c."""
+
+    def body() -> list:
+        value = ULONG()
+        value[0] = 7
+        frames = cast(ExAllocatePoolWithTag(NonPagedPoolNx, 8, 1), ULONGLONG)
+        none = RtlCaptureStackBackTrace(0, 0, frames, value)
+        return [RtlWalkFrameChain(NULL, 5, 0), none, value[0]]
+
+    assert value_of(body) == [0, 0, 7]

@@ -45,3 +45,20 @@ def test_a_driver_ends_a_process_by_id(ntsim_machine) -> None:
 
     assert machine.load_driver(DriverEntry, name="killer.sys").status == 0
     assert victim.exit_code == 0xC0000022
+
+
+def test_a_driver_makes_a_kernel_handle_of_another(value_of) -> None:
+    """Source: ReactOS kmtests ObHandle.c: the target is the System process."""
+
+    def work() -> list[int]:
+        _, event = ZwCreateEvent(EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE)
+        twin = HANDLE()
+        made = [
+            ZwDuplicateObject(CURRENT, event, CURRENT, twin, 0, flags, DUPLICATE_SAME_ACCESS)
+            or twin[0] >> 31
+            for flags in (OBJ_KERNEL_HANDLE, 0)
+        ]
+        ZwClose(twin[0])
+        return made
+
+    assert value_of(work) == [0x1_FFFF_FFFF, 0]

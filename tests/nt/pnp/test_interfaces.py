@@ -203,3 +203,21 @@ def test_the_holder_of_an_open_device_can_refuse_its_removal(plug) -> None:
     assert made.device.remove() == STATUS_PLUGPLAY_QUERY_VETOED
     assert got == ["cb3a4006", "cb3a4007"]
     assert made.device.state == "Started"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("", STATUS_INVALID_PARAMETER),
+        ("\\??", STATUS_INVALID_PARAMETER),
+        ("\\??\\", STATUS_INVALID_PARAMETER),
+        (f"\\??\\{{{CLASS}}}", STATUS_INVALID_PARAMETER),
+        (f"\\??\\#{CLASS}", STATUS_INVALID_PARAMETER),
+        (f"\\??\\X{{{CLASS}}}", STATUS_OBJECT_NAME_NOT_FOUND),
+        (f"\\\\?\\X{{{CLASS}}}\\", STATUS_OBJECT_NAME_NOT_FOUND),
+    ],
+)
+def test_a_name_that_is_no_interfaces(value_of, name: str, status: int) -> None:
+    """Source: ReactOS kmtests IoDeviceInterface.c."""
+    body = lambda: IoSetDeviceInterfaceState(UNICODE_STRING(name) if name else NULL, TRUE)  # noqa: E731
+    assert value_of(body) == status
