@@ -165,8 +165,8 @@ def freeing_a_mapping_address_with_another_tag(bench) -> None:
 
     def body() -> None:
         base = MmAllocateMappingAddress(0x2000, TAG)
-        bench.expect(0x101, base, TAG + 1, ANY)
-        MmFreeMappingAddress(base, TAG + 1)
+        bench.expect(0x101, base, TAG + 2, ANY)
+        MmFreeMappingAddress(base, TAG + 2)
 
     bench.run(body)
 
