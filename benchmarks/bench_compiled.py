@@ -5,14 +5,13 @@ All times are the process's own, as in bench_echo.py.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import ntsim
 from benchmarks.row import Row
 from driver.c.echo_ioctl import ECHO_BUFFERED
 from ntsim.host.pe import PeFile
-from ntsim.hw.engine import hostcode, native
+from ntsim.hw.engine import hostcode
 from ntsim.win32 import (
     CTL_CODE,
     FILE_ANY_ACCESS,
@@ -44,21 +43,9 @@ def measure() -> Iterator[Row]:
     bare = min(bare_seconds() for _ in range(ROUNDS))
     hosted = min(seconds("work", "Work", MIX, 1) for _ in range(ROUNDS))
     yield Row("mixed compiled code, of bare Unicorn's speed", 100 * bare / hosted, "%", 90)
-    with counting_in_library():
+    with hostcode.forbidden():
         hosted = min(seconds("work", "Work", MIX, 1) for _ in range(ROUNDS))
     yield Row("the same on hosts without machine code of ours", 100 * bare / hosted, "%", 40)
-
-
-@contextmanager
-def counting_in_library() -> Iterator[None]:
-    """Machines made meanwhile count instructions the portable way."""
-    plain, idle = hostcode.enter_block, native._idle[:]
-    native._idle.clear()
-    hostcode.enter_block = lambda: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        hostcode.enter_block, native._idle[:] = plain, idle
 
 
 def seconds(driver: str, device: str, code: int, count: int) -> float:

@@ -54,6 +54,7 @@ class Bus:
         """Store at a logical address; what no memory answers is lost."""
         there = _answered(self._nt, address, len(data))
         if there:
+            self._nt.mm.system.expose(address, there)
             self._nt.mm.ram.write(address, data[:there])
             self._nt.il.progress += 1
 

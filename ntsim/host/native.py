@@ -40,13 +40,11 @@ from ntsim.host.seh import ContextRestored, Dispatcher, UnwindThrough
 from ntsim.host.seh_exports import SehExports
 from ntsim.host.system_calls import SystemCalls
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
-from ntsim.hw.engine import Engine, ExitKind, RegisterFile, World, WorldState
-from ntsim.hw.ram import PAGE_SIZE
+from ntsim.hw.engine import Engine, ExitKind, RegisterFile, View, World, WorldState
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
 from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
-from ntsim.nt.mm.system_space import CODE_WRITTEN
 from ntsim.nt.rtl.exception import StructuredException
 
 if TYPE_CHECKING:
@@ -75,8 +73,9 @@ class NativeCode:
         if nt.engine is None:
             nt.engine = Engine(nt.mm.ram)
         self.engine: Engine = nt.engine
-        self.code_aliases = nt.mm.system.code_aliases
-        self.loose_code: set[int] = set()
+        self.watched = self.engine.seen_code.frames
+        self.loose: dict[int, int] = {}  # pages of code outside of images, and their frames
+        nt.mm.system.watch = self.engine.seen_code.saw
         self.worlds: list[World | None] = [None] * len(nt.processors)
         self.guests = GuestRuns(self)
         self.gates = Gates(self)
@@ -143,8 +142,6 @@ class NativeCode:
     def call(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Call compiled code on the current kernel stack; what it leaves in RAX."""
         nt, idle = self.nt, self._idle
-        if self.code_aliases or self.loose_code:
-            self._forget_code()
         activation = idle.pop() if idle else Activation(RegisterFile())
         thread = nt.il.current.context
         activation.begin(thread)
@@ -240,6 +237,7 @@ class NativeCode:
         nt, fields, registers = self.nt, activation.fields, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
         back, guests, guest = self.exports.return_address, self.guests, activation.guest
+        watched = self.watched
         world: Any
         exit_: Any
         while True:
@@ -256,6 +254,8 @@ class NativeCode:
                     world.cr3 = processor.cr3
             if mmu.changes != self._seen_changes:
                 self.flush_translations()
+            if watched:
+                engine.notice_writes()
             if (fields.rflags ^ processor.rflags) & RFLAGS_IF:
                 fields.rflags ^= RFLAGS_IF
             budget = processor.budget
@@ -297,8 +297,6 @@ class NativeCode:
                 if rip == back:
                     continue
             elif kind is ExitKind.QUANTUM_END:
-                if self.code_aliases or self.loose_code:
-                    self._forget_code()
                 if in_guest and guests.stepped(activation, processor):
                     continue
                 processor.budget = -1
@@ -362,8 +360,6 @@ class NativeCode:
             fields.rsp = stack + 8
         finally:
             activation.in_export = False
-            if self.code_aliases or self.loose_code:
-                self._forget_code()
 
     def _stopped(self, activation: Activation, exit_: Any) -> None:
         """Anything but an export."""
@@ -427,22 +423,20 @@ class NativeCode:
         world = self.worlds[processor.number]
         if world is None:
             world = self.worlds[processor.number] = self.engine.world(state)
-            world.on_code = self._code_seen
+            world.on_code = self.code_seen
         else:
             world.load(state)
         self._stale.discard(processor.number)
         return world
 
-    def _code_seen(self, address: int) -> None:
-        """Code outside of images, in pool as a rule: the kernel's own routines may write it too,
-        unseen by the engine, which then has to forget it after each of them."""
-        if self.nt.images.at(address) is None:
-            self.loose_code.add(address & -PAGE_SIZE)
-
-    def _forget_code(self) -> None:
-        """Code may have been written, unseen by the engine."""
-        self.engine.invalidate_code()
-        self.code_aliases.discard(CODE_WRITTEN)
+    def code_seen(self, view: View, place: int, size: int) -> None:
+        """New code: the pages of images cannot be written but in ways that SystemSpace tells of;
+        what lies elsewhere, in pool as a rule, any routine of the kernel may write."""
+        frame = view.frame(place >> 12)
+        if frame is None or frame >> 12 not in self.nt.mm.system.code:
+            self.engine.seen_code.block(view, place, size)
+            for page in (place >> 12, place + size - 1 >> 12):
+                self.loose[page] = view.frame(page) or 0
 
     def forget_world(self, processor: Processor) -> None:
         """Control registers, segments or MSRs of the processor have changed."""
@@ -461,3 +455,7 @@ class NativeCode:
         """Page tables have changed."""
         self._seen_changes = self.nt.mmu.changes
         self.engine.flush_tlb()
+        physical = self.nt.mmu.physical
+        if any((physical(page << 12) or 0) != frame for page, frame in self.loose.items()):
+            self.loose.clear()
+            self.engine.forget_code()

@@ -15,6 +15,7 @@ stack's own host stack goes on with the registers that the handler has left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import vmx_constants as abi
@@ -22,7 +23,7 @@ from ntsim.host import system_guest
 from ntsim.host.abi_x64 import RFLAGS, RIP, RSP, Activation
 from ntsim.host.seh import ContextRestored
 from ntsim.hw.cpu import EFER_LMA, EFER_SCE, IA32_EFER, IA32_KERNEL_GS_BASE, RFLAGS_IF, Processor
-from ntsim.hw.engine import Exit, WorldState
+from ntsim.hw.engine import Exit, View, WorldState
 from ntsim.hw.engine import ExitKind as K
 from ntsim.hw.exceptions import ProcessorException
 from ntsim.hw.vmx.exit_information import ExitInformation
@@ -63,6 +64,8 @@ class CodeInGuest(Guest):
     processor, because the kernel's Python code runs in the same guest.
     """
 
+    on_code: Callable[[View, int, int], None]
+
     def hold(self, registers: RegisterFile) -> None:
         """The routines of `hw/vmx/guest` look at these."""
         self.registers = registers  # type: ignore[assignment]
@@ -100,6 +103,7 @@ class CodeInGuest(Guest):
         if self._segments is None:
             self.world = self.engine.world(state, root)
             self.hidden = HiddenState(self.world)
+            self.world.on_code = self.on_code
         else:
             self.world.load(state, root)
         self.watch_fetches()
@@ -190,6 +194,7 @@ class GuestRuns:
         found = self._guests[processor.number]
         if found is None:
             found = CodeInGuest(processor.vmx, self.code.engine)
+            found.on_code = self.code.code_seen
             self._guests[processor.number] = found
         return found
 

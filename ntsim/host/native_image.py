@@ -220,7 +220,7 @@ class ImageLoader:
             pa = mm.frames.take()
             mm.ram.write(pa, bytes(memory[offset : offset + PAGE_SIZE]))
             mm.system.map(base + offset, [pa], executable=executable, writable=writable)
-            if executable:
+            if executable and not writable:
                 mm.system.code.add(pa >> 12)
             if writable:
                 mm.mmu.map_raw(base + offset, mm.ram.address + pa, [pa])

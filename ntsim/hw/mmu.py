@@ -102,7 +102,7 @@ class Mmu:
     Implements `ntsim.abi.memory.Memory`. `running.current` is the processor whose CR3 counts,
     `fault(va, error_code)` handles a page fault of supervisor code, `corrupt_list(entry)` a linked
     list whose links disagree, `mapped(entry, va)` hears of each entry that is written,
-    `written_unprotected(page, pa)` of a write to a read-only page with CR0.WP clear. `allocate`,
+    `code_writable(pa)` of a frame of `code`, frame numbers, that can be written. `allocate`,
     `address_of` and `call` are filled in by the room that knows about images and stacks.
     """
 
@@ -121,7 +121,8 @@ class Mmu:
         self.changes = 0  # of page tables: who else keeps translations looks at it
         self.running: Running = _NoProcessor()
         self.fault: Callable[[int, int], None] = self._no_fault_handler
-        self.written_unprotected: Callable[[int, int], None] = lambda page, pa: None
+        self.code: set[int] = set()
+        self.code_writable: Callable[[int], None] = lambda pa: None
         self.corrupt_list: Callable[[int], None] = self._no_list_check
         self.endless_list: Callable[[], None] = lambda: self._no_list_check(0)
         self.allocate: Callable[[int, int], int] = self._no_storage
@@ -333,6 +334,8 @@ class Mmu:
                 self._forget_places()
             self.raw_pages[first + i] = host + (i << 12)
             self.raw_words[first + i] = pa >> 3
+            if pa >> 12 in self.code:
+                self.code_writable(pa)
 
     def unmap_raw(self, va: int, pages: int = 1) -> None:
         """Turn raw pages into guarded ones. Views taken earlier go on seeing the old bytes."""
@@ -348,6 +351,8 @@ class Mmu:
         page = va >> 12
         self.raw_pages[page] = self.base + pa
         self.raw_words[page] = pa >> 3
+        if pa >> 12 in self.code:
+            self.code_writable(pa)
         self.lent[page] = LentPage()
 
     def revoke(self, va: int) -> None:
@@ -393,8 +398,9 @@ class Mmu:
             return ~(access | mode | FAULT_PRESENT)
         host = self.ram.address + (pa & ~0xFFF)
         write = access == WRITE
+        if write and pa >> 12 in self.code:
+            self.code_writable(pa)
         if write and not rights & PTE_WRITE:  # CR0.WP is the processor's: nothing to keep
-            self.written_unprotected(page, pa)
             self.tables.mark(root, va, PTE_ACCESSED | PTE_DIRTY)
             return host
         if page >> 27 != _SELF_MAP_PAGES:  # another address space has other tables there

@@ -28,6 +28,7 @@ from ntsim.hw.engine.exits import Exit, ExitKind
 from ntsim.hw.engine.registers import RegisterFile, ResidentRegisters
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.unicorn_c import EngineError
+from ntsim.hw.engine.view import View
 from ntsim.hw.engine.world import Intercept, World
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "MemoryOperand",
     "RegisterFile",
     "ResidentRegisters",
+    "View",
     "World",
     "WorldState",
 ]

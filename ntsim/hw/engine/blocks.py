@@ -125,6 +125,10 @@ class Blocks:
         known = self._shapes.setdefault((place, size), shape)
         if known == shape and len(self._shapes) < _KEPT_SHAPES:
             return
+        self.forget()
+
+    def forget(self) -> None:
+        """Every block is new again."""
         self._shapes.clear()
         for table in list(self._tables.values()):
             table.clear()

@@ -15,6 +15,7 @@ from ntsim.hw.engine.blocks import Blocks, decoded
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
 from ntsim.hw.engine.lengths import is_far, is_vex
 from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
+from ntsim.hw.engine.seen_code import SeenCode
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
 from ntsim.hw.ram import PAGE_SIZE, Ram
@@ -83,6 +84,7 @@ class Engine:
         self._flush_code = False
         self.tables = [0, 0]  # counts flushes, and those of `flush_tlb`: for who keeps translations
         self.blocks = Blocks()
+        self.seen_code = SeenCode(ram, self.blocks)
 
     @classmethod
     def on(cls, native: n.Native, ram: Ram) -> Engine:
@@ -180,6 +182,8 @@ class Engine:
         exit_._instruction, exit_.length = None, 0
         if not native.by_block:
             exit_.retired = native.count() - 1
+            if native.translations:
+                self._tell(world, native.translations)
             if code:
                 self._repair_flags(world, registers.words, code)
         else:
@@ -240,12 +244,21 @@ class Engine:
         self.blocks.note(place, size, (count,) if found is None else tuple(found[0]))
         world.blocks.learn(place, size, count, found, stops_far=world.stops_far)
         if world.on_code is not None:
-            world.on_code(place)
+            world.on_code(world.view, place, size)
         if world.may_fetch is None or (refused := world.may_fetch(place, size)) is None:
             return True
         event[n.CODE], event[h.BLOCK_SIZE] = _NESTED_EXIT, 0
         self._note_refusal(world, refused)
         return False
+
+    @staticmethod
+    def _tell(world: World, translations: list[tuple[int, int]]) -> None:
+        """Blocks have been translated in a run that the library has counted."""
+        if world.on_code is not None:
+            for place, size in translations:
+                if place < n.ARENA_BASE or place >= n.ARENA_BASE + n.ARENA_SIZE:
+                    world.on_code(world.view, place, size)
+        translations.clear()
 
     @staticmethod
     def _note_refusal(world: World, address: int) -> None:
@@ -430,3 +443,13 @@ class Engine:
     def invalidate_code(self) -> None:
         """Bytes that may have been executed before have changed."""
         self._flush_code = True
+
+    def forget_code(self) -> None:
+        """All code is new again: of what is known, some lies in other page frames now."""
+        self.seen_code.forget()
+        self._flush_code = True
+
+    def notice_writes(self) -> None:
+        """Code in the frames of `seen_code` may have been written from Python."""
+        if self.seen_code.changed():
+            self._flush_code = True

@@ -1,6 +1,7 @@
 """Host machine code where calls from Python would be most of the cost.
 
-On x86-64 hosts with the System V calling convention that allow executable memory; elsewhere these
+On x86-64 hosts with the System V calling convention that allow executable memory; elsewhere, and
+where NTSIM_PORTABLE is set in the environment or inside of `forbidden`, these
 functions return None: the engine then makes the calls in Python, and counts instructions in the
 library (`blocks.py`).
 
@@ -13,7 +14,8 @@ import ctypes
 import mmap
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -200,13 +202,11 @@ def store_and_stop() -> int | None:
     return _place(_STORE_AND_STOP)
 
 
-@cache
 def enter_block() -> int | None:
     """Host address of the block hook's callback: it counts instructions without a call."""
     return _place(_ENTER_BLOCK)
 
 
-@cache
 def translated() -> int | None:
     """Host address of the callback for new blocks."""
     return _place(_TRANSLATED)
@@ -226,7 +226,6 @@ def start(event: int, emu_start: int, read: int, write: int) -> tuple[int, Any]:
     return address, _START_PROTOTYPE(address)
 
 
-@cache
 def round_trip() -> Callable[[int, int, int, int], int] | None:
     """The run of a world whose registers are resident as one call (in Python: 1 us more).
 
@@ -237,11 +236,9 @@ def round_trip() -> Callable[[int, int, int, int], int] | None:
     for the table of blocks. A hook that has saved the context in the middle of the run sets
     HALFWAY, and the registers are its own affair. The result is that of START, inverted.
     """
-    address = _place(_ROUND_TRIP)
-    return None if address is None else _PROTOTYPE(address)
+    return _callable(_ROUND_TRIP)
 
 
-@cache
 def batch_trip() -> Callable[[int, int, int, int], int] | None:
     """The run of a thread with a register file as one call, as `round_trip` (in Python: 1 us more).
 
@@ -250,13 +247,36 @@ def batch_trip() -> Callable[[int, int, int, int], int] | None:
     Where the first of EVENT's words is still 0 the run has stopped by executing HLT: then RIP goes
     back to it, and the result is how many instructions were executed before.
     """
-    address = _place(_BATCH_TRIP)
+    return _callable(_BATCH_TRIP)
+
+
+def _callable(code: bytes) -> Callable[[int, int, int, int], int] | None:
+    address = _place(code)
     return None if address is None else _PROTOTYPE(address)
 
 
-@cache
 def _place(code: bytes) -> int | None:
-    """Host address of executable `code`. The page is never freed."""
+    """Host address of executable `code`, if this host may have it."""
+    return _placed(code) if _allowed else None
+
+
+@contextmanager
+def forbidden() -> Iterator[None]:
+    """Machines made meanwhile are as on hosts without machine code of ours."""
+    global _allowed
+    before, _allowed = _allowed, False
+    try:
+        yield
+    finally:
+        _allowed = before
+
+
+_allowed = not os.environ.get("NTSIM_PORTABLE")
+
+
+@cache
+def _placed(code: bytes) -> int | None:
+    """The page is never freed."""
     if sys.platform == "win32" or os.uname().machine != "x86_64":
         return None
     access = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC

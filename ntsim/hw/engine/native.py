@@ -37,7 +37,7 @@ ARENA_BASE = 0x7F00_0000_0000
 MAX_WORLDS = 1000
 """At one time on one instance."""
 _HOST_SAVE_PAGE, _SCRATCH_PAGE, _FIRST_SLOT, _SLOT_PAGES = 1, 2, 4, 4
-_ARENA_SIZE = (_FIRST_SLOT + MAX_WORLDS * _SLOT_PAGES) * PAGE_SIZE
+ARENA_SIZE = (_FIRST_SLOT + MAX_WORLDS * _SLOT_PAGES) * PAGE_SIZE
 _NO_RESERVE = 0x4000
 _CR4_PAE = 1 << 5
 _NMI, RFLAGS_TF = 2, 1 << 8
@@ -120,8 +120,11 @@ class Native:
         self.ram: Ram | None = None
         self._map_arena()
         self._add_hooks()
+        self.translations: list[tuple[int, int]] = []
         if self.by_block:
             self._count_blocks()
+        else:
+            self._note_translations()
         self._enter_host_state()
         self._host_context = self.new_context()
         self.current: Slot | None = None
@@ -133,12 +136,12 @@ class Native:
         flags = {}
         if hasattr(mmap, "MAP_PRIVATE"):
             flags["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
-        memory = mmap.mmap(-1, _ARENA_SIZE, **flags)
+        memory = mmap.mmap(-1, ARENA_SIZE, **flags)
         self._pin = ctypes.c_char.from_buffer(memory)
         self.arena = memoryview(memory)
         self.arena[: len(svm.STUB)] = svm.STUB
         address = ctypes.addressof(self._pin)
-        error = self.lib.uc_mem_map_ptr(self.handle, ARENA_BASE, _ARENA_SIZE, c.PROT_ALL, address)
+        error = self.lib.uc_mem_map_ptr(self.handle, ARENA_BASE, ARENA_SIZE, c.PROT_ALL, address)
         c.check(error, "map the control blocks")
 
     def _enter_host_state(self) -> None:
@@ -219,6 +222,19 @@ class Native:
         addresses = (ctypes.cast(each, ctypes.c_void_p).value or 0 for each in functions)
         self._start_address, self.emu_start = hostcode.start(self._event_address, *addresses)
         self._own_blocks = BlockTable()
+
+    def _note_translations(self) -> None:
+        """Have address and size of every block that the library translates in `translations`.
+
+        But for the very first of an instance, which the self-test runs.
+        """
+        add = self.translations.append
+
+        def on_translated(handle: int, block: Any, before: int, _: int) -> None:
+            made = block.contents
+            add((made.address, made.size))
+
+        self._hook(c.HOOK_EDGE_GENERATED, c.TRANSLATED_CALLBACK(on_translated))
 
     def count(self) -> int:
         """Instructions that this run has begun; of a block, all."""
@@ -349,21 +365,17 @@ class Native:
         self.flush_tlb()
 
 
-_idle: list[Native] = []
+_idle: dict[bool, list[Native]] = {False: [], True: []}
+"""By whether they count blocks."""
 
 
 def idle() -> Native | None:
     """An instance whose machine is gone and that counts instructions as this host lets us."""
-    by_block = hostcode.enter_block() is not None
-    while _idle:
-        native = _idle.pop()
-        if native.by_block is by_block:
-            return native
-    return None
+    instances = _idle[hostcode.enter_block() is not None]
+    return instances.pop() if instances else None
 
 
 def give_back(native: Native) -> None:
-    """Keep an instance for the next machine, if it counts as those do."""
+    """Keep an instance for the next machine."""
     native.unmap_ram()
-    if native.by_block is (hostcode.enter_block() is not None):
-        _idle.append(native)
+    _idle[native.by_block].append(native)

@@ -82,6 +82,11 @@ class Block(ctypes.Structure):
     )
 
 
+TRANSLATED_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.POINTER(Block), ctypes.c_void_p, ctypes.c_void_p
+)
+
+
 class EngineError(RuntimeError):
     """The engine's library is missing, is another version, or refused a call."""
 

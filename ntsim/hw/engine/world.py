@@ -55,8 +55,9 @@ class World:
     `cr3`, which reads faster as `root`, and the bases below can be assigned, other state changes by
     `load`. `nested_root` is the
     physical address of a four-level nested page table (AMD format: present, write, user, NX; user
-    must be set), or None. Where blocks are counted, `on_code` is called with the address of every
-    block of code that is new, before any of it runs, and `may_fetch` with its address and size: the
+    must be set), or None. `on_code` is called with the view, the address and the size of every
+    block of code that is new, at the end of the run at the latest. Where blocks are counted,
+    `may_fetch` is called with address and size before any of it runs: the
     guest-physical address of a page that it may not be fetched from ends the run as a nested fault.
     `stops_far` ends it there before what may switch tasks.
     """
@@ -93,7 +94,7 @@ class World:
         weakref.finalize(self, native.give_back_slot, self.slot)
         self.slot.msr_map[:] = b"\xff" * len(self.slot.msr_map)
         self.intercepts = intercepts
-        self.on_code: Callable[[int], None] | None = None
+        self.on_code: Callable[[View, int, int], None] | None = None
         self.may_fetch: Callable[[int, int], int | None] | None = None
         self.stops_far = False
         self.view = View(native, self.slot, engine.ram, engine.tables)

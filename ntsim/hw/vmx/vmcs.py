@@ -37,7 +37,6 @@ from ntsim.hw.vmx.fields import has_high_half, supported_fields, type_of
 from ntsim.hw.vmx.protocols import Memory
 
 if TYPE_CHECKING:
-    from ntsim.hw.vmx.guest.code import SeenCode
     from ntsim.hw.vmx.guest.controls import Controls
     from ntsim.hw.vmx.transition import HostState
 
@@ -227,8 +226,6 @@ def revision_at(memory: Memory, address: int) -> int:
 class VmcsDirectory:
     """What the processors of one machine share: the layout, and who has which VMCS active.
 
-    `seen_code` is the engine's: the code of all their guests.
-
     Silicon keeps no such list: each processor has its own copies and none asks the others. It is
     here to notice a VMCS that is active on two of them.
     """
@@ -237,7 +234,6 @@ class VmcsDirectory:
         self.capabilities = capabilities
         self.layout = RegionLayout(capabilities)
         self._active_on: dict[int, list[int]] = {}
-        self.seen_code: SeenCode | None = None
 
     def add(self, address: int, processor: int) -> None:
         """The VMCS became active on `processor`."""

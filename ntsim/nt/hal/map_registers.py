@@ -143,6 +143,7 @@ def hal_copy(
         if to_device:
             ram.write(there, ram.read(here, size))
         else:
+            nt.mm.system.expose(here, size)
             ram.write(here, ram.read(there, size))
         va, there, left = va + size, there + size, left - size
 

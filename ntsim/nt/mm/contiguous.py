@@ -167,7 +167,6 @@ def MmMapIoSpace(
     for i in range(pages):
         entry = (first + i * PAGE_SIZE) | VALID | PTE_NX
         mm.mmu.write_entry(mm.system_root, va + i * PAGE_SIZE, entry)
-        mm.system.opened(first + i * PAGE_SIZE, va + i * PAGE_SIZE)
     frames = range(first, first + pages * PAGE_SIZE, PAGE_SIZE)
     mm.mmu.map_raw(va, mm.ram.address + first, frames)
     return va | (pa & 0xFFF)

@@ -149,5 +149,6 @@ def mi_page_out(nt: Kernel, va: int, root: int | None = None) -> bool:
     else:
         code = (4 if entry & PTE_WRITE else 1) | (0 if entry & PTE_NX else 2)
     nt.mmu.write_entry(root, page, slot << 32 | code << 5)
+    nt.mm.system.code.discard(pa >> 12)
     nt.mm.frames.give(pa)
     return True

@@ -53,39 +53,32 @@ class Region:
     def __contains__(self, va: int) -> bool:
         return self.base <= va < self.base + self.size
 
-CODE_WRITTEN = 0
-"""Among `code_aliases`, until who executes code has forgotten what it knew of it."""
-
-
 class SystemSpace:
     """Maps frames at system addresses. `root` is the PML4 that all kernel halves share.
 
-    `code` are the frames of loaded code, `code_aliases` the pages through which they can be written
-    as well, and CODE_WRITTEN if one has been that is gone. `kernel` are those of them that system
-    calls go through: `kernel_open` hears when one can be written.
+    `code` are the numbers of frames with loaded code, which is read-only where it was loaded.
+    `watch` hears, with a frame's address, that one can be written now, through another mapping,
+    with CR0.WP clear or by a device: what Python writes the engine does not see. `kernel` are
+    those of them that system calls go through: `kernel_open` hears when one can be written.
     """
 
     def __init__(self, mmu: Mmu, frames: Frames, root: int) -> None:
         self.mmu, self.frames, self.root = mmu, frames, root
-        self.code: set[int] = set()
-        self.code_aliases: set[int] = set()
+        self.code = mmu.code
+        self.watch: Callable[[int], object] = lambda frame: None
         self.kernel: frozenset[int] = frozenset()
         self.kernel_open: Callable[[], None] = lambda: None
         self.lined_up = 0
-        mmu.written_unprotected = self._written_unprotected
+        mmu.code_writable = self.expose
 
-    def _written_unprotected(self, page: int, pa: int) -> None:
-        if pa >> 12 in self.code:
-            self.code_aliases.add(CODE_WRITTEN)
-            if pa >> 12 in self.kernel:
-                self.kernel_open()
-
-    def opened(self, pa: int, page: int) -> None:
-        """The frame at `pa` has been mapped at `page`, where it can be written."""
-        if pa >> 12 in self.code:
-            self.code_aliases.add(page)
-            if pa >> 12 in self.kernel:
-                self.kernel_open()
+    def expose(self, pa: int, size: int = 1) -> None:
+        """Whatever code there is at a physical address can be written by others from now on."""
+        for number in range(pa >> 12, (pa + size - 1 >> 12) + 1):
+            if number in self.code:
+                self.code.discard(number)
+                self.watch(number << 12)
+                if number in self.kernel:
+                    self.kernel_open()
 
     def allocate(
         self,
@@ -139,8 +132,8 @@ class SystemSpace:
             except OutOfFrames:
                 self.unmap(va, i)
                 raise
-            if writable and pa >> 12 in self.code:
-                self.opened(pa, page)
+            if writable:
+                self.expose(pa)
 
     def make_raw(self, region: Region, va: int, frames: Sequence[int]) -> None:
         """Let Python see mapped pages as one stretch of host memory."""
@@ -167,9 +160,6 @@ class SystemSpace:
 
     def forget(self, page: int, entry: int) -> None:
         """The mapping of `entry`'s frame at `page` is gone."""
-        if page in self.code_aliases:
-            self.code_aliases.remove(page)
-            self.code_aliases.add(CODE_WRITTEN)
         self.frames.pfn.unmapped(entry & PTE_FRAME, page)
 
     def unmap(self, va: int, pages: int) -> None:

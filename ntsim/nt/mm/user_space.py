@@ -195,8 +195,7 @@ class UserSpace:
         hidden = code == MM_NOACCESS or is_guard(code)
         entry = PTE_PROTOTYPE | code << 5 if hidden else entry_for(pa, code) | SHARED
         self.mm.mmu.write_entry(self.root, va, entry)
-        if pa >> 12 in self.mm.system.kernel:
-            self.mm.system.kernel_open()
+        self.mm.system.expose(pa)
 
     def map_view(self, view: Range, protection: int) -> None:
         """Let every page of a view be found in its section when it is touched."""

@@ -403,7 +403,7 @@ def test_instances_are_reused_and_nothing_of_the_last_machine_shows() -> None:
         assert bench.run(code).kind is kind
         assert bench.registers.mxcsr == 0x1F80
         bench.engine.close()
-        assert native_module._idle[-1] is instance
+        assert native_module._idle[instance.by_block][-1] is instance
 
 
 def test_a_forgotten_engine_returns_its_instance() -> None:
@@ -411,10 +411,10 @@ def test_a_forgotten_engine_returns_its_instance() -> None:
     bench = Bench()
     bench.run(asm("cpuid"))
     instance = bench.engine.start()
-    assert instance not in native_module._idle
+    assert instance not in native_module._idle[instance.by_block]
     del bench
     gc.collect()
-    assert instance in native_module._idle
+    assert instance in native_module._idle[instance.by_block]
 
 
 def test_two_machines_run_side_by_side() -> None:

@@ -19,7 +19,6 @@ from ntsim.abi import vmx_constants as abi
 from ntsim.hw.cpu import SEGMENT_NAMES
 from ntsim.hw.engine import Engine, Exit, Intercept, ResidentRegisters, World, WorldState
 from ntsim.hw.vmx.exits import GuestExit
-from ntsim.hw.vmx.guest.code import SeenCode
 from ntsim.hw.vmx.guest.controls import NO_CONTROLS, Controls, controls_of
 from ntsim.hw.vmx.guest.ept import Ept
 from ntsim.hw.vmx.guest.fetches import may_fetch
@@ -71,9 +70,7 @@ class Guest:
         self._segments: bytes | bytearray | None = None
         self._rest: tuple[object, ...] = ()
         self.hidden: HiddenState
-        if vmx.directory.seen_code is None:
-            vmx.directory.seen_code = SeenCode(engine.ram)
-        self._code = vmx.directory.seen_code
+        self._code = engine.seen_code
         self.controls = NO_CONTROLS
         self.intercepts = NO_CONTROLS.intercepts
         self.pin = self.primary = self.secondary = 0
@@ -228,6 +225,7 @@ class Guest:
         else:
             self.world.load(state, root, self.intercepts)
         self.watch_fetches()
+        self.world.on_code = self._code.block
         self.hidden.remember()
         self.words[CS], self.words[SS] = p.cs.selector, p.ss.selector
 
