@@ -375,6 +375,27 @@ def test_a_hidden_breakpoint_reports_calls_and_callers_of_machine_code(processor
         assert event.detail >> 47 == 0x1FFFF  # RCX, the IRP
 
 
+@pytest.mark.parametrize("processors", [1, 4])
+def test_a_hidden_breakpoint_meets_apps_system_calls(processors):
+    """A service's body is code like an export's, where a compiled driver is loaded."""
+    heard, places = [], []
+
+    def app():
+        device = open_device()
+        control(device, HV_VIRTUALISE, BY_IPI)
+        _, address = hide(device, "NtCreateFile")
+        places.append(address)
+        echo = CreateFile(r"\\.\Echo", GENERIC_READ | GENERIC_WRITE, 0, None, 3, 0, None)
+        CloseHandle(echo)
+        Sleep(50)
+        heard.extend(events(device))
+        CloseHandle(device)
+
+    run(app, processors, before=[C / "echo.sys"])
+    assert [(event.reason, event.rip) for event in heard] == [(BREAKPOINT, places[0])]
+    assert heard[0].detail >> 47 == 0  # RCX: the app's handle
+
+
 SELDOM = """
 from driver.hypervisor import monitor
 from driver.hypervisor_system import DriverEntry
