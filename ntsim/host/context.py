@@ -17,8 +17,8 @@ from ntsim.hw.mmu import Mmu
 from ntsim.nt.rtl.exception import StructuredException
 
 CONTEXT_SIZE, RECORD_SIZE, DISPATCHER_SIZE = 0x4D0, 0x98, 0x50
-SCOPE_INDEX = 0x48
-"""Offset in DISPATCHER_CONTEXT."""
+SCOPE_INDEX, RECORD_FLAGS = 0x48, 4
+"""Offsets in DISPATCHER_CONTEXT and EXCEPTION_RECORD."""
 CONTROL, INTEGER, SEGMENTS, FLOATING = 1, 2, 4, 8
 AMD64 = 0x10_0000
 ALL = AMD64 | CONTROL | INTEGER | SEGMENTS | FLOATING
@@ -73,7 +73,7 @@ def record_bytes(error: StructuredException, flags: int = 0) -> bytes:
         "<IIQQI4x",
         error.ExceptionCode & 0xFFFF_FFFF,
         error.ExceptionFlags | flags,
-        0,
+        error.ExceptionRecord,
         error.ExceptionAddress,
         len(information),
     )
@@ -83,12 +83,19 @@ def record_bytes(error: StructuredException, flags: int = 0) -> bytes:
 
 def read_record(mmu: Mmu, address: int) -> StructuredException:
     """The exception that an EXCEPTION_RECORD of a driver describes."""
-    data = mmu.read(address, RECORD_SIZE)
-    code, flags, _, where, count = struct.unpack_from("<IIQQI", data)
-    information = struct.unpack_from(f"<{min(count, MOST_PARAMETERS)}Q", data, 0x20)
-    made = StructuredException(code, information, where, "raised by the driver")
-    made.ExceptionFlags = flags
+    made = StructuredException(0, reason="raised by the driver")
+    refresh(made, mmu.read(address, RECORD_SIZE))
+    made.record = address
     return made
+
+
+def refresh(error: StructuredException, data: bytes) -> None:
+    """What the bytes of an EXCEPTION_RECORD say of an exception."""
+    code, flags, chained, where, count = struct.unpack_from("<IIQQI", data)
+    error.ExceptionCode, error.ExceptionFlags, error.ExceptionRecord = code, flags, chained
+    error.ExceptionAddress = where
+    parameters = min(count, MOST_PARAMETERS)
+    error.ExceptionInformation = struct.unpack_from(f"<{parameters}Q", data, 0x20)
 
 
 def dispatcher_bytes(

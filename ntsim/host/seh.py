@@ -49,7 +49,9 @@ CONTINUE_SEARCH_DISPOSITION, NESTED_DISPOSITION, COLLIDED_DISPOSITION = 1, 2, 3
 STATUS_NONCONTINUABLE_EXCEPTION, STATUS_UNWIND = 0xC000_0025, 0xC000_0027
 STATUS_INVALID_DISPOSITION = 0xC000_0026
 STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
-_DEEPEST = 200
+_DEEPEST = 0x1800
+"""Frames: more than fit on a kernel stack."""
+
 REPETITIONS = 2_000
 """Of one exception that nothing is done about."""
 _JUMP = b"\xff\x25"
@@ -74,11 +76,13 @@ class ContextRestored(BaseException):
 @dataclass(slots=True)
 class Walk:
     """The frames that an exception concerns, innermost first; those before `mine` belong to code
-    whose caller in the kernel it has already left. The stack from `floor` upwards is in use."""
+    whose caller in the kernel it has already left. The stack from `floor` upwards is in use.
+    `asked` is the index of the frame whose handlers are being asked."""
 
     places: list[Place]
     mine: int
     floor: int
+    asked: int = -1
 
 
 @dataclass(slots=True)
@@ -134,6 +138,7 @@ class Dispatcher:
             except StructuredException as nested:
                 if nested.registers is None:
                     nested.registers = error.registers
+                self._note_nested(walk)
                 error = nested  # the frames of the kernel's own dispatching stay on the stack
                 walk = self._walk(nested, walk.places, walk.floor - HANDLER_ROOM)
             except UnwindThrough as unwinding:
@@ -144,6 +149,12 @@ class Dispatcher:
         """The frames for `error`: those it has passed, then `places`."""
         passed = error.passed or Passed()
         return Walk([*passed.places, *places], len(passed.places), min(floor, passed.floor))
+
+    @staticmethod
+    def _note_nested(walk: Walk) -> None:
+        """The frames that were being asked when the next exception came out of a handler."""
+        for place in walk.places[: walk.asked + 1]:
+            place.nested = True
 
     def _search(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
         """Ask every handler; unwind to the one that takes the exception."""
@@ -172,7 +183,7 @@ class Dispatcher:
         with self.code.below(activation, HANDLER_ROOM, walk.floor) as room:
             call = HandlerCall(self.code, room, error)
             for index in range(walk.mine, len(walk.places)):
-                place = walk.places[index]
+                place, walk.asked = walk.places[index], index
                 for scope in self.scopes_of(place, EXCEPTION_HANDLER):
                     if not scope.target:
                         continue
@@ -180,6 +191,7 @@ class Dispatcher:
                     if scope.handler != EXECUTE_HANDLER:
                         verdict = call.filter(place, scope)
                     if verdict > 0:
+                        call.finish()
                         return index, scope.target
                     if verdict < 0:
                         self._go_on(activation, walk, call)
@@ -191,16 +203,18 @@ class Dispatcher:
                         return CONTINUE_EXECUTION, None
                     if disposition not in (CONTINUE_SEARCH_DISPOSITION, NESTED_DISPOSITION):
                         raise self._noncontinuable(
-                            STATUS_INVALID_DISPOSITION, error,
+                            STATUS_INVALID_DISPOSITION, walk, call,
                             f"a language handler returned {disposition}",
                         )  # fmt: skip
+            call.finish()
         return 0, None
 
     def _go_on(self, activation: Activation, walk: Walk, call: HandlerCall) -> None:
         """Go on where the exception was, with what the handlers have changed in the context."""
+        call.finish()
         if call.error.ExceptionFlags & ctx.NONCONTINUABLE:
             what = "a filter wants to go on after an exception that cannot be continued"
-            raise self._noncontinuable(STATUS_NONCONTINUABLE_EXCEPTION, call.error, what)
+            raise self._noncontinuable(STATUS_NONCONTINUABLE_EXCEPTION, walk, call, what)
         if walk.mine:
             what = "EXCEPTION_CONTINUE_EXECUTION"
             why = "the exception has already left the kernel routine that the code was called from"
@@ -223,10 +237,14 @@ class Dispatcher:
             nt.fail(Hang((), f"{text}: the filter goes on where it was and changes nothing"))
 
     @staticmethod
-    def _noncontinuable(code: int, error: StructuredException, reason: str) -> StructuredException:
-        """What the kernel's own dispatching raises about `error`."""
+    def _noncontinuable(
+        code: int, walk: Walk, call: HandlerCall, reason: str
+    ) -> StructuredException:
+        """What the kernel's own dispatching raises about the exception of `call`."""
+        error, walk.asked = call.error, -1
         made = StructuredException(code, (), error.ExceptionAddress, reason)
         made.ExceptionFlags, made.stack = ctx.NONCONTINUABLE, error.stack
+        made.ExceptionRecord = call.record
         return made
 
     def load(self, activation: Activation, data: bytes) -> None:
@@ -303,6 +321,7 @@ class Dispatcher:
 
     def dispatch_rest(self, activation: Activation, walk: Walk, error: StructuredException) -> bool:
         """An exception out of a termination handler: for the frames that are left."""
+        self._note_nested(walk)
         walk = self._walk(error, walk.places, walk.floor - HANDLER_ROOM)
         try:
             return self._search(activation, walk, error)
@@ -327,8 +346,12 @@ class Dispatcher:
         """
         places = walk.places
         rest, mine = list(places), walk.mine
+        walk.asked = -1
         for index, place in enumerate(places[: target + 1]):
             walk.places, walk.mine = rest[index:], max(0, mine - index)
+            if place.nested:  # what dispatched the earlier exception is further in than this
+                for each in walk.places:
+                    each.nested = False
             last = is_target and index == target
             if self._is_foreign(place, TERMINATION_HANDLER):
                 flags = ctx.UNWINDING | (ctx.TARGET_UNWIND if last else 0)
@@ -339,7 +362,7 @@ class Dispatcher:
                     disposition = call.handler(place, flags, place.first, rip)
                 if disposition not in (CONTINUE_SEARCH_DISPOSITION, COLLIDED_DISPOSITION):
                     raise self._noncontinuable(
-                        STATUS_INVALID_DISPOSITION, error,
+                        STATUS_INVALID_DISPOSITION, walk, call,
                         f"a language handler returned {disposition} when it was to clean up",
                     )  # fmt: skip
             elif place.frame.flags & TERMINATION_HANDLER:

@@ -20,7 +20,8 @@ class StructuredException(Exception):
     frames of that moment for the report, `error` the Python error behind code 0xE0507945. `passed`
     is what the host keeps of compiled code that the exception went through unhandled, `registers`
     the bytes of the CONTEXT it was raised in if that was compiled code. `ExceptionFlags` bit 0:
-    the code cannot go on where it was raised.
+    the code cannot go on where it was raised. `ExceptionRecord` is the address of the record of an
+    exception that this one is about, `record` that of the caller's own record; 0 if there is none.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class StructuredException(Exception):
         self.passed: Any = None
         self.ExceptionFlags = 0
         self.registers: Any = None
+        self.ExceptionRecord = 0
+        self.record = 0
 
     def __str__(self) -> str:
         text = f"exception {self.ExceptionCode:#010x}"
