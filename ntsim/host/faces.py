@@ -201,10 +201,10 @@ def _plain_face(export: Export, name: str) -> Callable[..., Any]:
     arguments = ", ".join(["nt", *names])
     if is_service(name):
         space.update(ki_service_of_kernel=ki_service_of_kernel)
-        given = ", ".join(names)
+        given = "".join(f"{each}, " for each in names)
         lines += [
             "    if nt.watched[0] != nt.untouched:",
-            f"        status = ki_service_of_kernel(nt, 'Nt{name[2:]}', ({given},))",
+            f"        status = ki_service_of_kernel(nt, 'Nt{name[2:]}', ({given}))",
             "        if status is not None: return status",
         ]
     checked = f"return nt.verifier.call(nt, export, ({arguments},))"

@@ -85,7 +85,10 @@ _HAL_NAMES = frozenset(
 )
 TIMESTAMP = 0x5DE6_0E7B
 _FRAME_NUMBER = PTE_FRAME >> 12
-_ZERO = ("KdDebuggerEnabled", "NtGlobalFlag", "IoDeviceHandlerObjectType")
+_ZERO = (
+    "KdDebuggerEnabled", "NtGlobalFlag", "IoDeviceHandlerObjectType", "InitSafeBootMode",
+    "NlsMbCodePageTag", "NlsMbOemCodePageTag",
+)  # fmt: skip
 
 
 def body(index: int) -> bytes:

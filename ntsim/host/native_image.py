@@ -266,12 +266,31 @@ def _add_symbols(native: NativeImage) -> None:
             named[function.begin] = found.function
     named.setdefault(pe.entry, "DriverEntry")
     ends = {f.begin: f.end for f in pe.functions}
-    for function in pe.functions:
-        named.setdefault(function.begin, f"sub_{function.begin:x}")
+    for begin in (*ends, *_leaf_functions(pe)):
+        named.setdefault(begin, f"sub_{begin:x}")
     for address in sorted(named):
         size = ends.get(address, address) - address
         image.symbols.append(Symbol(named[address], image.base + address, size))
         image.starts.append(image.base + address)
+
+
+_PADDING = b"\xcc\x90"
+
+
+def _leaf_functions(pe: PeFile) -> Iterator[int]:
+    """Where code goes on behind a function that the exception directory lists, before the next:
+    functions that call nothing and keep no register need no entry there."""
+    begins = [f.begin for f in pe.functions]
+    for index, function in enumerate(pe.functions):
+        section = next((s for s in pe.sections if s.address <= function.begin < s.end), None)
+        if section is None or not section.executable:
+            continue
+        end = begins[index + 1] if index + 1 < len(begins) else section.end
+        at, end = function.end, min(end, section.address + len(section.data))
+        while at < end and pe.memory[at] in _PADDING:
+            at += 1
+        if at < end and any(pe.memory[at:end]):
+            yield at
 
 
 def _hint(name: str) -> str:

@@ -80,3 +80,32 @@ def test_the_text_of_an_ordinary_image_is_not_writable(loads) -> None:
     with pytest.raises(BugCheck) as caught:
         loads(Code("DbgPrint").add(ENTER).to("c605", TEXT, "90").add(LEAVE))
     assert caught.value.code == 0xBE
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("InitSafeBootMode", 0), ("NlsMbCodePageTag", 0), ("NlsMbOemCodePageTag", 0),
+        ("Mm64BitPhysicalAddress", 1), ("NlsAnsiCodePage", 1252), ("NlsOemCodePage", 437),
+    ],
+)  # fmt: skip
+def test_variables_of_the_kernel(loads, variable: str, value: int) -> None:
+    """mov rax, [slot]; movzx edx, word [rax]"""
+    code = Code("DbgPrint", variable).add(ENTER).to("488b05", IMPORTS + 8).add("0fb710")
+    code.to("488d0d", DATA).call("DbgPrint").add(LEAVE)
+    assert loads(code, data=b"%u\0").debug_output == [str(value)]
+
+
+def test_code_behind_a_listed_function_has_a_name_of_its_own(ntsim_machine, tmp_path: Path) -> None:
+    """DriverEntry, which the exception directory lists, calls a leaf that it does not list."""
+    code = Code("DbgPrint").add(ENTER).add("e804000000 0f0b").add("cccc 31c9 8b01 c3")
+    begin, end = TEXT, TEXT + 11
+    functions = begin.to_bytes(4, "little") + end.to_bytes(4, "little")
+    functions += (DATA + 12).to_bytes(4, "little") + bytes.fromhex("01040100 04420000")
+    path = write(tmp_path / "small.sys", code, data=functions, directories={3: (DATA, 12)})
+    machine = ntsim_machine()
+    with pytest.raises(BugCheck) as caught:
+        machine.load_driver(path)
+    assert caught.value.code == 0x7E
+    frames = [(f.symbol, f.offset) for f in machine.report().stack if f.module == "small"]
+    assert frames == [("sub_100d", 2), ("DriverEntry", 9)]

@@ -61,6 +61,16 @@ def ExAllocatePoolWithTag(
 
 
 @export(irql="<= DISPATCH, or <= APC for paged pool")
+def ExAllocatePoolWithTagPriority(
+    nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T, Tag: ULONG, Priority: ULONG
+) -> PVOID:
+    """ExAllocatePoolWithTag: the priority says who fails first when memory is short, and every
+    request is served here while there is any. Source: WDK ExAllocatePoolWithTagPriority.
+    """
+    return ExAllocatePoolWithTag(nt, PoolType, NumberOfBytes, Tag)
+
+
+@export(irql="<= DISPATCH, or <= APC for paged pool")
 def ExAllocatePool(nt: Kernel, PoolType: POOL_TYPE, NumberOfBytes: SIZE_T) -> PVOID:
     """As ExAllocatePoolWithTag with tag 'None'. Obsolete. Source: WDK ExAllocatePool."""
     return ExAllocatePoolWithTag(nt, PoolType, NumberOfBytes, 0x656E6F4E)

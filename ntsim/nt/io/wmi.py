@@ -101,6 +101,17 @@ def IoWMIAllocateInstanceIds(
     return ntstatus.STATUS_SUCCESS
 
 
+@export(irql="<= APC")
+def IoWMIOpenBlock(
+    nt: Kernel, Guid: PVOID, DesiredAccess: ULONG, DataBlockObject: Out[PVOID]
+) -> NTSTATUS:
+    """STATUS_WMI_GUID_NOT_FOUND: no provider's blocks can be opened, neither those of drivers nor
+    the firmware's, of which this machine has none. Source: WDK IoWMIOpenBlock.
+    """
+    DataBlockObject[0] = 0
+    return ntstatus.STATUS_WMI_GUID_NOT_FOUND
+
+
 @export(irql="<= DISPATCH")
 def IoWMIDeviceObjectToProviderId(nt: Kernel, DeviceObject: PDEVICE_OBJECT) -> ULONG:
     """The ID of a registered device, 0 for another. Source: WDK."""

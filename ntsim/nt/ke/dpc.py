@@ -183,6 +183,12 @@ def KeRemoveQueueDpc(nt: Kernel, Dpc: PKDPC) -> BOOLEAN:
     return True
 
 
+@export(irql="== DISPATCH")
+def KeIsExecutingDpc(nt: Kernel) -> ULONG:
+    """Whether this processor runs DPCs at present. Source: ntddk.h KeIsExecutingDpc."""
+    return int(nt.prcb[nt.il.current.number]._v.DpcRoutineActive)
+
+
 @export(irql="any")
 def KeSetImportanceDpc(nt: Kernel, Dpc: PKDPC, Importance: KDPC_IMPORTANCE) -> None:
     """High importance goes to the front of the queue. Source: WDK KeSetImportanceDpc."""

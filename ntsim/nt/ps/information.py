@@ -12,7 +12,14 @@ from ntsim.abi import ntstatus
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.hw.clock import TICK_100NS
 from ntsim.hw.ram import PAGE_SIZE
-from ntsim.nt.ex.arguments import read_number, system_service, write_number, write_result
+from ntsim.nt.ex.arguments import (
+    in_kernel_mode,
+    read_number,
+    system_service,
+    write_number,
+    write_result,
+)
+from ntsim.nt.exports import export
 from ntsim.nt.ke.affinity import ki_set_affinity
 from ntsim.nt.ke.scheduler import DISPATCH_VECTOR, ki_requeue, ki_set_priority
 from ntsim.nt.ke.thread import RUNNING
@@ -195,3 +202,34 @@ def NtQuerySystemInformation(
         layout.LOWEST_USER, layout.HIGHEST_USER, nt.ke.active_mask, len(nt.processors),
     )  # fmt: skip
     return give(nt, data, SystemInformation, SystemInformationLength, ReturnLength)
+
+
+@export(irql="== PASSIVE")
+def ZwQueryInformationThread(
+    nt: Kernel,
+    ThreadHandle: HANDLE,
+    ThreadInformationClass: ULONG,
+    ThreadInformation: PVOID,
+    ThreadInformationLength: ULONG,
+    ReturnLength: PVOID,
+) -> NTSTATUS:
+    """NtQueryInformationThread for kernel mode. Source: Win32 NtQueryInformationThread."""
+    return in_kernel_mode(
+        nt, NtQueryInformationThread, ThreadHandle, ThreadInformationClass, int(ThreadInformation),
+        ThreadInformationLength, int(ReturnLength),
+    )  # fmt: skip
+
+
+@export(irql="== PASSIVE")
+def ZwSetInformationThread(
+    nt: Kernel,
+    ThreadHandle: HANDLE,
+    ThreadInformationClass: ULONG,
+    ThreadInformation: PVOID,
+    ThreadInformationLength: ULONG,
+) -> NTSTATUS:
+    """NtSetInformationThread for kernel mode. Source: WDK ZwSetInformationThread."""
+    return in_kernel_mode(
+        nt, NtSetInformationThread, ThreadHandle, ThreadInformationClass, int(ThreadInformation),
+        ThreadInformationLength,
+    )  # fmt: skip

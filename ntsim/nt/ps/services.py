@@ -234,6 +234,31 @@ def ZwOpenProcess(
 
 
 @export(irql="== PASSIVE")
+def ZwOpenThread(
+    nt: Kernel,
+    ThreadHandle: Out[HANDLE],
+    DesiredAccess: ACCESS_MASK,
+    ObjectAttributes: POBJECT_ATTRIBUTES,
+    ClientId: PCLIENT_ID,
+) -> NTSTATUS:
+    """A handle to a thread by id. Source: ZwOpenProcess's page; phnt."""
+    if not ClientId:
+        return ntstatus.STATUS_INVALID_PARAMETER_MIX
+    client = nt.mmu.read(int(ClientId), 16)
+    if not int.from_bytes(client[8:], "little"):
+        return ntstatus.STATUS_INVALID_CID
+    attributes = ObjectAttributes.Attributes if ObjectAttributes else 0
+    status, ThreadHandle[0] = psp_open_by_id(nt, client, DesiredAccess, attributes)
+    return status
+
+
+@export(irql="== PASSIVE")
+def ZwYieldExecution(nt: Kernel) -> NTSTATUS:
+    """STATUS_SUCCESS if another thread has run, else STATUS_NO_YIELD_PERFORMED. Undocumented."""
+    return NtYieldExecution(nt)
+
+
+@export(irql="== PASSIVE")
 def ZwTerminateProcess(nt: Kernel, ProcessHandle: HANDLE, ExitStatus: NTSTATUS) -> NTSTATUS:
     """End a process and its threads; NULL is the current process. Source: WDK."""
     v = nt.thread.v
