@@ -107,7 +107,7 @@ class DriverHost(PythonHost):
     def call_code(self, address: int, arguments: tuple[Any, ...]) -> int:
         """Run machine code; a page fault if `address` cannot be executed."""
         compiled = self.native
-        if compiled is None or not compiled.owns(address):
+        if compiled is None or not (address in compiled.images or compiled.owns(address)):
             if name := self.kernel_image.routine_at(address):
                 if name in service_numbers() and name not in EXPORTS:
                     return NtService(self.nt, name)(*arguments)

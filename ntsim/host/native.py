@@ -86,7 +86,7 @@ class NativeCode:
         self._seen_changes = -1
         self._idle: list[Activation] = []
         self._last = len(self.exports.names) - 1
-        self._images: dict[int, NativeImage] = {}  # by addresses that were asked for
+        self.images: dict[int, NativeImage] = {}  # by addresses that were asked for
         self._turn = 0
         self._open: dict[int, Activation] = {}
 
@@ -103,7 +103,7 @@ class NativeCode:
         self.engine.invalidate_code()
         self.libraries.unloaded(native)
         self.stacks.forget()
-        self._images.clear()
+        self.images.clear()
 
     def innermost(self, thread: Any, rsp: int) -> Activation | None:
         """The innermost call on a thread's kernel stack that `rsp` is a stack pointer of."""
@@ -121,18 +121,18 @@ class NativeCode:
 
     def image_at(self, address: int) -> NativeImage | None:
         """The compiled driver that an address lies in."""
-        found = self._images.get(address)
+        found = self.images.get(address)
         if found is None:
             for native in self.loader.loaded.values():
                 if address in native.image:
-                    found = self._images[address] = native
+                    found = self.images[address] = native
                     break
         return found
 
     def owns(self, address: int) -> bool:
         """Whether an address lies in a compiled driver or an export's body."""
         return (
-            address in self._images
+            address in self.images
             or self.image_at(address) is not None
             or self.exports.number_at(address) >= 0
         )
@@ -147,7 +147,7 @@ class NativeCode:
         activation.begin(thread)
         storage, images = thread.storage, thread.images
         thread.storage = storage - (NESTED_FRAMES if images else KERNEL_FRAMES)
-        native = self._images.get(address) or self.image_at(address)
+        native = self.images.get(address) or self.image_at(address)
         images.append(native.image if native is not None else nt.nt_image)
         try:
             enter(nt, activation, address, arguments, self.exports.return_address)

@@ -81,7 +81,10 @@ def DeviceIoControl(
 def _small_request(user: UserThread, handle: Any, code: int, data: bytes, out: int) -> bytes:
     """Both buffers in the scratch page: no allocation, no page-table walk."""
     ram, scratch = user.ram, user.scratch
-    at = user.locate()
+    try:
+        at = user.mmu.user[user.root].write[user.page] - user.ram_address
+    except KeyError:
+        at = user.locate()
     size = len(data)
     if size:
         ram[at + INPUT : at + INPUT + size] = data
@@ -101,7 +104,10 @@ def _small_request(user: UserThread, handle: Any, code: int, data: bytes, out: i
         raise status_error(user, "DeviceIoControl", status)
     if not out:
         return b""
-    at = user.locate()
+    try:
+        at = user.mmu.user[user.root].write[user.page] - user.ram_address
+    except KeyError:
+        at = user.locate()
     size = user.words[at + 8 >> 3]
     at += OUTPUT
     return ram[at : at + (size if size < out else out)]

@@ -42,7 +42,7 @@ BAD_QUOTA_PROCESS = 0xD
 STILL_LOCKED, ACTIVE_AND_VALID = 0x9A, 6
 """0x4E: a page is freed that is locked for I/O; the state of every page in use."""
 
-_POISON_BYTE = bytes([POISON])
+POISON_BYTE = bytes([POISON])
 _NAMES = {False: "nonpaged", True: "paged"}
 
 
@@ -111,13 +111,44 @@ class Pool:
         if zero:
             self.nt.mmu.write(address, bytes(size))
         elif not paged or size <= LARGEST_SMALL:
-            self.nt.mmu.write(address, _POISON_BYTE * size)
+            self.nt.mmu.write(address, POISON_BYTE * size)
         count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])
         count[0] += 1
         count[2] += room
         return address
 
-    def bill(self, address: int) -> None:
+    def allocate_buffer(self, size: int, tag: str) -> int:
+        """A nonpaged buffer of a request, charged to the current process; 0 if memory is short.
+
+        All of its content is the caller's to write, `POISON_BYTE` where it has nothing.
+        """
+        if size <= LARGEST_SMALL and self.special is None:
+            block = (size + HEADER + 15) & ~15
+            kind = (False, False, block)
+            free = self.free_blocks.get(kind)
+            nt = self.nt
+            memory = nt.mmu
+            at = memory.pairs[free[-1]] if free else -1
+            if free and at >= 0:
+                va, words = free.pop(), memory.words
+                word = TYPE_NONPAGED << 24 | (block >> 4) << 16 | tag_value(tag) << 32
+                process = nt.il.current.context.v.ApcState_Process
+                if process != nt.ps.system.va:
+                    word |= QUOTA_CHARGED << 24
+                    words[at + 1] = process ^ va ^ self.quota_cookie
+                    self.paying.add(process)
+                words[at] = word
+                key = (tag, False)
+                count = self.usage.get(key) or self.usage.setdefault(key, [0, 0, 0])
+                count[0] += 1
+                count[2] += block - HEADER
+                return va + HEADER
+        address = self.allocate(size, tag)
+        if address:
+            self._bill(address)
+        return address
+
+    def _bill(self, address: int) -> None:
         """Charge a small buffer of a request to the current process, which outlives the request.
 
         The System process pays nothing.
@@ -268,15 +299,22 @@ class Pool:
             self.nt.bugcheck(code, 0x46, address, 0, 0)
         paged, _, block = kind
         va = address - HEADER
-        offset = va & 0xFFF
-        both, billed = self._header(va)
+        offset, memory = va & 0xFFF, self.nt.mmu
+        at, words = memory.pairs[va], memory.words
+        if at >= 0:
+            both, billed = words[at], words[at + 1]
+        else:
+            both, billed = memory.read_word(va), memory.read_word(va + 8)
         word, pool_tag = both & 0xFFFF_FFFF, both >> 32
         if word >> 16 & 0xFF != block >> 4 or offset % block:
             self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
         if not word >> 24 & 2:
             self.nt.bugcheck(code, 7, pool_tag, word, address)
-        if offset + 2 * block <= PAGE_SIZE:
-            self._check_next(va, block)
+        if offset + 2 * block <= PAGE_SIZE:  # the header after this block must still be one
+            following = words[at + (block >> 3)] if at >= 0 else memory.read_word(va + block)
+            if following & 0xFF_FFFF != block >> 4 << 16:
+                found = following & 0xFFFF_FFFF
+                self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, found)
         if word >> 24 & QUOTA_CHARGED:
             process = billed ^ va ^ self.quota_cookie
             if process not in self.paying:
@@ -284,29 +322,18 @@ class Pool:
         text = tag_text(pool_tag)
         if tag is not None:
             self._check_tag(address, pool_tag, tag)
-        self.nt.mmu.write_word(va, (block >> 4) << 16 | pool_tag << 32)
+        if at >= 0:
+            words[at] = (block >> 4) << 16 | pool_tag << 32
+        else:
+            memory.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
         self._count(text, paged, block - HEADER)
         return block - HEADER, text, paged
-
-    def _header(self, va: int) -> tuple[int, int]:
-        """The two words of a POOL_HEADER."""
-        memory = self.nt.mmu
-        at = memory.pairs[va]
-        if at >= 0:
-            return memory.words[at], memory.words[at + 1]
-        return memory.read_word(va), memory.read_word(va + 8)
 
     def _check_tag(self, address: int, own: int, tag: str) -> None:
         """The tag a block is freed with must be its own; bit 31 only says that this is wanted."""
         if (tag_value(tag) ^ own) & 0x7FFF_FFFF:
             self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0xA, address, own, tag_value(tag))
-
-    def _check_next(self, va: int, block: int) -> None:
-        """The header after this block in its page must still be one."""
-        word = self._header(va + block)[0] & 0xFFFF_FFFF
-        if word >> 16 & 0xFF != block >> 4 or word & 0xFFFF:
-            self.nt.bugcheck(bugcodes.BAD_POOL_HEADER, 0x20, va, va + block, word)
 
     def _count(self, tag: str, paged: bool, size: int) -> None:
         count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])

@@ -16,6 +16,8 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.hw.mmu import WRITE
+from ntsim.nt.ex.pool import POISON_BYTE
+from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.io.fast import iop_fast_control, iop_fast_control_routine
 from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_free_irp, io_next_view
@@ -86,14 +88,17 @@ def iop_xxx_control_file(
     if access and access & ~granted and mode:
         nt.io.irp_done(file)
         return ntstatus.STATUS_ACCESS_DENIED
-    status, event = iop_reference_event(nt, Event)
-    if status:
-        nt.io.irp_done(file)
-        return status
-    fast = iop_fast_control_routine(nt, file)
+    event = None
+    if Event:
+        status, event = iop_reference_event(nt, Event)
+        if status:
+            nt.io.irp_done(file)
+            return status
+    device = iop_top_of_file(nt, file)
+    fast = iop_fast_control_routine(nt, device)
     if fast and major == c.IRP_MJ_DEVICE_CONTROL:
         answer = iop_fast_control(
-            nt, fast, file, event, IoStatusBlock, IoControlCode,
+            nt, fast, file, device, event, IoStatusBlock, IoControlCode,
             InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength,
         )  # fmt: skip
         if answer is not None:
@@ -107,13 +112,15 @@ def iop_xxx_control_file(
     try:
         if mode:
             iop_probe_status_block(nt, IoStatusBlock)
-        irp = iop_new_irp(nt, file, major, IoStatusBlock, event)
+        irp = iop_new_irp(nt, file, device, major, IoStatusBlock, event)
         if not irp:
             iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES
         v = irp._v
-        v.Overlay_AsynchronousParameters_UserApcRoutine = ApcRoutine
-        v.Overlay_AsynchronousParameters_UserApcContext = ApcContext
+        if ApcRoutine:
+            v.Overlay_AsynchronousParameters_UserApcRoutine = ApcRoutine
+        if ApcContext:
+            v.Overlay_AsynchronousParameters_UserApcContext = ApcContext
         stack = io_next_view(nt, irp)
         stack.Parameters_DeviceIoControl_OutputBufferLength = OutputBufferLength
         stack.Parameters_DeviceIoControl_InputBufferLength = InputBufferLength
@@ -131,7 +138,7 @@ def iop_xxx_control_file(
         iop_abandon_irp(nt, irp)
         iop_let_go(nt, file, event)
         return error.ExceptionCode
-    return iop_send(nt, file, irp, event)
+    return iop_send(nt, file, device, irp)
 
 
 def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: int) -> None:
@@ -145,14 +152,13 @@ def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: in
     length = size if size > room else room
     if not length:
         return
-    buffer = nt.ex.pool.allocate(length, _IOSB)
+    buffer = nt.ex.pool.allocate_buffer(length, _IOSB)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
-    nt.ex.pool.bill(buffer)
     v.AssociatedIrp_SystemBuffer = buffer
     v.Flags = _OUTPUT_FLAGS
-    if size:
-        nt.mmu.write(buffer, nt.mmu.read(source, size))
+    data = nt.mmu.read(source, size) if size else b""
+    nt.mmu.write(buffer, data.ljust(length, POISON_BYTE))
     v.UserBuffer = target
     if room:
         v.Flags = _INPUT_FLAGS
@@ -164,10 +170,9 @@ def iop_copy_input(nt: Kernel, v: Any, source: int, size: int) -> None:
         return
     if v.RequestorMode:
         mm_probe(nt, source, size, 1)
-    buffer = nt.ex.pool.allocate(size, _IOSB)
+    buffer = nt.ex.pool.allocate_buffer(size, _IOSB)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
-    nt.ex.pool.bill(buffer)
     v.AssociatedIrp_SystemBuffer = buffer
     v.Flags = _OUTPUT_FLAGS
     nt.mmu.write(buffer, nt.mmu.read(source, size))

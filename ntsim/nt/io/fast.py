@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.io import FAST_IO_DISPATCH, IO_STATUS_BLOCK
-from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.ke.objects import KeSetEvent
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.rtl.exception import StructuredException
@@ -23,9 +22,8 @@ _REACH = FAST_IO_DISPATCH.offset_of("FastIoDeviceControl") + 8
 """Least SizeOfFastIoDispatch of a table that has the routine."""
 
 
-def iop_fast_control_routine(nt: Kernel, file: Any) -> int:
-    """Address of the FastIoDeviceControl of the stack's top driver, 0 if it has none."""
-    device = iop_top_of_file(nt, file)
+def iop_fast_control_routine(nt: Kernel, device: Any) -> int:
+    """Address of the FastIoDeviceControl of a device's driver, 0 if it has none."""
     table = nt.io.driver_views[device._v.DriverObject].FastIoDispatch
     if not table:
         return 0
@@ -34,14 +32,13 @@ def iop_fast_control_routine(nt: Kernel, file: Any) -> int:
 
 
 def iop_fast_control(
-    nt: Kernel, routine: int, file: Any, event: Any, status_block: int, code: int,
+    nt: Kernel, routine: int, file: Any, device: Any, event: Any, status_block: int, code: int,
     source: int, size: int, target: int, room: int,
 ) -> int | None:  # fmt: skip
     """The status of a request that the driver answered at once; None: it wants an IRP.
 
     The output buffer is probed for every method but METHOD_NEITHER; nothing else is.
     """
-    device = iop_top_of_file(nt, file)
     if nt.thread.v.PreviousMode:
         try:
             if target and room and code & 3 != NEITHER:

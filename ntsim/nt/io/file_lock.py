@@ -52,8 +52,12 @@ def iop_release_file_lock(nt: Kernel, file: Any) -> None:
 
 def iop_enter_file(nt: Kernel, file: Any) -> int:
     """Before a request is built: the lock of a synchronous file, nothing of an asynchronous one."""
-    flags = file._v.Flags
+    v = file._v
+    flags = v.Flags
     if not flags & c.FO_SYNCHRONOUS_IO:
+        return ntstatus.STATUS_SUCCESS
+    if not v.Busy:
+        v.Busy = 1
         return ntstatus.STATUS_SUCCESS
     alertable = bool(flags & c.FO_ALERTABLE_IO)
     mode = nt.il.current.context.v.PreviousMode

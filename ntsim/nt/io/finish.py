@@ -117,7 +117,7 @@ def iop_tell(nt: Kernel, irp: Any, v: Any, file: Any) -> bool:
     if routine:
         iop_queue_user_apc(nt, irp, v, routine)
         return True
-    return iop_queue_completion(nt, irp, file)
+    return bool(file) and file._v.CompletionContext != 0 and iop_queue_completion(nt, irp, file)
 
 
 def iop_queue_user_apc(nt: Kernel, irp: Any, v: Any, routine: int) -> None:

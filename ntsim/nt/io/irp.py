@@ -24,6 +24,7 @@ from ntsim.abi.scalars import (
     ULONG,
     USHORT,
 )
+from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.exports import export
 from ntsim.nt.rtl import lists
 
@@ -69,7 +70,12 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
         fresh = _FRESH.pack(
             IO_TYPE_IRP, size & 0xFFFF, entry, entry, count, count + 1 & 0xFF, address + size
         )
-        nt.mmu.write(address, fresh.ljust(size, b"\0"))
+        memory = nt.mmu
+        at = memory.places[address]
+        if at >= 0 and (address & 0xFFF) + size <= PAGE_SIZE:
+            memory.bytes[at : at + size] = fresh.ljust(size, b"\0")
+        else:
+            memory.write(address, fresh.ljust(size, b"\0"))
     return nt.io.irps[address]
 
 
@@ -120,9 +126,14 @@ def queue_to_thread(nt: Kernel, irp: Any) -> None:
 
 
 def dequeue_from_thread(nt: Kernel, irp: Any) -> None:
-    entry = int(irp) + THREAD_LIST_ENTRY
-    lists.remove(nt.mmu, entry)
-    lists.initialize(nt.mmu, entry)
+    """Unlink the IRP; its list entry is an empty list then."""
+    memory, entry = nt.mmu, int(irp) + THREAD_LIST_ENTRY
+    lists.remove(memory, entry)
+    at = memory.pairs[entry]
+    if at >= 0:
+        memory.words[at] = memory.words[at + 1] = entry
+    else:
+        lists.initialize(memory, entry)
 
 
 @export(irql="<= DISPATCH")

@@ -12,8 +12,9 @@ from ntsim.abi import wdm_constants as c
 from ntsim.abi.mm import MDL
 from ntsim.abi.scalars import HANDLE, NTSTATUS, PVOID, ULONG
 from ntsim.nt.ex.arguments import read_number
+from ntsim.nt.ex.pool import POISON_BYTE
 from ntsim.nt.io.control import iop_abandon_irp
-from ntsim.nt.io.device import iop_top_of
+from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
 from ntsim.nt.io.request import (
@@ -119,7 +120,8 @@ def iop_transfer(
         if nt.thread.v.PreviousMode:
             iop_probe_status_block(nt, block)
             mm_probe(nt, buffer, length, 1)
-        irp = iop_new_irp(nt, file, major, block, event)
+        device = iop_top_of_file(nt, file)
+        irp = iop_new_irp(nt, file, device, major, block, event)
         if not irp:
             iop_let_go(nt, file, event)
             return ntstatus.STATUS_INSUFFICIENT_RESOURCES
@@ -129,13 +131,12 @@ def iop_transfer(
         stack = io_next_location(nt, irp)._v
         stack.Parameters_Read_Length = length
         stack.Parameters_Read_ByteOffset_QuadPart = offset
-        device = iop_top_of(nt, file.DeviceObject)
         iop_attach_buffer(nt, v, device._v.Flags, reading, buffer, length)
     except StructuredException as error:
         iop_abandon_irp(nt, irp)
         iop_let_go(nt, file, event)
         return error.ExceptionCode
-    return iop_send(nt, file, irp, event)
+    return iop_send(nt, file, device, irp)
 
 
 def iop_attach_buffer(
@@ -158,14 +159,14 @@ def iop_attach_buffer(
 
 
 def _attach_system_buffer(nt: Kernel, v: Any, reading: bool, buffer: int, length: int) -> None:
-    system = nt.ex.pool.allocate(length, "IoSB")
+    system = nt.ex.pool.allocate_buffer(length, "IoSB")
     if not system:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
-    nt.ex.pool.bill(system)
     v.AssociatedIrp_SystemBuffer = system
     v.UserBuffer = buffer
     v.Flags |= c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER
     if reading:
         v.Flags |= c.IRP_INPUT_OPERATION
+        nt.mmu.write(system, POISON_BYTE * length)
     else:
         nt.mmu.write(system, nt.mmu.read(buffer, length))

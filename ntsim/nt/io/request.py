@@ -12,9 +12,8 @@ from ntsim.hw.mmu import WRITE
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.io.call import IofCallDriver
 from ntsim.nt.io.cancel import IoCancelIrp
-from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.io.file_lock import iop_leave_file, iop_release_file_lock
-from ntsim.nt.io.irp import io_allocate_irp, io_next_view, queue_to_thread
+from ntsim.nt.io.irp import LOCATION, io_allocate_irp, queue_to_thread
 from ntsim.nt.ke.objects import KeClearEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
 from ntsim.nt.mm.probe import mm_probe
@@ -69,31 +68,36 @@ def iop_probe_status_block(nt: Kernel, address: int) -> None:
         nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, WRITE, user=True)
 
 
-def iop_new_irp(nt: Kernel, file: Any, major: int, status_block: int, event: Any) -> Any:
-    """An IRP for `file`, its first location filled with what every request has; NULL if short."""
-    device = iop_top_of_file(nt, file)
+def iop_new_irp(
+    nt: Kernel, file: Any, device: Any, major: int, status_block: int, event: Any
+) -> Any:
+    """An IRP for `file` that goes to `device`, the top of its stack, its first location filled with
+    what every request has; NULL if short."""
     irp = io_allocate_irp(nt, device._v.StackSize)
     if not irp:
         return irp
     v = irp._v
     v.Tail_Overlay_OriginalFileObject = file
     v.RequestorMode = nt.il.current.context.v.PreviousMode
-    v.UserIosb, v.UserEvent = status_block, event or 0
-    stack = io_next_view(nt, irp)
+    v.UserIosb = status_block
+    if event:
+        v.UserEvent = event
+    stack = nt.io.locations[v.Tail_Overlay_CurrentStackLocation - LOCATION]
     stack.MajorFunction, stack.FileObject = major, file
     return irp
 
 
-def iop_send(nt: Kernel, file: Any, irp: Any, event: Any) -> int:
-    """Queue the IRP to the thread, call the driver and, on a synchronous handle, wait.
+def iop_send(nt: Kernel, file: Any, device: Any, irp: Any) -> int:
+    """Queue the IRP to the thread, call the device's driver and, on a synchronous handle, wait.
 
     The IRP's reference to the file is the caller's; it goes with the IRP. So does the lock of a
     synchronous file, which the caller holds.
     """
-    synchronous = file._v.Flags & c.FO_SYNCHRONOUS_IO
-    KeClearEvent(nt, file.Event)
+    v = file._v
+    synchronous = v.Flags & c.FO_SYNCHRONOUS_IO
+    v.Event_Header_SignalState = 0
     queue_to_thread(nt, irp)
-    status = IofCallDriver(nt, iop_top_of_file(nt, file), irp)
+    status = IofCallDriver(nt, device, irp)
     if synchronous:
         if status == ntstatus.STATUS_PENDING:
             status = iop_wait_for(nt, file, irp)

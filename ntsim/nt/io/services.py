@@ -23,6 +23,7 @@ from ntsim.nt.io.completion_port import (
     iop_set_completion,
 )
 from ntsim.nt.io.control import iop_abandon_irp
+from ntsim.nt.io.device import iop_top_of_file
 from ntsim.nt.io.file_lock import iop_enter_file
 from ntsim.nt.io.irp import io_next_location
 from ntsim.nt.io.open import OpenRequest, iop_open, iop_related_file
@@ -320,7 +321,8 @@ def iop_probed_irp(nt: Kernel, file: Any, major: int, block: int) -> Any:
     """An IRP whose status block was probed; raises if memory is short."""
     if nt.thread.v.PreviousMode:
         iop_probe_status_block(nt, block)
-    irp = iop_new_irp(nt, file, major, block, None)
+    device = iop_top_of_file(nt, file)
+    irp = iop_new_irp(nt, file, device, major, block, None)
     if not irp:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="IRP")
     return irp
@@ -328,7 +330,7 @@ def iop_probed_irp(nt: Kernel, file: Any, major: int, block: int) -> Any:
 
 def iop_send_and_wait(nt: Kernel, file: Any, irp: Any) -> int:
     """For services that are synchronous on every handle."""
-    status = iop_send(nt, file, irp, None)
+    status = iop_send(nt, file, iop_top_of_file(nt, file), irp)
     if status == ntstatus.STATUS_PENDING:
         status = iop_wait_for(nt, file, irp)
     return status

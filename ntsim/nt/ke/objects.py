@@ -50,7 +50,8 @@ def KeSetEvent(nt: Kernel, Event: PKEVENT, Increment: KPRIORITY, Wait: BOOLEAN) 
     """
     if Wait:
         ki_prepare_wait(nt, "KeSetEvent")
-    ki_lock_object(nt, Event)
+    if Event >> 12 not in nt.mmu.raw_pages:
+        ki_lock_object(nt, Event)
     v = Event._v
     old: int = v.Header_SignalState
     v.Header_SignalState = 1

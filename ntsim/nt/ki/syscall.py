@@ -45,12 +45,18 @@ def system_call(nt: Kernel, service: Callable[..., int], rip: int, *arguments: A
     _build_trap_frame(nt, thread, rip)
     thread.v.PreviousMode = USER_MODE
     thread.in_kernel = True
-    nt.emit(SystemCallEntered, name)
+    if nt.recorder.enabled:
+        nt.emit(SystemCallEntered, name)
+    else:
+        nt.il.progress += 1
     try:
         status = service(nt, *arguments)
     except StructuredException as error:
         ki_unhandled(nt, error)
-    nt.emit(SystemCallReturned, name, status)
+    if nt.recorder.enabled:
+        nt.emit(SystemCallReturned, name, status)
+    else:
+        nt.il.progress += 1
     ki_system_service_exit(nt, thread, rip)
     thread.in_kernel = False
     return status

@@ -106,10 +106,11 @@ class HandleTable:
 
     def lookup(self, handle: int) -> tuple[int, int] | None:
         """(object body, granted access) of a handle, None if it is not one."""
-        index = handle >> 2
-        if not 0 < index < len(self.words) * ENTRIES:
+        index, pages = handle >> 2, self.words
+        if not 0 < index < len(pages) * ENTRIES:
             return None
-        at, words = self.words[index // ENTRIES] + index % ENTRIES * 2, self.nt.mmu.words
+        words = self.nt.mmu.words
+        at = pages[index // ENTRIES] + index % ENTRIES * 2
         low = words[at]
         if not low & 1 or not low >> 20:
             return None
@@ -194,11 +195,16 @@ def ob_reference_by_handle(
     if found is None:
         return ntstatus.STATUS_INVALID_HANDLE, 0, 0
     body, granted = found
-    if kind is not None and nt.ob.type_of(body) is not kind:
+    ob = nt.ob
+    if kind is not None and ob.type_of(body) is not kind:
         return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
     if mode and access & ~granted:
         return ntstatus.STATUS_ACCESS_DENIED, 0, 0
-    nt.ob.reference(body)
+    v = ob.headers.get(body)
+    if v is not None:
+        v.PointerCount += 1
+    else:
+        ob.reference(body)
     return ntstatus.STATUS_SUCCESS, body, granted
 
 
