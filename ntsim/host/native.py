@@ -82,7 +82,7 @@ class NativeCode:
         self.libraries = Libraries(self)
         self.system_calls = SystemCalls(self)
         self.stacks = NativeStacks(self)
-        self._stale: set[int] = set()
+        self._current: list[Any] = [None] * len(nt.processors)  # worlds that need no load
         self._seen_changes = -1
         self._idle: list[Activation] = []
         self._last = len(self.exports.names) - 1
@@ -237,18 +237,17 @@ class NativeCode:
         nt, fields, registers = self.nt, activation.fields, activation.registers
         il, mmu, engine, thread = nt.il, nt.mmu, self.engine, activation.thread
         back, guests, guest = self.exports.return_address, self.guests, activation.guest
-        watched = self.watched
-        world: Any
-        exit_: Any
+        watched, current = self.watched, self._current
+        world: Any = None
+        exit_: Any = None
         while True:
             if fields.rip == back:
                 return self._returned(activation)
             processor = il.current
             in_guest = processor.__class__ is VirtualisedProcessor
             if not in_guest:
-                number = processor.number
-                world = self.worlds[number]
-                if world is None or number in self._stale:
+                world = current[processor.number]
+                if world is None:
                     world = self._make_world(processor)
                 if world.root != processor.cr3:
                     world.cr3 = processor.cr3
@@ -295,7 +294,7 @@ class NativeCode:
                     self._export(activation, offset >> 5)
                     continue
                 if rip == back:
-                    continue
+                    return self._returned(activation)
             elif kind is ExitKind.QUANTUM_END:
                 if in_guest and guests.stepped(activation, processor):
                     continue
@@ -426,7 +425,7 @@ class NativeCode:
             world.on_code = self.code_seen
         else:
             world.load(state)
-        self._stale.discard(processor.number)
+        self._current[processor.number] = world
         return world
 
     def code_seen(self, view: View, place: int, size: int) -> None:
@@ -440,7 +439,7 @@ class NativeCode:
 
     def forget_world(self, processor: Processor) -> None:
         """Control registers, segments or MSRs of the processor have changed."""
-        self._stale.add(processor.number)
+        self._current[processor.number] = None
 
     def store_world(self, processor: Processor) -> None:
         """Bases that the code may have changed itself, by SWAPGS, into the processor."""

@@ -14,7 +14,7 @@ from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.blocks import Blocks, decoded
 from ntsim.hw.engine.exits import KIND_OF_CODE, Exit, ExitKind
 from ntsim.hw.engine.lengths import is_far, is_vex
-from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, Registers
+from ntsim.hw.engine.registers import CS, RFLAGS, RIP, RSP, RegisterFile, Registers
 from ntsim.hw.engine.seen_code import SeenCode
 from ntsim.hw.engine.state import WorldState
 from ntsim.hw.engine.world import Intercept, World
@@ -161,7 +161,13 @@ class Engine:
         if not native.by_block:
             event[n.CODE] = 0
         native.running = registers, slot
-        halted = registers.run(native, slot, steps, flush)
+        trip = native.batch_trip
+        if native.current is slot and trip is not None and registers.__class__ is RegisterFile:
+            # as RegisterFile.run() would do
+            control = c.CTL_TLB_FLUSH if flush else 0
+            halted = trip(slot.round_trip, registers.address, steps, control)
+        else:
+            halted = registers.run(native, slot, steps, flush)
         if halted >= 0:
             native.running = None
             return halted

@@ -72,7 +72,8 @@ class Registers:
     one: a world has them.
     """
 
-    __slots__ = ("exit", "fields", "words")
+    __slots__ = ("address", "exit", "fields", "words")
+    address: int  # for the host code
 
     rax, rcx, rdx, rbx = _Word(RAX), _Word(RCX), _Word(RDX), _Word(RBX)
     rsp, rbp, rsi, rdi = _Word(RSP), _Word(RBP), _Word(RSI), _Word(RDI)
@@ -110,7 +111,7 @@ class RegisterFile(Registers):
     XMM register n is the two words from `XMM + 2 * n`.
     """
 
-    __slots__ = ("_address", "_batch", "_read", "_write")
+    __slots__ = ("_batch", "_read", "_write")
 
     mxcsr = _Word(MXCSR)
 
@@ -125,7 +126,7 @@ class RegisterFile(Registers):
             ctypes.addressof(_ids), ctypes.addressof(pointers), self._write[2], self._read[2],
             first + 8 * RIP,
         )  # fmt: skip
-        self._address = ctypes.addressof(self._batch)
+        self.address = ctypes.addressof(self._batch)
 
     def run(self, native: Native, slot: Slot, steps: int, flush_tlb: bool) -> int:
         if native.current is not slot:
@@ -134,7 +135,7 @@ class RegisterFile(Registers):
         batch_trip = native.batch_trip
         if batch_trip is not None:
             control = c.CTL_TLB_FLUSH if flush_tlb else 0
-            return batch_trip(slot.round_trip, self._address, steps, control)
+            return batch_trip(slot.round_trip, self.address, steps, control)
         if flush_tlb:
             native.flush_tlb()
         native.write_batch(native.handle, *self._write)
@@ -191,12 +192,12 @@ class ResidentRegisters(Registers):
     saved RFLAGS are whole then, but not yet when a hook stores the registers halfway.
     """
 
-    __slots__ = ("_address", "_general")
+    __slots__ = ("_general",)
 
     def __init__(self, storage: bytearray | None = None) -> None:
         room = bytearray(8 * RESIDENT_WORDS) if storage is None else storage
         super().__init__((ctypes.c_uint64 * RESIDENT_WORDS).from_buffer(room))
-        self._address = ctypes.addressof(self.words)
+        self.address = ctypes.addressof(self.words)
         self._general = memoryview(room).cast("Q")[:16]
 
     def run(self, native: Native, slot: Slot, steps: int, flush_tlb: bool) -> int:
@@ -205,7 +206,7 @@ class ResidentRegisters(Registers):
         round_trip = native.round_trip
         if round_trip is not None:
             control = c.CTL_TLB_FLUSH if flush_tlb else 0
-            return round_trip(slot.round_trip, self._address, steps, control)
+            return round_trip(slot.round_trip, self.address, steps, control)
         words = self.words
         slot.general[:] = self._general
         slot.processor.fields.rflags = words[RFLAGS] | _ALWAYS_ONE

@@ -43,6 +43,7 @@ STILL_LOCKED, ACTIVE_AND_VALID = 0x9A, 6
 """0x4E: a page is freed that is locked for I/O; the state of every page in use."""
 
 POISON_BYTE = bytes([POISON])
+BUFFER_TAG = "IoSB"
 _NAMES = {False: "nonpaged", True: "paged"}
 
 
@@ -82,6 +83,7 @@ class Pool:
         self.paying: set[int] = set()
         self.special: Any = None  # the verifier's special pool
         self.on_free: Callable[[int], object] | None = None  # the verifier hears of frees
+        self._buffers: dict[int, tuple[list[int], list[int], int]] = {}
         self.billed: dict[int, int] = {}  # small blocks charged to a quota: the process object
 
     def allocate(
@@ -117,36 +119,42 @@ class Pool:
         count[2] += room
         return address
 
-    def allocate_buffer(self, size: int, tag: str) -> int:
+    def allocate_buffer(self, size: int) -> int:
         """A nonpaged buffer of a request, charged to the current process; 0 if memory is short.
 
         All of its content is the caller's to write, `POISON_BYTE` where it has nothing.
         """
-        if size <= LARGEST_SMALL and self.special is None:
+        if self.special is None:
             block = (size + HEADER + 15) & ~15
-            kind = (False, False, block)
-            free = self.free_blocks.get(kind)
+            free, count, word = self._buffers.get(block) or self._of_buffers(block)
             nt = self.nt
             memory = nt.mmu
             at = memory.pairs[free[-1]] if free else -1
             if free and at >= 0:
                 va, words = free.pop(), memory.words
-                word = TYPE_NONPAGED << 24 | (block >> 4) << 16 | tag_value(tag) << 32
                 process = nt.il.current.context.v.ApcState_Process
                 if process != nt.ps.system.va:
                     word |= QUOTA_CHARGED << 24
                     words[at + 1] = process ^ va ^ self.quota_cookie
                     self.paying.add(process)
                 words[at] = word
-                key = (tag, False)
-                count = self.usage.get(key) or self.usage.setdefault(key, [0, 0, 0])
                 count[0] += 1
                 count[2] += block - HEADER
                 return va + HEADER
-        address = self.allocate(size, tag)
+        address = self.allocate(size, BUFFER_TAG)
         if address:
             self._bill(address)
         return address
+
+    def _of_buffers(self, block: int) -> tuple[list[int], list[int], int]:
+        """The free blocks of a size for buffers (large ones: none), the count, the header."""
+        if block > LARGEST_SMALL + HEADER:
+            return [], [], 0
+        free = self.free_blocks.setdefault((False, False, block), [])
+        count = self.usage.setdefault((BUFFER_TAG, False), [0, 0, 0])
+        word = TYPE_NONPAGED << 24 | (block >> 4) << 16 | tag_value(BUFFER_TAG) << 32
+        made = self._buffers[block] = free, count, word
+        return made
 
     def _bill(self, address: int) -> None:
         """Charge a small buffer of a request to the current process, which outlives the request.
@@ -327,8 +335,11 @@ class Pool:
         else:
             memory.write_word(va, (block >> 4) << 16 | pool_tag << 32)
         self.free_blocks[kind].append(va)
-        self._count(text, paged, block - HEADER)
-        return block - HEADER, text, paged
+        count = self.usage.get((text, paged)) or self._usage_of(text, paged)
+        count[1] += 1
+        size = block - HEADER
+        count[2] -= size
+        return size, text, paged
 
     def _check_tag(self, address: int, own: int, tag: str) -> None:
         """The tag a block is freed with must be its own; bit 31 only says that this is wanted."""
@@ -336,9 +347,13 @@ class Pool:
             self.nt.bugcheck(bugcodes.BAD_POOL_CALLER, 0xA, address, own, tag_value(tag))
 
     def _count(self, tag: str, paged: bool, size: int) -> None:
-        count = self.usage.get((tag, paged)) or self.usage.setdefault((tag, paged), [0, 0, 0])
+        count = self._usage_of(tag, paged)
         count[1] += 1
         count[2] -= size
+
+    def _usage_of(self, tag: str, paged: bool) -> list[int]:
+        """Allocations, frees and bytes in use of a tag."""
+        return self.usage.setdefault((tag, paged), [0, 0, 0])
 
     def record_allocation(self, address: int, size: int, tag: str) -> None:
         self.nt.emit_at(PoolAllocated, address, size, tag.rstrip("\0"))

@@ -30,6 +30,7 @@ from ntsim.nt.io.request import (
     iop_reference_file,
     iop_send,
 )
+from ntsim.nt.mm import layout
 from ntsim.nt.mm.mdl import IoFreeMdl, mm_allocate_mdl, mm_lock_pages
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.rtl.exception import StructuredException
@@ -41,7 +42,6 @@ BUFFERED, IN_DIRECT, OUT_DIRECT, NEITHER = range(4)
 FILE_READ_DATA, FILE_WRITE_DATA = 1, 2
 _INPUT_FLAGS = c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER | c.IRP_INPUT_OPERATION
 _OUTPUT_FLAGS = c.IRP_BUFFERED_IO | c.IRP_DEALLOCATE_BUFFER
-_IOSB = "IoSB"
 
 
 def NtDeviceIoControlFile(
@@ -143,16 +143,17 @@ def iop_xxx_control_file(
 
 def iop_buffer(nt: Kernel, v: Any, source: int, size: int, target: int, room: int) -> None:
     """METHOD_BUFFERED: one system buffer as long as the longer of the two."""
-    mode = v.RequestorMode
-    if mode and size:
-        mm_probe(nt, source, size, 1)
-    if mode and room:
-        mm_probe(nt, target, room, 1)
-        nt.mmu.host(target, WRITE, user=True)
+    if v.RequestorMode:
+        if source + size > layout.MM_USER_PROBE_ADDRESS and size:
+            mm_probe(nt, source, size, 1)
+        if room:
+            if target + room > layout.MM_USER_PROBE_ADDRESS:
+                mm_probe(nt, target, room, 1)
+            nt.mmu.host(target, WRITE, True)
     length = size if size > room else room
     if not length:
         return
-    buffer = nt.ex.pool.allocate_buffer(length, _IOSB)
+    buffer = nt.ex.pool.allocate_buffer(length)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
     v.AssociatedIrp_SystemBuffer = buffer
@@ -170,7 +171,7 @@ def iop_copy_input(nt: Kernel, v: Any, source: int, size: int) -> None:
         return
     if v.RequestorMode:
         mm_probe(nt, source, size, 1)
-    buffer = nt.ex.pool.allocate_buffer(size, _IOSB)
+    buffer = nt.ex.pool.allocate_buffer(size)
     if not buffer:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
     v.AssociatedIrp_SystemBuffer = buffer

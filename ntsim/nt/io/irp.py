@@ -66,17 +66,23 @@ def io_allocate_irp(nt: Kernel, stack_size: int) -> Any:
     if not address:
         address = free.pop() if free else nt.ex.pool.allocate(size, TAG)
     if address:
-        entry, count = address + THREAD_LIST_ENTRY, stack_size & 0xFF
-        fresh = _FRESH.pack(
-            IO_TYPE_IRP, size & 0xFFFF, entry, entry, count, count + 1 & 0xFF, address + size
-        )
-        memory = nt.mmu
+        memory, known = nt.mmu, nt.io.fresh_irps
+        fresh = known.get(address)
+        if fresh is None or len(fresh) != size:
+            fresh = known[address] = io_fresh_irp(address, size, stack_size & 0xFF)
         at = memory.places[address]
         if at >= 0 and (address & 0xFFF) + size <= PAGE_SIZE:
-            memory.bytes[at : at + size] = fresh.ljust(size, b"\0")
+            memory.bytes[at : at + size] = fresh
         else:
-            memory.write(address, fresh.ljust(size, b"\0"))
+            memory.write(address, fresh)
     return nt.io.irps[address]
+
+
+def io_fresh_irp(address: int, size: int, count: int) -> bytes:
+    """The bytes of an initialized IRP at `address`, with `count` stack locations."""
+    entry = address + THREAD_LIST_ENTRY
+    fresh = _FRESH.pack(IO_TYPE_IRP, size, entry, entry, count, count + 1 & 0xFF, address + size)
+    return fresh.ljust(size, b"\0")
 
 
 def io_free_irp(nt: Kernel, irp: Any) -> None:
@@ -86,12 +92,14 @@ def io_free_irp(nt: Kernel, irp: Any) -> None:
     v.Type = 0
     special = nt.ex.pool.special
     if special is not None and int(irp) in special:
+        nt.io.fresh_irps.pop(int(irp), None)
         nt.free_pool(int(irp))
         return
     free = nt.io.free_irps.setdefault(stack_size, [])
     if len(free) < LOOKASIDE_DEPTH:
         free.append(int(irp))
     else:
+        nt.io.fresh_irps.pop(int(irp), None)
         nt.free_pool(int(irp))
 
 

@@ -159,7 +159,7 @@ def iop_attach_buffer(
 
 
 def _attach_system_buffer(nt: Kernel, v: Any, reading: bool, buffer: int, length: int) -> None:
-    system = nt.ex.pool.allocate_buffer(length, "IoSB")
+    system = nt.ex.pool.allocate_buffer(length)
     if not system:
         raise StructuredException(ntstatus.STATUS_INSUFFICIENT_RESOURCES, reason="system buffer")
     v.AssociatedIrp_SystemBuffer = system

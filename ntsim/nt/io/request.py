@@ -16,6 +16,7 @@ from ntsim.nt.io.file_lock import iop_leave_file, iop_release_file_lock
 from ntsim.nt.io.irp import LOCATION, io_allocate_irp, queue_to_thread
 from ntsim.nt.ke.objects import KeClearEvent
 from ntsim.nt.ke.wait import WAIT_ANY, ki_wait
+from ntsim.nt.mm import layout
 from ntsim.nt.mm.probe import mm_probe
 from ntsim.nt.ob.handles import ob_reference_by_handle
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
 
 EXECUTIVE = 0
+_STATUS_BLOCK = IO_STATUS_BLOCK.size
+_LAST_STATUS_BLOCK = layout.MM_USER_PROBE_ADDRESS - _STATUS_BLOCK
 EVENT_MODIFY_STATE = 2
 
 
@@ -62,10 +65,11 @@ def iop_drop(nt: Kernel, file: Any, event: Any) -> None:
 
 def iop_probe_status_block(nt: Kernel, address: int) -> None:
     """Raises if the caller's I/O status block cannot be written."""
-    mm_probe(nt, address, IO_STATUS_BLOCK.size, 4)
-    nt.mmu.host(address, WRITE, user=True)
-    if address & 0xFFF > PAGE_SIZE - IO_STATUS_BLOCK.size:
-        nt.mmu.host(address + IO_STATUS_BLOCK.size - 1, WRITE, user=True)
+    if address & 3 or address > _LAST_STATUS_BLOCK:
+        mm_probe(nt, address, _STATUS_BLOCK, 4)
+    nt.mmu.host(address, WRITE, True)
+    if address & 0xFFF > PAGE_SIZE - _STATUS_BLOCK:
+        nt.mmu.host(address + _STATUS_BLOCK - 1, WRITE, True)
 
 
 def iop_new_irp(

@@ -196,15 +196,14 @@ def ob_reference_by_handle(
         return ntstatus.STATUS_INVALID_HANDLE, 0, 0
     body, granted = found
     ob = nt.ob
-    if kind is not None and ob.type_of(body) is not kind:
-        return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
+    v = ob.headers.get(body) or ob.header(body)._v
+    if kind is not None:
+        index = v.TypeIndex ^ ob.cookie ^ (body - BODY >> 8 & 0xFF)
+        if ob.by_index.get(index) is not kind and ob.type_of(body) is not kind:
+            return ntstatus.STATUS_OBJECT_TYPE_MISMATCH, 0, 0
     if mode and access & ~granted:
         return ntstatus.STATUS_ACCESS_DENIED, 0, 0
-    v = ob.headers.get(body)
-    if v is not None:
-        v.PointerCount += 1
-    else:
-        ob.reference(body)
+    v.PointerCount += 1
     return ntstatus.STATUS_SUCCESS, body, granted
 
 
