@@ -193,7 +193,8 @@ class Engine:
             if code:
                 self._repair_flags(world, registers.words, code)
         else:
-            exit_.retired = self._counted(exit_, event, code) if code else event[h.COUNTED] - 1
+            cs = registers.fields.cs
+            exit_.retired = self._counted(exit_, event, code, cs) if code else event[h.COUNTED] - 1
         kind = _KIND_OF_EVENT.get(code)
         if kind is not None:
             exit_.kind = kind
@@ -356,7 +357,7 @@ class Engine:
             words[RFLAGS] = words[RFLAGS] & ~_ARITHMETIC_FLAGS | flags & _ARITHMETIC_FLAGS
 
     @staticmethod
-    def _counted(exit_: Exit, event: memoryview, code: int) -> int:
+    def _counted(exit_: Exit, event: memoryview, code: int, cs: int) -> int:
         """How many instructions were executed, not all of them of the block that the exit is in.
 
         HLT stops by executing (no event), and ends its block: the block counts without it.
@@ -365,7 +366,7 @@ class Engine:
         if code == h.LIMIT_REACHED:
             return counted
         world, block, size = exit_.world, event[h.BLOCK], event[h.BLOCK_SIZE]
-        place = world.view.code_address(exit_.rip, exit_.words[CS]) - block
+        place = world.view.code_address(exit_.rip, cs) - block
         if 0 <= place < size:
             before, exit_.length = world.blocks.instruction(block, size, place)
             return counted + before - event[h.BLOCK_COUNT]

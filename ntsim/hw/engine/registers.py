@@ -62,6 +62,7 @@ class Fields(ctypes.Structure):
     r9: int
     rflags: int
     rip: int
+    cs: int
     _fields_ = tuple((name, ctypes.c_uint64) for name in _NAMES)
 
 
