@@ -1066,6 +1066,20 @@ class KUSER_SHARED_DATA(Structure, size=0x720):
     Spare: ULONG = at(0x71C)
 
 
+class XSTATE_CONTEXT(Structure, size=0x20):
+    Mask: ULONGLONG = at(0x00)
+    Length: ULONG = at(0x08)
+    Area: PVOID = at(0x10)
+    Buffer: PVOID = at(0x18)
+
+
+class XSTATE_SAVE(Structure, size=0x38):
+    Prev: PVOID = at(0x00)
+    Thread: PKTHREAD = at(0x08)
+    Level: UCHAR = at(0x10)
+    XStateContext: XSTATE_CONTEXT = at(0x18)
+
+
 class KINTERRUPT(Structure, size=0x120):
     Type: SHORT = at(0x00)
     Size: SHORT = at(0x02)
@@ -1106,6 +1120,7 @@ class KINTERRUPT(Structure, size=0x120):
 if TYPE_CHECKING:
     PDISPATCHER_HEADER = DISPATCHER_HEADER
     PKEVENT = KEVENT
+    PXSTATE_SAVE = XSTATE_SAVE
     PKSEMAPHORE = KSEMAPHORE
     PKMUTANT = KMUTANT
     PKGATE = KGATE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi.known_exports import VARIABLES
 from ntsim.abi.services import service_numbers
+from ntsim.host.fxsave import fxrstor, fxsave
 from ntsim.host.python import PythonHost
 from ntsim.host.registers import GuestRegisters
 from ntsim.nt.exports import EXPORTS
@@ -100,6 +101,15 @@ class DriverHost(PythonHost):
         if not self.kernel_image.is_left():
             return None
         return self.compiled().system_calls.call(number, rip, registers)
+
+    def vector_registers(self) -> bytes:
+        caller = None if self.native is None else self.native.caller()
+        return fxsave(None if caller is None else caller.words)
+
+    def load_vector_registers(self, data: bytes) -> None:
+        caller = None if self.native is None else self.native.caller()
+        if caller is not None:
+            fxrstor(data, caller.words)
 
     def is_fetched(self, address: int, code: bytes) -> bool:
         return self.kernel_image.is_fetched(address, code)

@@ -94,8 +94,13 @@ class NativeCode:
 
     def load(self, path: Path, name: str | None) -> NativeImage:
         """Map a driver; DriverLoadError if it cannot be."""
+        known = set(self.loader.loaded)
         made = self.libraries.load(path, name)
         self.engine.invalidate_code()
+        self.engine.start()
+        if not self.engine.by_block:
+            for base in self.loader.loaded.keys() - known:
+                self.engine.refuse(self.loader.loaded[base].vex_places())
         return made
 
     def unload(self, native: NativeImage) -> None:
@@ -109,6 +114,13 @@ class NativeCode:
         """The innermost call on a thread's kernel stack that `rsp` is a stack pointer of."""
         calls = [a for a in self._open.values() if a.thread is thread and a.top + 8 >= rsp]
         return min(calls, key=lambda each: each.top, default=None)
+
+    def caller(self) -> Activation | None:
+        """The compiled code on whose behalf the kernel runs; None if a Python driver called."""
+        thread = self.nt.thread
+        if not thread.images or thread.images[-1].base not in self.loader.loaded:
+            return None
+        return self.innermost(thread, thread.storage)
 
     def has_frame(self, thread: Any, establisher: int) -> bool:
         """Whether compiled code that a thread is in has a frame there."""

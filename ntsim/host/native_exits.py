@@ -28,6 +28,7 @@ from ntsim.host.abi_x64 import (
 )
 from ntsim.host.gates import SYSTEM_SERVICE, Trap
 from ntsim.hw.cpu import (
+    CR4_OSXSAVE,
     IA32_EFER,
     IA32_FS_BASE,
     IA32_GS_BASE,
@@ -86,6 +87,8 @@ class Exits:
             K.DESCRIPTOR_TABLE: self._descriptor_table,
             K.VMX_INSTRUCTION: self._vmx,
             K.SYSRET: self._sysret,
+            K.XGETBV: self._extended_control,
+            K.XSETBV: self._extended_control,
             K.EXCEPTION: self._exception,
             K.SOFTWARE_INTERRUPT: self._software_interrupt,
             K.NO_MEMORY: self._no_memory,
@@ -409,6 +412,13 @@ class Exits:
             self._kernel_trap(activation, trap)
         elif trap is not None:
             self._kernel_exception(activation, trap)
+
+    def _extended_control(self, activation: Activation, exit_: Exit) -> None:
+        """XGETBV and XSETBV: #UD, because the kernel leaves CR4.OSXSAVE clear (SDM 2)."""
+        if self.nt.il.current.cr4 & CR4_OSXSAVE:
+            self._undefined(exit_, "CR4.OSXSAVE is set; what XSAVE saves is not modelled")
+        what = f"#UD: {exit_.mnemonic.upper()} with CR4.OSXSAVE clear"
+        ki_raise(self.nt, ntstatus.STATUS_ILLEGAL_INSTRUCTION, (), what)
 
     def _sysret(self, activation: Activation, exit_: Exit) -> None:
         self.code.system_calls.sysret(activation, exit_)

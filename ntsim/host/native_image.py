@@ -28,12 +28,14 @@ from ntsim.host.pe import (
     RuntimeFunction,
     Section,
 )
+from ntsim.hw.engine.lengths import vex_places
 from ntsim.hw.prng import Random
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.mm.images import Image, ImageSection, Symbol
 
 _CPP_RUNTIME = ("__CxxFrameHandler", "_CxxThrowException", "__GSHandlerCheck_EH", "__std_terminate")
+_VEX_BYTES = frozenset((0x62, 0x8F, 0xC4, 0xC5))
 _WRONG_SUM = (
     "its checksum is wrong: the file was changed after it was linked, or is damaged; "
     "build it again, or `editbin /RELEASE` it"
@@ -72,6 +74,24 @@ class NativeImage:
         if index < 0 or self.pe.functions[index] != function or 12 * index >= size:
             return 0
         return self.image.base + at + 12 * index
+
+    def vex_places(self) -> list[int]:
+        """Addresses of VEX-encoded instructions: in functions of the exception directory, and
+        between them, where functions without frames lie."""
+        found, pe, base = [], self.pe, self.image.base
+        ends = {f.begin: f.end for f in pe.functions}
+        for section in pe.sections:
+            if not section.executable:
+                continue
+            at, end = section.address, min(section.end, len(pe.memory))
+            starts = sorted(b for b in ends if at <= b < end)
+            for begin in (*starts, end):
+                for first, last in ((at, begin), (begin, ends.get(begin, begin))):
+                    code = bytes(pe.memory[first:last])
+                    if not _VEX_BYTES.isdisjoint(code):
+                        found += [base + first + place for place in vex_places(code)]
+                at = max(at, ends.get(begin, begin))
+        return found
 
     def discarded(self) -> list[Section]:
         """Sections that go when DriverEntry has returned."""

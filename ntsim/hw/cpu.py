@@ -46,6 +46,7 @@ _CANONICAL_MSRS = frozenset(
 )
 _VMX_CAPABILITIES = range(0x480, 0x492)
 _CPUID_7_EBX_INVPCID = 1 << 10
+_CPUID_1_ECX_XSAVE = 1 << 26
 _DR_RESERVED_ONES = {6: 0xFFFF_0FF0, 7: 0x400}
 _DR7_GENERAL_DETECT, _DR6_BD = 1 << 13, 1 << 13
 _EFER_ALLOWED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
@@ -328,6 +329,8 @@ class Processor:
         allowed = self.model.msrs.get(0x489, 0x3767FF)
         if value & ~allowed:
             raise general_protection(f"MOV to CR4: bits {value & ~allowed:#x} are reserved")
+        if value & CR4_OSXSAVE and not self.model.leaf(1)[2] & _CPUID_1_ECX_XSAVE:
+            raise general_protection("MOV to CR4: OSXSAVE is reserved, CPUID.1:ECX.XSAVE is 0")
         if not value & CR4_PAE:
             raise general_protection("MOV to CR4: PAE cannot be cleared in 64-bit mode")
         if value & CR4_VMXE and not self.model.has_vmx:

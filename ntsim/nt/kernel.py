@@ -80,6 +80,12 @@ class Host(Protocol):
     def system_call(self, number: int, rip: int, registers: tuple[int, ...]) -> int | None:
         """SYSCALL, if it leads to other code than KiSystemCall64's: the status; else None."""
 
+    def vector_registers(self) -> bytes:
+        """The XMM registers and MXCSR of the compiled code that calls, as FXSAVE stores them."""
+
+    def load_vector_registers(self, data: bytes) -> None:
+        """Give them to that code; Python has none."""
+
     def is_fetched(self, address: int, code: bytes) -> bool:
         """Whether the processor would fetch these bytes of the kernel's code at `address`."""
 

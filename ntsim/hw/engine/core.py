@@ -290,6 +290,12 @@ class Engine:
         found.retired, found.kind = 0, kind
         return found
 
+    def refuse(self, places: list[int]) -> None:
+        """Where code that is about to be executed has instructions that the library would execute
+        otherwise than the processor: VEX encodings, if it counts instructions itself."""
+        self.start().refuse(places)
+        self._flush_code = True
+
     @property
     def by_block(self) -> bool:
         """Whether blocks are counted, so that `World.may_fetch` is asked."""

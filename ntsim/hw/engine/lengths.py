@@ -117,6 +117,20 @@ def instructions(code: bytes, mode: int) -> tuple[list[int], Kind] | None:
     return (starts, kind) if reader.at == len(code) else None
 
 
+def vex_places(code: bytes) -> list[int]:
+    """Where instructions with a VEX, EVEX or XOP prefix begin in 64-bit code, decoded from its
+    first byte on. Data among it is taken for instructions."""
+    reader, found = _Code(code, 64), []
+    while reader.at < len(code):
+        start = reader.at
+        try:
+            if _skip(reader) & Kind.VEX:
+                found.append(start)
+        except IndexError:
+            reader.at = start + 1
+    return found
+
+
 def is_far(code: bytes, mode: int) -> bool:
     """Whether the instruction that `code` begins with is of `Kind.FAR`."""
     reader = _Code(code, mode)

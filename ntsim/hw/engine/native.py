@@ -40,7 +40,7 @@ _HOST_SAVE_PAGE, _SCRATCH_PAGE, _FIRST_SLOT, _SLOT_PAGES = 1, 2, 4, 4
 ARENA_SIZE = (_FIRST_SLOT + MAX_WORLDS * _SLOT_PAGES) * PAGE_SIZE
 _NO_RESERVE = 0x4000
 _CR4_PAE = 1 << 5
-_NMI, RFLAGS_TF = 2, 1 << 8
+_NMI, _UNDEFINED, RFLAGS_TF = 2, 6, 1 << 8
 _FNINIT_CONTROL = 0x37F
 _not_clear = ctypes.c_uint64(1)
 _never_clear = ctypes.addressof(_not_clear)
@@ -115,6 +115,7 @@ class Native:
         self._event_address = ctypes.addressof(self._pinned_event)
         self.by_block = hostcode.enter_block() is not None and not count_in_library
         self._callbacks: list[Any] = []
+        self._refused: list[int] = []
         self.running: tuple[Registers, Slot] | None = None
         self.halfway = 0
         self.ram: Ram | None = None
@@ -211,6 +212,32 @@ class Native:
             self.handle, added, kind, code, self._event_address, *everywhere, *instruction
         )
         c.check(error, "add a hook")
+
+    def refuse(self, places: list[int]) -> None:
+        """Let instructions at these linear addresses be undefined, where the library counts: there
+        it executes some VEX-encoded ones as what they are without the prefix."""
+        stop, event = self.lib.uc_emu_stop, self.event
+
+        def on_refused(handle: int, address: int, size: int, _: int) -> None:
+            if self.running is not None:
+                event[CODE] = SVM_EXIT + svm.EXCEPTION + _UNDEFINED
+                stop(handle)
+
+        callback = c.CODE_CALLBACK(on_refused)
+        self._callbacks.append(callback)
+        for place in places:
+            made = ctypes.c_size_t()
+            code = ctypes.cast(callback, ctypes.c_void_p)
+            error = self.lib.uc_hook_add(
+                self.handle, ctypes.byref(made), c.HOOK_CODE, code, None, place, place
+            )
+            c.check(error, "add a hook")
+            self._refused.append(made.value)
+
+    def _refuse_nothing(self) -> None:
+        for made in self._refused:
+            c.check(self.lib.uc_hook_del(self.handle, made), "remove a hook")
+        self._refused.clear()
 
     def _count_blocks(self) -> None:
         """Have blocks counted by host code: `blocks.py`."""
@@ -361,6 +388,7 @@ class Native:
         if self.ram is not None:
             c.check(self.lib.uc_mem_unmap(self.handle, 0, self.ram.size), "unmap RAM")
         self.ram = self.current = None
+        self._refuse_nothing()
         self.flush_code()
         self.flush_tlb()
 

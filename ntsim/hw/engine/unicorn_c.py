@@ -24,7 +24,7 @@ ERR_OK = 0
 MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 PROT_ALL = 7
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_MEM_UNMAPPED = 1, 2, 8, 16 | 32 | 64
-HOOK_EDGE_GENERATED = 1 << 15
+HOOK_CODE, HOOK_EDGE_GENERATED = 4, 1 << 15
 INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
 
 _CTL_WRITE, _CTL_ARGUMENTS = 30, 26
@@ -55,6 +55,9 @@ OUT_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p
 )
 SYSCALL_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+CODE_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+)
 UNMAPPED_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_bool,
     ctypes.c_void_p,
@@ -119,6 +122,7 @@ def library() -> Any:
         ("uc_mem_map_ptr", handle, word, word, ctypes.c_uint32, pointer),
         ("uc_mem_unmap", handle, word, word),
         ("uc_hook_add", handle, pointer, number, pointer, pointer, word, word),
+        ("uc_hook_del", handle, size),
         ("uc_reg_read", handle, number, pointer),
         ("uc_reg_write", handle, number, pointer),
         ("uc_reg_read_batch", handle, pointer, pointer, number),
