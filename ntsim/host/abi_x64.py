@@ -23,7 +23,7 @@ from ntsim.hw.cpu import RFLAGS_FIXED, Processor
 from ntsim.hw.engine import RegisterFile
 from ntsim.nt.exports import EXPORTS, Export
 from ntsim.nt.kernel import Kernel
-from ntsim.nt.ki.service_table import NtService
+from ntsim.nt.ki.service_table import nt_service
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9 = range(10)
 RFLAGS, RIP = 16, 17
@@ -189,7 +189,7 @@ class ExportCalls:
 
 def _service(nt: Kernel, name: str) -> tuple[Callable[..., Any], int]:
     """The code of a service, and how many arguments it takes."""
-    service = NtService(nt, name)
+    service = nt_service(nt, name)
 
     def face(*arguments: int) -> int:
         nt.il.step()

@@ -18,7 +18,7 @@ from ntsim.host.python import PythonHost
 from ntsim.host.registers import GuestRegisters
 from ntsim.nt.exports import EXPORTS
 from ntsim.nt.ki.frames import StackFrame
-from ntsim.nt.ki.service_table import NtService
+from ntsim.nt.ki.service_table import nt_service
 from ntsim.nt.mm.images import Image
 from ntsim.nt.mm.system_routine import SystemRoutine
 
@@ -120,7 +120,7 @@ class DriverHost(PythonHost):
         if compiled is None or not (address in compiled.images or compiled.owns(address)):
             if name := self.kernel_image.routine_at(address):
                 if name in service_numbers() and name not in EXPORTS:
-                    return NtService(self.nt, name)(*arguments)
+                    return nt_service(self.nt, name)(*arguments)
                 return SystemRoutine(self.nt, name)(*arguments)
             if self.kernel_image.has_code(address):  # changed by a driver
                 return self.compiled().call(address, arguments)

@@ -17,6 +17,7 @@ from ntsim.nt.ki.services import SYSTEM_SERVICES
 from ntsim.nt.ki.syscall import ki_system_call, system_call
 from ntsim.nt.ps.user_apc import ki_take_user_apc
 from ntsim.um import layout
+from ntsim.um.current import current_user
 
 if TYPE_CHECKING:
     from ntsim.um.thread import UserThread
@@ -88,11 +89,14 @@ globals().update({name: stub for name, (_, stub) in SERVICES.items()})
 
 
 def syscall(number: int, *arguments: int) -> int:
-    """SYSCALL with `number` in EAX: the service's status. At the instruction of a stub of ntdll, as
-    code does that makes system calls by itself."""
-    stub = number if number < SERVICE_COUNT else 0
+    """The system call with this number in EAX: its status (an NTSTATUS, nothing is raised).
+
+    Arguments are numbers: handles, sizes, addresses of the app's memory. What executes SYSCALL is
+    a stub of ntdll, as in code that makes system calls by itself.
+    """
+    user = current_user("syscall")
+    stub = number if 0 <= number < SERVICE_COUNT else 0
     rip = layout.SERVICE_STUBS + stub * layout.STUB_SIZE + layout.SYSCALL_RETURN
-    user = getcurrent().user
     status = ki_system_call(user.nt, number & 0xFFFF_FFFF, rip, arguments)
     if user.thread.v.ApcState_UserApcPendingAll:
         KiUserApcDispatcher(user)

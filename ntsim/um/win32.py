@@ -23,6 +23,7 @@ from ntsim.um import (
 )
 from ntsim.um.current import PyHANDLE
 from ntsim.um.errors import error
+from ntsim.um.ntdll import syscall
 
 _CONSTANTS = (se, winerror, win32_constants, ioctl)
 _CALLS = (
@@ -53,4 +54,5 @@ for _module in _CONSTANTS:
 for _module in _CALLS:
     NAMES |= _calls(_module)
 NAMES |= {"error": error, "PyHANDLE": PyHANDLE, "StructuredException": StructuredException}
+NAMES["syscall"] = syscall
 del NAMES["Opened"], NAMES["NewThread"]

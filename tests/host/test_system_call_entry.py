@@ -18,7 +18,7 @@ from ntsim.intrin import *
 from ntsim.nt.mm import layout
 from ntsim.um import ntdll
 from ntsim.wdm import *
-from tests.host.hypervisor import Hypervisor
+from tests.host.hypervisor import Hypervisor, ept_identity
 
 C = Path(__file__).parents[2] / "driver/c"
 LSTAR, STAR, FMASK, EFER, KERNEL_GS = 0xC0000082, 0xC0000081, 0xC0000084, 0xC0000080, 0xC0000102
@@ -198,6 +198,52 @@ def test_a_hypervisor_that_clears_sce_sees_and_emulates_each_system_call(ntsim_m
     assert {(selector, user_gs) for _, selector, user_gs in hypervisor.calls} == {(0x33, True)}
     # the app's last call, NtTerminateProcess, does not come back
     assert hypervisor.returns in (len(hypervisor.calls) - 1, len(hypervisor.calls))
+
+
+def test_a_detour_that_ept_shows_to_instruction_fetches_alone_is_met_by_apps(ntsim_machine):
+    """The page of nt!NtClose is for execution only, in a copy whose code jumps to a hook; who reads
+    it is refused, and there is nobody who does."""
+    seen = []
+
+    def hook(handle):
+        seen.append((handle != 0, ExGetPreviousMode()))
+        return cast(trampoline[0], PROUTINE)(handle)
+
+    trampoline, tables = [], []
+
+    def jump(target):
+        return b"\x48\xb8" + int(target).to_bytes(8, "little") + b"\xff\xe0"
+
+    def prepare():
+        body = MmGetSystemRoutineAddress(UNICODE_STRING("NtClose"))
+        page, place = body & ~0xFFF, PVOID()
+        copy = MmAllocateContiguousMemory(PAGE_SIZE, MAXULONG64)
+        write_bytes(copy, read_bytes(page, PAGE_SIZE))
+        trampoline.append(int(ExAllocatePoolWithTag(NonPagedPool, 64, 1)))
+        write_bytes(trampoline[0], read_bytes(body, 15) + jump(body + 15))
+        place[0] = hook
+        write_bytes(copy + (body - page), jump(place[0]))
+        pa, words = ept_identity()
+        words[1536 + (MmGetPhysicalAddress(page) >> 12)] = MmGetPhysicalAddress(copy) | 6 << 3 | 4
+        tables.append(pa)
+
+    def fields():
+        prepare()
+        secondary = abi.SECONDARY_ENABLE_EPT
+        chosen = vmread(CPU_BASED_VM_EXEC_CONTROL) | abi.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+        return [
+            (CPU_BASED_VM_EXEC_CONTROL, chosen),
+            (abi.SECONDARY_VM_EXEC_CONTROL, vmread(abi.SECONDARY_VM_EXEC_CONTROL) | secondary),
+            (abi.EPT_POINTER, tables[0] | 3 << 3 | 6),
+        ]
+
+    hypervisor = Hypervisor(lambda: None, fields=fields)
+    machine = ntsim_machine(processors=1)
+    machine.load_driver(hypervisor.DriverEntry, name="hv.sys")
+    assert hypervisor.launched == 0
+    assert machine.run(uses_the_kernel).exit_code == 0
+    assert seen == [(True, UserMode)]
+    assert abi.EXIT_REASON_EPT_VIOLATION not in hypervisor.reasons
 
 
 def test_the_services_of_kisystemcall64_lie_where_lstar_leads():

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ntsim.abi import ntstatus
 from ntsim.abi.services import service_numbers, services
 from ntsim.errors import UnmodelledRoutine
-from ntsim.nt.exports import EXPORTS, Export
+from ntsim.nt.exports import EXPORTS
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.system_routine import typed_argument
 
@@ -33,6 +33,7 @@ IN_REGISTERS = 4
 STACK_ARGUMENTS = 0x28
 """Above the user's stack pointer: a return address and the home space of four arguments."""
 
+_ADDRESSES = frozenset(("PVOID", "HANDLE"))
 WIN32K = 0x1000
 """The bit of a service number that chooses the second table."""
 
@@ -84,7 +85,7 @@ def ki_call_service(nt: Kernel, target: int, arguments: tuple[int, ...]) -> int:
     """Call what an entry leads to."""
     name = nt.host.service_at(target)
     if name:
-        return NtService(nt, name)(*arguments)
+        return nt_service(nt, name)(*arguments)
     return nt.host.call(target, for_routine(nt, target, arguments))
 
 
@@ -109,34 +110,33 @@ class NtService:
     service that is not modelled, or not for that mode.
     """
 
-    __slots__ = ("kinds", "name", "nt", "service", "zw")
+    __slots__ = ("count", "for_kernel", "for_user", "name", "nt")
 
     def __init__(self, nt: Kernel, name: str) -> None:
         from ntsim.nt.ki.services import SYSTEM_SERVICES
 
         self.nt, self.name = nt, name
-        self.service: Callable[..., int] | None = SYSTEM_SERVICES.get(name)
-        self.zw: Export | None = EXPORTS.get("Zw" + name[2:])
-        kinds: list[tuple[str, str]] = []
-        if self.zw is not None:
-            kinds = self.zw.parameters
-        elif self.service is not None:
-            kinds = parameters_of(self.service)
-        self.kinds = kinds
-
-    @property
-    def count(self) -> int:
-        """How many arguments it takes."""
-        return len(self.kinds)
+        service, zw = SYSTEM_SERVICES.get(name), EXPORTS.get("Zw" + name[2:])
+        self.for_user = None if service is None else _Typed(service, parameters_of(service))
+        self.for_kernel = self.for_user if zw is None else _Typed(zw.function, zw.parameters)
+        known = self.for_kernel or self.for_user
+        self.count = 0 if known is None else len(known.kinds)
 
     def __call__(self, *arguments: int) -> int:
         nt = self.nt
-        kernel = not nt.thread.v.PreviousMode
-        if self.zw is not None and kernel:
-            return _called(nt, self.zw.function, self.zw.parameters, arguments)
-        if self.service is None:
-            nt.fail(UnmodelledRoutine(self.name, "" if kernel else "called by an app"))
-        return _called(nt, self.service, parameters_of(self.service), arguments)
+        mode = nt.thread.v.PreviousMode
+        service = self.for_user if mode else self.for_kernel
+        if service is None:
+            nt.fail(UnmodelledRoutine(self.name, "called by an app" if mode else ""))
+        return service.call(nt, arguments)
+
+
+def nt_service(nt: Kernel, name: str) -> NtService:
+    """One of them, made once for a machine."""
+    found = nt.ki.services.get(name)
+    if found is None:
+        found = nt.ki.services[name] = NtService(nt, name)
+    return found
 
 
 def parameters_of(service: Callable[..., int]) -> list[tuple[str, str]]:
@@ -147,22 +147,25 @@ def parameters_of(service: Callable[..., int]) -> list[tuple[str, str]]:
     return [(name, str(notes.get(name, "PVOID"))) for name in names]
 
 
-def _called(
-    nt: Kernel,
-    service: Callable[..., int],
-    parameters: list[tuple[str, str]],
-    arguments: tuple[int, ...],
-) -> int:
-    """With typed arguments; a parameter that was not passed has what lies on the kernel's stack."""
-    missing = len(parameters) - len(arguments)
-    if missing > 0:
-        place = nt.thread.storage
-        arguments += tuple(nt.mmu.read_word(place + 8 * i) for i in range(missing))
-    typed = (
-        typed_argument(nt, kind, value)
-        for (_, kind), value in zip(parameters, arguments, strict=False)
-    )
-    return int(service(nt, *typed))
+class _Typed:
+    """A routine that takes typed arguments, called with registers' values."""
+
+    __slots__ = ("function", "kinds")
+
+    def __init__(self, function: Callable[..., Any], parameters: list[tuple[str, str]]) -> None:
+        self.function, self.kinds = function, [kind for _, kind in parameters]
+
+    def call(self, nt: Kernel, arguments: tuple[int, ...]) -> int:
+        """A parameter that was not passed has what lies on the kernel's stack."""
+        missing = len(self.kinds) - len(arguments)
+        if missing > 0:
+            place = nt.thread.storage
+            arguments += tuple(nt.mmu.read_word(place + 8 * i) for i in range(missing))
+        typed = [
+            value if kind in _ADDRESSES else typed_argument(nt, kind, value)
+            for kind, value in zip(self.kinds, arguments, strict=False)
+        ]
+        return int(self.function(nt, *typed))
 
 
 # Callers in the kernel

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ntsim.hw.cpu import Processor
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.ki.integrity import Integrity
+    from ntsim.nt.ki.service_table import NtService
 
 USER_APC_PENDING = 2
 """Bit of KAPC_STATE.UserApcPendingAll."""
@@ -40,6 +41,7 @@ class Ki:
 
     def __init__(self, nt: Kernel) -> None:
         self.nt = nt
+        self.services: dict[str, NtService] = {}
         self.trap_frames = nt.mmu.pointers.views(KTRAP_FRAME)
 
     def processor_operation(self, operation: Callable[..., Any], *arguments: Any) -> Any:
