@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAXIMUM = (1 << 64) - 1
 PHYSICAL_END = 1 << 39
 """The processor's physical addresses have 39 bits."""
+PAGE_TABLE_ENTRIES, _TABLES_ABOVE = 512, 4
+"""A mapping needs a page table for each so many pages, and at most these beside them."""
 MAPPABLE = {
     c.PAGE_READONLY: (False, False), c.PAGE_READWRITE: (True, False),
     c.PAGE_EXECUTE: (False, True), c.PAGE_EXECUTE_READ: (False, True),
@@ -160,6 +162,9 @@ def MmMapIoSpace(
     try:
         va = mm.system_ptes.reserve(pages)
     except OutOfFrames:
+        return 0
+    if mm.frames.available <= pages // PAGE_TABLE_ENTRIES + _TABLES_ABOVE:
+        mm.system_ptes.release(va, pages)
         return 0
     if first + pages * PAGE_SIZE > mm.ram.size:
         return _map_open_bus(nt, va, first, pages) | (pa & 0xFFF)

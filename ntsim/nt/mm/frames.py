@@ -49,6 +49,13 @@ class Frames:
             return True
         return pa in self.free
 
+    def first_free(self, start: int, end: int) -> int | None:
+        """The lowest free frame of a physical range, None if none of it is free."""
+        found = [pa for pa in self.free if start <= pa < end]
+        runs = ((max(start, run), min(end, run + pages * PAGE_SIZE)) for run, pages in self.runs)
+        found += [first for first, last in runs if first < last]
+        return min(found, default=None)
+
     def take(self, zero: bool = True) -> int:
         """One frame; OutOfFrames if none is left."""
         free = self.free

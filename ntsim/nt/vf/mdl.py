@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ntsim.abi import wdm_constants as c
 from ntsim.abi.irql import level_name
-from ntsim.hw.ram import PAGE_SIZE
 from ntsim.nt.ke.irql import APC_LEVEL, DISPATCH_LEVEL
 from ntsim.nt.mm import layout
 from ntsim.nt.mm.mdl import mdl_frames
@@ -145,10 +144,10 @@ def vi_map_io_space(vf: Verifier, nt: Kernel, Address: Any, Bytes: int, Cache: i
     """0x73: level; 0x83: memory that nobody has, and that somebody else may be given."""
     start = nt.quad_part(Address)
     vi_level(vf, 0x73, DISPATCH_LEVEL, start, Bytes)
-    for pa in range(start & ~0xFFF, start + Bytes, PAGE_SIZE):
-        if nt.mm.frames.is_free(pa):
-            why = f"MmMapIoSpace was given memory at {pa:#x}, which is free: nothing keeps it."
-            vf.violation(0x83, start, Bytes, pa >> 12, why=why)
+    pa = nt.mm.frames.first_free(start & ~0xFFF, start + Bytes)
+    if pa is not None:
+        why = f"MmMapIoSpace was given memory at {pa:#x}, which is free: nothing keeps it."
+        vf.violation(0x83, start, Bytes, pa >> 12, why=why)
 
 
 @before(AUTOMATIC, "MmUnmapIoSpace")

@@ -223,3 +223,16 @@ def test_io_space_that_may_only_be_read(bugcheck_of, protect: int) -> None:
 def test_a_wrong_protection_maps_nothing(value_of) -> None:
     wrong = (0, 3, PAGE_NOACCESS, PAGE_READWRITE | PAGE_NOCACHE | PAGE_WRITECOMBINE, 0x1004)
     assert value_of(lambda: [MmMapIoSpaceEx(0x10_0000, PAGE, p) for p in wrong]) == [0] * 5
+
+
+def test_a_range_larger_than_system_space_or_its_tables_is_null(value_of) -> None:
+    sizes = (1 << 38, 1 << 31)
+    assert value_of(lambda: [MmMapIoSpace(0, size, MmNonCached) for size in sizes]) == [0, 0]
+    small = {"memory_mb": 32}
+    assert value_of(lambda: MmMapIoSpace(0, 0x3FFF_0000, MmNonCached) != 0, **small) is True
+
+
+@pytest.mark.parametrize("size", [1 << 32, 1 << 38])
+def test_the_verifier_looks_through_a_huge_range_at_once(bugcheck_of, size: int) -> None:
+    stop = bugcheck_of(lambda: MmMapIoSpace(0, size, MmNonCached), verifier="standard")
+    assert (stop.code, stop.parameters[:3]) == (0xC4, (0x83, 0, size))
