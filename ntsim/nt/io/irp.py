@@ -37,7 +37,7 @@ LOCATION = IO_STACK_LOCATION.size
 IRP_SIZE = IRP.size
 TAG = "Irp "
 LOOKASIDE_DEPTH = 256
-IRP_ALLOCATED_FIXED_SIZE = 4
+IRP_ALLOCATED_FIXED_SIZE, IRP_LOOKASIDE_ALLOCATION = 4, 8
 THREAD_LIST_ENTRY = IRP.offset_of("ThreadListEntry")
 IRP_LIST = ETHREAD.offset_of("IrpList")
 _FRESH = struct.Struct("<HH28xQQ18xBB116xQ")
@@ -148,12 +148,14 @@ def dequeue_from_thread(nt: Kernel, irp: Any) -> None:
 def IoAllocateIrp(nt: Kernel, StackSize: CCHAR, ChargeQuota: BOOLEAN) -> PIRP:
     """An IRP with StackSize locations; NULL if memory is short.
 
-    AllocationFlags says that it is of a fixed size, as those from look-aside lists are. Source: WDK
+    AllocationFlags says that it is of a fixed size, as those from look-aside lists are, and whether
+    it is one of those that the processor's list lends to who charges quota. Source: WDK
     IoAllocateIrp; kmtests IoIrp.c; Wine ntoskrnl tests test_irp_struct.
     """
     irp = io_allocate_irp(nt, StackSize)
     if irp:
-        irp._v.AllocationFlags = IRP_ALLOCATED_FIXED_SIZE
+        charged = IRP_LOOKASIDE_ALLOCATION if ChargeQuota else 0
+        irp._v.AllocationFlags = IRP_ALLOCATED_FIXED_SIZE | charged
     return irp  # type: ignore[no-any-return]
 
 

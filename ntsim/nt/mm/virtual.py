@@ -159,9 +159,14 @@ def mi_range_around(space: UserSpace, start: int, size: int) -> Range | None:
 
 
 def mi_free(space: UserSpace, base: int, size: int, kind: int) -> tuple[int, int, int]:
-    """(status, base, size) of MEM_DECOMMIT or MEM_RELEASE; size 0 means the whole reservation."""
+    """(status, base, size) of MEM_DECOMMIT or MEM_RELEASE; size 0 means the whole reservation.
+
+    Source: ReactOS kmtests ZwAllocateVirtualMemory.c, of system addresses.
+    """
     if kind not in (w.MEM_DECOMMIT, w.MEM_RELEASE):
         return ntstatus.STATUS_INVALID_PARAMETER_4, 0, 0
+    if not layout.is_user_address(base):
+        return ntstatus.STATUS_INVALID_PARAMETER_2, 0, 0
     found = space.find(base)
     if found is None:
         return ntstatus.STATUS_MEMORY_NOT_ALLOCATED, 0, 0

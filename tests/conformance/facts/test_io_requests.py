@@ -39,13 +39,14 @@ def fields_of(irp: Any, stacks: int, size: int) -> list[Any]:
 
 
 @IRP_FACTS.fact(
-    lambda stacks, quota: [6, True, stacks, stacks + 1, True, True, True],
+    lambda stacks, quota: [6, True, stacks, stacks + 1, True, True, True, bool(quota)],
     stacks=[1, 2], quota=[FALSE, TRUE],
 )  # fmt: skip
 def an_allocated_irp_has_its_fields_and_a_fixed_size(stacks: int, quota: int) -> list[Any]:
     irp = IoAllocateIrp(stacks, quota)
     found = fields_of(irp, stacks, IoSizeOfIrp(stacks))
     found.append(bool(irp.AllocationFlags & IRP_ALLOCATED_FIXED_SIZE))
+    found.append(bool(irp.AllocationFlags & IRP_LOOKASIDE_ALLOCATION))
     IoFreeIrp(irp)
     return found
 

@@ -29,6 +29,17 @@ def test_a_region_is_reserved_committed_used_and_released(value_of) -> None:
     assert value_of(work) == expected
 
 
+def test_system_addresses_are_no_region(value_of) -> None:
+    """Source: ReactOS kmtests ZwAllocateVirtualMemory.c."""
+
+    def work() -> int:
+        base, size = PVOID(), SIZE_T()
+        base[0], size[0] = 0xFFFF_8000_0000_00C8, 0x1000
+        return ZwFreeVirtualMemory(CURRENT, base, size, MEM_RELEASE)
+
+    assert value_of(work) == STATUS_INVALID_PARAMETER_2
+
+
 def test_what_is_at_an_address(value_of) -> None:
     def work() -> list[int]:
         base, size = PVOID(), SIZE_T()
