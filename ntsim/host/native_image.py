@@ -36,6 +36,10 @@ from ntsim.nt.mm.images import Image, ImageSection, Symbol
 
 _CPP_RUNTIME = ("__CxxFrameHandler", "_CxxThrowException", "__GSHandlerCheck_EH", "__std_terminate")
 _VEX_BYTES = frozenset((0x62, 0x8F, 0xC4, 0xC5))
+INDIRECT = 1
+"""In an entry of the exception directory: `unwind` is the place of the entry that it stands for.
+Source: winnt.h, RUNTIME_FUNCTION_INDIRECT."""
+_UNKNOWN_VERSION = 3
 _WRONG_SUM = (
     "its checksum is wrong: the file was changed after it was linked, or is damaged; "
     "build it again, or `editbin /RELEASE` it"
@@ -65,7 +69,16 @@ class NativeImage:
         index = bisect_right(self.begins, offset) - 1
         if index < 0 or offset >= self.pe.functions[index].end:
             return None
-        return self.pe.functions[index]
+        found = self.pe.functions[index]
+        return self._entry_at(found.unwind & ~INDIRECT) if found.unwind & INDIRECT else found
+
+    def _entry_at(self, place: int) -> RuntimeFunction | None:
+        """The entry that another one stands for; None if it lies outside the image."""
+        number = self.pe.number
+        try:
+            return RuntimeFunction(number(place, 4), number(place + 4, 4), number(place + 8, 4))
+        except PeError:
+            return None
 
     def entry_of(self, function: RuntimeFunction | None) -> int:
         """Address of an entry of the exception directory, 0 if it is none of this image's."""
@@ -121,6 +134,15 @@ def read_file(path: Path) -> PeFile:
         raise DriverLoadError(text, ntstatus.STATUS_OBJECT_NAME_NOT_FOUND, str(path)) from error
 
 
+def _check_unwind_version(pe: PeFile) -> None:
+    """PeError for unwind information of version 3, whose codes mean something else."""
+    for function in pe.functions:
+        place = function.unwind
+        if place < len(pe.memory) and not place & 3 and pe.memory[place] & 7 == _UNKNOWN_VERSION:
+            text = f"the function at {function.begin:#x} has unwind information of version 3, which"
+            raise PeError(f"{text} is not modelled: compile for version 1 or 2")
+
+
 class ImageLoader:
     """Loads compiled drivers into one machine."""
 
@@ -140,6 +162,7 @@ class ImageLoader:
     def _load(self, path: Path, pe: PeFile, name: str) -> NativeImage:
         if pe.checksum and pe.checksum != pe.sum:
             raise PeError(_WRONG_SUM, ntstatus.STATUS_IMAGE_CHECKSUM_MISMATCH)
+        _check_unwind_version(pe)
         bindings = [(each.slot, self._bind(path, each)) for each in pe.imports]
         base = self.nt.mm.images.reserve(-(-len(pe.memory) // (16 * PAGE_SIZE)) * 16)
         if pe.stripped and base != pe.base:

@@ -131,10 +131,10 @@ def unwind(
         if not chained:
             if info.frame_register and not (in_prolog and not _frame_is_set(info, offset)):
                 made.establisher = after[info.frame_register] - info.frame_offset
-            if not in_prolog and epilogue.finish(
-                native, function, info.frame_register, rip, made, read
-            ):
-                return made
+            if not in_prolog and _may_end_here(info):
+                frame = info.frame_register
+                if epilogue.finish(native, function, frame, rip, made, read):
+                    return made
         interrupted = _undo(info, offset if in_prolog else 0x100, made, read)
         if not in_prolog and info.handler:
             made.handler, made.data, made.flags = info.handler, info.data, info.flags
@@ -145,6 +145,12 @@ def unwind(
         begin, _, place = info.chained
         chained = True
     return _return(made, read)
+
+
+def _may_end_here(info: UnwindInfo) -> bool:
+    """Without unwind codes there is nothing that an epilogue would undo, and since Windows 10 1809
+    none is looked for. Source: Wine, dlls/ntdll/tests/unwind.c."""
+    return bool(info.codes or info.flags & CHAINED)
 
 
 def _frame_is_set(info: UnwindInfo, offset: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ntsim.abi.ke import KTRAP_FRAME
-from ntsim.errors import BugCheck
+from ntsim.errors import BugCheck, DriverLoadError
 from ntsim.host.debug_information import DebugInformation
 from ntsim.host.native_image import NativeImage
 from ntsim.host.pe import PeFile
@@ -97,3 +97,14 @@ def test_a_frame_in_its_epilogue_is_unwound_by_what_is_left_of_it(executed) -> N
     assert frame.registers[RSP] == stack + 0x30
     assert frame.registers[3] == 0x1111_2222
     assert not frame.handler, "code in an epilogue is covered by no handler"
+
+
+def test_unwind_information_of_version_3_is_refused_by_name(ntsim_machine, tmp_path) -> None:
+    data, pe = bytearray(UNWIND.read_bytes()), PeFile(UNWIND.read_bytes())
+    place = pe.functions[1].unwind
+    at = bytes(data).index(bytes(pe.memory[place : place + 12]))
+    data[at] = data[at] & ~7 | 3
+    driver = tmp_path / "newer.sys"
+    driver.write_bytes(data)
+    with pytest.raises(DriverLoadError, match="version 3, which is not modelled"):
+        ntsim_machine().load_driver(driver)

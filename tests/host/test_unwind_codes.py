@@ -173,6 +173,8 @@ REX_JUMPS = {"rex jmp rax": bytes.fromhex("48ffe0"), "rex jmp r10": bytes.fromhe
 
 
 def assembled(text: str) -> bytes:
+    if not text:
+        return b""
     if text in REX_JUMPS:
         return REX_JUMPS[text]
     return bytes(assembler().asm(text)[0])
