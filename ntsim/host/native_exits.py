@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ntsim.abi import ntstatus
 from ntsim.abi.vmx_constants import VECTOR_VE
 from ntsim.errors import UnmodelledRoutine
-from ntsim.host import stacks
+from ntsim.host import division, stacks
 from ntsim.host.abi_x64 import (
     MASK,
     RAX,
@@ -52,6 +52,8 @@ _OF_THE_WORLD = frozenset({IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS
 _EVERYWHERE = MASK
 _CR0_PE, _CR0_TS, _CR0_LOW = 1, 8, 0xF
 _DIRECTION = 1 << 10
+_SERVICES_PASSED_OVER = (1, 3, 4, 5)
+"""BREAKPOINT_PRINT, LOAD_SYMBOLS, UNLOAD_SYMBOLS, COMMAND_STRING."""
 _STATUS_OF_VECTOR = {
     0: ntstatus.STATUS_INTEGER_DIVIDE_BY_ZERO,
     1: ntstatus.STATUS_SINGLE_STEP,
@@ -443,6 +445,8 @@ class Exits:
             ki_virtualization_exception(self.nt)
         else:
             status = _STATUS_OF_VECTOR.get(exit_.vector, ntstatus.STATUS_ILLEGAL_INSTRUCTION)
+            if exit_.vector == 0 and division.overflows(self.nt.mmu, activation.words, exit_.rip):
+                status = ntstatus.STATUS_INTEGER_OVERFLOW
             ki_raise(self.nt, status, (), MNEMONICS.get(exit_.vector, f"vector {exit_.vector}"))
 
     def _page_fault(self, activation: Activation, exit_: Exit | Trap) -> None:
@@ -464,15 +468,31 @@ class Exits:
             self._kernel_trap(activation, exit_)
 
     def _kernel_trap(self, activation: Activation, exit_: Exit | Trap) -> None:
-        """INT 29h is a fast fail, INT 2Ch an assertion, INT3 a breakpoint."""
+        """INT 29h is a fast fail, INT 2Ch an assertion, INT3 a breakpoint, INT 2Dh the debugger's
+        service."""
         if exit_.vector == 0x29:
             self.nt.fast_fail(activation.words[RCX] & _LOW, "INT 29h")
         if exit_.vector == 0x2C:
             ki_raise(self.nt, ntstatus.STATUS_ASSERTION_FAILURE, (), "INT 2Ch: an assertion failed")
         if exit_.vector == 3:
             ki_raise(self.nt, ntstatus.STATUS_BREAKPOINT, (0,), "INT3 without a debugger")
+        if exit_.vector == 0x2D:
+            self._debug_service(activation, exit_.rip)
+            return
         what = f"INT {exit_.vector:#x}: no gate for it"
         ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
+
+    def _debug_service(self, activation: Activation, rip: int) -> None:
+        """Without a debugger printing and symbols are passed over, with the byte that follows; any
+        other service is a breakpoint. Source: ReactOS, KiDebugServiceTrap, kdmain.c (KdpStub)."""
+        words = activation.words
+        service = words[RAX] & _LOW
+        words[RIP] = rip + 2
+        if service in _SERVICES_PASSED_OVER:
+            words[RIP] += 1
+            return
+        information = service, words[RCX], words[RDX]
+        ki_raise(self.nt, ntstatus.STATUS_BREAKPOINT, information, "INT 2Dh without a debugger")
 
     def _undefined(self, exit_: Exit | Trap, why: str) -> NoReturn:
         where = self.nt.describe_address(exit_.rip)

@@ -55,6 +55,8 @@ _DEEPEST = 0x1800
 REPETITIONS = 2_000
 """Of one exception that nothing is done about."""
 _JUMP = b"\xff\x25"
+_NOT_RESUMED = 1 << 8 | 1 << 10 | 1 << 16
+"""TF, DF and RF of the code that an exception interrupted."""
 
 
 class UnwindThrough(BaseException):
@@ -390,3 +392,4 @@ class Dispatcher:
             if number not in (RFLAGS, RIP):
                 words[number] = each
         words[RAX], words[RIP] = value, rip
+        words[RFLAGS] &= ~_NOT_RESUMED  # RtlUnwindEx goes on with its own flags
