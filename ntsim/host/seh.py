@@ -95,6 +95,10 @@ class Passed:
     floor: int = 1 << 64
 
 
+class _NoStack(Exception):
+    """A frame lies where there is no memory."""
+
+
 class Dispatcher:
     """Dispatches exceptions over one machine's compiled code."""
 
@@ -117,12 +121,23 @@ class Dispatcher:
             if native is None and found and self.code.exports.number_at(rip) < 0:
                 break
             if self.nt.mmu.probe(registers[RSP]) is None:
+                read = self._read_if_there
+            try:
+                frame = unwind(native, rip, registers, read)
+            except _NoStack:
                 break
-            frame = unwind(native, rip, registers, read)
             innermost = not found and not activation.in_export
             found.append(Place(rip, registers, frame, innermost=innermost))
             rip, registers = frame.rip, frame.registers
         return found
+
+    def _read_if_there(self, address: int) -> int:
+        """A word of a stack whose pointer has left it: after an overrun it stands in the guard page,
+        and what has been saved lies above. _NoStack where there is no memory."""
+        mmu = self.nt.mmu
+        if mmu.probe(address) is None or mmu.probe(address + 7) is None:
+            raise _NoStack
+        return mmu.read_word(address)
 
     def dispatch(self, activation: Activation, error: StructuredException | UnwindThrough) -> bool:
         """Let the activation's frames have the exception; False if it goes further out."""

@@ -162,3 +162,20 @@ def test_an_endless_loop_ends_by_a_watchdog_on_the_virtual_clock(
         run_code(machine, before + LOOPS[loop])
     end = alone if processors == 1 else beside_others
     assert getattr(caught.value, "code", type(caught.value)) == end
+
+
+def test_an_overrun_stack_is_walked_from_its_guard_page(ntsim_machine) -> None:
+    """Below the last page RSP points to no memory; what the frames saved lies above."""
+    machine = ntsim_machine(processors=1)
+    with pytest.raises(ntsim.BugCheck) as caught:
+        machine.load_driver(DRIVERS / "overrun.sys")
+    assert (caught.value.code, caught.value.parameters[0]) == (0x7F, 8)
+    stack_pointer, rip = caught.value.parameters[2:]
+    assert machine.nt.mmu.probe(stack_pointer) is None
+    report = machine.report()
+    assert report.registers.values["rip"] == rip
+    assert report.registers.values["rsp"] == stack_pointer
+    frames = [line for line in report.to_text().splitlines() if " : overrun!sub_" in line]
+    assert len(frames) > 10
+    assert frames[0].startswith(f"{stack_pointer:017x}"[1:9])
+    assert report.image_name == "overrun.sys"
