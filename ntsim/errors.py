@@ -81,6 +81,14 @@ class UnmodelledRoutine(Error):
         return f"{where}{self.routine} is known to Windows but not modelled by ntsim{prototype}"
 
 
+class UnmodelledInstruction(UnmodelledRoutine):
+    """Compiled code came to an instruction that the engine does not execute, or touched something
+    that is not there: `routine` is the place and the instruction, `prototype` the reason."""
+
+    def __str__(self) -> str:
+        return f"{self.routine}: ntsim cannot go on here\n  {self.prototype}"
+
+
 class UnmodelledCode(UnmodelledRoutine):
     """The driver called an address in a Python driver's image where no routine begins."""
 

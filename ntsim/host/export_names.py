@@ -8,7 +8,7 @@ from functools import cache
 
 from ntsim.abi import routines
 from ntsim.abi.known_exports import ALSO_EXPORTED, ROUTINES, VARIABLES, undocumented
-from ntsim.host.kernel_variables import VALUES
+from ntsim.host.kernel_variables import ARRAYS, VALUES
 from ntsim.nt.exports import EXPORTS, load_rooms
 
 KERNEL_MODULES = (
@@ -52,7 +52,8 @@ def exported_names() -> tuple[str, ...]:
 def standing(name: str) -> Standing:
     """What becomes of an import of `name` from the kernel."""
     if name in VARIABLES:
-        return Standing.VARIABLE if name in VALUES else Standing.UNMODELLED_VARIABLE
+        modelled = name in VALUES or name in ARRAYS
+        return Standing.VARIABLE if modelled else Standing.UNMODELLED_VARIABLE
     names = exported_names()
     at = bisect_left(names, name)
     if at == len(names) or names[at] != name:

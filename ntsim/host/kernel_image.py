@@ -23,7 +23,7 @@ from ntsim.abi.known_exports import VARIABLES
 from ntsim.abi.services import argument_counts, service_numbers, services
 from ntsim.host import pe_image
 from ntsim.host.export_names import exported_names
-from ntsim.host.kernel_variables import VALUES
+from ntsim.host.kernel_variables import ARRAYS, VALUES, ZERO
 from ntsim.host.pe_image import ImageSection
 from ntsim.hw.cpu import EFER_SCE, IA32_EFER, IA32_LSTAR
 from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_NX, PTE_PRESENT, SELF_MAP
@@ -44,6 +44,9 @@ DATA = BASE + 0x10_0000
 MISSING_DATA, MISSING_SIZE = BASE + 0x18_0000, 0x100
 """Where variables that are not modelled would lie: nothing is mapped there, so that touching one is
 noticed."""
+
+_ARRAYS, _ROOM_FOR_ARRAY = DATA + 0x800, 0x40
+"""Behind the variables that are no longer than a pointer."""
 
 SERVICE_TABLES = layout.SERVICE_TABLES
 EXPORTS = BASE + 0x1D_0000
@@ -85,10 +88,6 @@ _HAL_NAMES = frozenset(
 )
 TIMESTAMP = 0x5DE6_0E7B
 _FRAME_NUMBER = PTE_FRAME >> 12
-_ZERO = (
-    "KdDebuggerEnabled", "NtGlobalFlag", "IoDeviceHandlerObjectType", "InitSafeBootMode",
-    "NlsMbCodePageTag", "NlsMbOemCodePageTag",
-)  # fmt: skip
 
 
 def body(index: int) -> bytes:
@@ -157,13 +156,20 @@ def exported_address(name: str) -> int:
     return body_address(name) if number >= 0 else 0
 
 
+def _place_of(name: str) -> int:
+    """Address of a variable that is modelled."""
+    if name in ARRAYS:
+        return _ARRAYS + _ROOM_FOR_ARRAY * list(ARRAYS).index(name)
+    return DATA + 8 * VARIABLES.index(name)
+
+
 @cache
 def export_data() -> bytes:
     """nt's export directory: the routines' bodies, and the variables."""
     places: dict[str, int | str] = {name: body_address(name) - BASE for name in exported_names()}
     for index, name in enumerate(VARIABLES):
-        modelled, missing = DATA + 8 * index, MISSING_DATA + MISSING_SIZE * index
-        places[name] = (modelled if name in VALUES else missing) - BASE
+        modelled, missing = _place_of(name), MISSING_DATA + MISSING_SIZE * index
+        places[name] = (modelled if name in VALUES or name in ARRAYS else missing) - BASE
     made = pe_image.export_directory(EXPORTS - BASE, "ntoskrnl.exe", places)
     assert len(made) <= PYTHON - EXPORTS, "nt's export directory does not fit its section"
     return made
@@ -318,7 +324,10 @@ class KernelImage:
 
     def _variables(self) -> bytes:
         values = (VALUES[name](self.nt) if name in VALUES else 0 for name in VARIABLES)
-        return b"".join(value.to_bytes(8, "little") for value in values)
+        made = b"".join(value.to_bytes(8, "little") for value in values)
+        for name, data in ARRAYS.items():
+            made = made.ljust(_place_of(name) - DATA, b"\0") + data
+        return made
 
     def _place(self, va: int, data: bytes, *, executable: bool = False, raw: bool = False) -> int:
         """Map consecutive frames that hold `data`; the first one's physical address. Only `raw`
@@ -400,11 +409,12 @@ class KernelImage:
 
     def variable(self, name: str) -> int:
         """Address of a variable; one that this machine has not got cannot be touched."""
-        number = VARIABLES.index(name)
-        address = DATA + 8 * number
-        if name in VALUES and (self.nt.read_pointer(address) or name in _ZERO):
+        address = _place_of(name)
+        if name in ARRAYS or name in ZERO:
             return address
-        return MISSING_DATA + MISSING_SIZE * number
+        if name in VALUES and self.nt.read_pointer(address):
+            return address
+        return MISSING_DATA + MISSING_SIZE * VARIABLES.index(name)
 
     @staticmethod
     def missing_variable(address: int) -> str:

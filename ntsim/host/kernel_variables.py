@@ -50,8 +50,20 @@ VALUES: dict[str, Callable[[Kernel], int]] = {
     "NlsMbOemCodePageTag": lambda nt: 0,
     "NlsAnsiCodePage": lambda nt: 1252,
     "NlsOemCodePage": lambda nt: 437,
+    "KdEnteredDebugger": lambda nt: 0,
+    "KeLoaderBlock": lambda nt: 0,  # phase 1 has freed it
+    "PsUILanguageComitted": lambda nt: 0x409,
 }
-"""What a variable holds; 0 means that this machine has no such object type."""
+"""What a variable holds; 0 means that this machine has no such object type, but for `ZERO`."""
+
+ZERO = frozenset(
+    "KdDebuggerEnabled NtGlobalFlag IoDeviceHandlerObjectType InitSafeBootMode KdEnteredDebugger "
+    "KeLoaderBlock NlsMbCodePageTag NlsMbOemCodePageTag".split()
+)
+"""Variables that hold 0 on the Windows that is modelled, too."""
+
+ARRAYS = {"NtBuildLab": b"19041.1.amd64fre.vb_release.191206-1406\0"}
+"""Variables that are longer than a pointer: what they hold."""
 
 
 POINTERS = (

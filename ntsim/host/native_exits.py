@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ntsim.abi import ntstatus
 from ntsim.abi.vmx_constants import VECTOR_VE
-from ntsim.errors import UnmodelledRoutine
+from ntsim.errors import UnmodelledInstruction, UnmodelledRoutine
 from ntsim.host import division, stacks
 from ntsim.host.abi_x64 import (
     MASK,
@@ -37,7 +37,7 @@ from ntsim.hw.cpu import (
 )
 from ntsim.hw.engine import Exit
 from ntsim.hw.engine import ExitKind as K
-from ntsim.hw.exceptions import MNEMONICS
+from ntsim.hw.exceptions import MNEMONICS, general_protection
 from ntsim.hw.vmx.exits import GuestExit
 from ntsim.hw.vmx.results import ENTERED, Entered, VmSucceed, flags_after
 from ntsim.nt.events import SystemRegisterLoaded
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 _LOW = 0xFFFF_FFFF
 _OF_THE_WORLD = frozenset({IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE})
 _EVERYWHERE = MASK
+_DEBUG_SERVICE = 0x2D
+_INTERRUPTS_BREAK = 1
+"""The one extension of MWAIT that CPUID leaf 5 has: an interrupt ends it though they are off."""
+
 _CR0_PE, _CR0_TS, _CR0_LOW = 1, 8, 0xF
 _DIRECTION = 1 << 10
 _SERVICES_PASSED_OVER = (1, 3, 4, 5)
@@ -61,6 +65,10 @@ _STATUS_OF_VECTOR = {
     4: ntstatus.STATUS_INTEGER_OVERFLOW,
     6: ntstatus.STATUS_ILLEGAL_INSTRUCTION,
 }
+
+
+def _refuse(why: str) -> NoReturn:
+    raise general_protection(why)
 
 
 class Exits:
@@ -81,6 +89,8 @@ class Exits:
             K.RDPMC: self._rdpmc,
             K.PAUSE: self._pause,
             K.HLT: self._hlt,
+            K.MONITOR: self._monitor,
+            K.MWAIT: self._mwait,
             K.IO: self._io,
             K.INVLPG: self._invlpg,
             K.INVPCID: self._invpcid,
@@ -138,6 +148,25 @@ class Exits:
     def _hlt(self, activation: Activation, exit_: Exit) -> None:
         activation.words[RIP] = exit_.rip + 1
         self.nt.il.rest()
+
+    def _monitor(self, activation: Activation, exit_: Exit) -> None:
+        """The byte at RAX is read; ECX has no extensions to ask for (SDM 2, MONITOR)."""
+        nt, words = self.nt, activation.words
+        if words[RCX] & _LOW:
+            extensions = words[RCX] & _LOW
+            nt.ki.processor_operation(_refuse, f"MONITOR: there are no extensions {extensions:#x}")
+        nt.mmu.read(words[RAX], 1)
+        nt.ki.processor_operation(nt.il.current.monitor, words[RAX])
+        self._skip(activation, exit_)
+
+    def _mwait(self, activation: Activation, exit_: Exit) -> None:
+        """Ends at once, as it may: others have a turn, as after PAUSE."""
+        nt, extensions = self.nt, activation.words[RCX] & _LOW
+        if extensions & ~_INTERRUPTS_BREAK:
+            nt.ki.processor_operation(_refuse, f"MWAIT: there are no extensions {extensions:#x}")
+        nt.ki.processor_operation(nt.il.current.mwait)
+        self._skip(activation, exit_)
+        nt.il.spin()
 
     def _invlpg(self, activation: Activation, exit_: Exit) -> None:
         self.nt.mmu.notice(exit_.operand_address())
@@ -440,7 +469,9 @@ class Exits:
             ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
         elif exit_.vector == 6 and exit_.engine_limit:
             limit = f"{self.nt.describe_address(exit_.rip)}: {exit_.engine_limit}"
-            self.nt.fail(UnmodelledRoutine(limit, "the engine cannot execute this instruction"))
+            self.nt.fail(
+                UnmodelledInstruction(limit, "the engine cannot execute this instruction")
+            )
         elif exit_.vector == VECTOR_VE:
             ki_virtualization_exception(self.nt)
         else:
@@ -458,7 +489,8 @@ class Exits:
             self.nt.ki.double_fault(activation.words[RSP], exit_.rip)
         missing = self.code.exports.missing_variable(exit_.address)
         if missing:
-            self._undefined(exit_, f"{missing} is a variable of the kernel that is not modelled")
+            what = f"a variable of the kernel, touched by {self._place(exit_)}"
+            self.nt.fail(UnmodelledRoutine(missing, what))
         assert exit_.error_code is not None
         self.nt.mmu.fault(exit_.address, exit_.error_code & 0x13)
         self.code.flush_translations()
@@ -476,9 +508,11 @@ class Exits:
             ki_raise(self.nt, ntstatus.STATUS_ASSERTION_FAILURE, (), "INT 2Ch: an assertion failed")
         if exit_.vector == 3:
             ki_raise(self.nt, ntstatus.STATUS_BREAKPOINT, (0,), "INT3 without a debugger")
-        if exit_.vector == 0x2D:
+        if exit_.vector == _DEBUG_SERVICE:
             self._debug_service(activation, exit_.rip)
             return
+        if exit_.vector == 1:
+            ki_raise(self.nt, ntstatus.STATUS_SINGLE_STEP, (), "INT1")
         what = f"INT {exit_.vector:#x}: no gate for it"
         ki_raise(self.nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, _EVERYWHERE), what)
 
@@ -495,12 +529,14 @@ class Exits:
         ki_raise(self.nt, ntstatus.STATUS_BREAKPOINT, information, "INT 2Dh without a debugger")
 
     def _undefined(self, exit_: Exit | Trap, why: str) -> NoReturn:
+        self.nt.fail(UnmodelledInstruction(self._place(exit_), why))
+
+    def _place(self, exit_: Exit | Trap) -> str:
+        """`driver!routine+0x1: the instruction`."""
         where = self.nt.describe_address(exit_.rip)
-        if isinstance(exit_, Exit):
-            where += f": {exit_.disassemble()}"
-        self.nt.fail(UnmodelledRoutine(where, why))
+        return f"{where}: {exit_.disassemble()}" if isinstance(exit_, Exit) else where
 
     def _no_memory(self, activation: Activation, exit_: Exit) -> None:
         where = self.nt.describe_address(exit_.rip)
         why = f"physical address {exit_.address:#x} is beyond the machine's memory"
-        self.nt.fail(UnmodelledRoutine(where, why))
+        self.nt.fail(UnmodelledInstruction(where, why))

@@ -16,7 +16,7 @@ out of a termination handler for those that have not been cleaned up yet (a coll
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,7 @@ class Dispatcher:
         """The frames of an activation, innermost first."""
         words = activation.words
         registers, rip = list(words[0:WORDS]), words[RIP]
-        read = self.nt.mmu.read_word
+        read: Callable[[int], int] = self.nt.mmu.read_word
         if activation.in_export:
             rip = read(registers[RSP])
             registers[RSP] += 8
@@ -132,7 +132,7 @@ class Dispatcher:
         return found
 
     def _read_if_there(self, address: int) -> int:
-        """A word of a stack whose pointer has left it: after an overrun it stands in the guard page,
+        """A word of a stack whose pointer has left it: after an overrun that is in the guard page,
         and what has been saved lies above. _NoStack where there is no memory."""
         mmu = self.nt.mmu
         if mmu.probe(address) is None or mmu.probe(address + 7) is None:

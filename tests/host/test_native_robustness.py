@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ntsim
-from ntsim.errors import BugCheck
+from ntsim.errors import BugCheck, UnmodelledInstruction
 from ntsim.host.pe import PeFile
 from ntsim.wdm import *
 
@@ -111,9 +111,9 @@ def test_two_machines_run_compiled_drivers_side_by_side(ntsim_machine) -> None:
         ("faebfe", 0x101),  # cli; jmp $
         ("cc", 0x7E),  # int3
         ("0f0b", 0x7E),  # ud2
-        ("c5fc58c1", ntsim.UnmodelledRoutine),  # vaddps ymm: ntsim's limit, not the driver's fault
-        ("c5f058c2", ntsim.UnmodelledRoutine),  # vaddps xmm, which the engine takes for addps
-        ("62f17c4858c1", ntsim.UnmodelledRoutine),  # vaddps zmm0, zmm0, zmm1
+        ("c5fc58c1", UnmodelledInstruction),  # vaddps ymm: ntsim's limit, not the driver's fault
+        ("c5f058c2", UnmodelledInstruction),  # vaddps xmm, which the engine takes for addps
+        ("62f17c4858c1", UnmodelledInstruction),  # vaddps zmm0, zmm0, zmm1
     ],
 )
 def test_a_thread_that_is_machine_code_and_nothing_else(ntsim_machine, code, end) -> None:
@@ -139,6 +139,29 @@ def run_code(machine, code: str) -> None:
 AT_DISPATCH = "b802000000 440f22c0"  # mov eax, 2; mov cr8, rax
 AT_HIGH = "b80f000000 440f22c0"
 LOOPS = {"jmp $": "ebfe", "a spin": "f390ebfc"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("f1", STATUS_SINGLE_STEP, "INT1"),
+        ("cd2d", STATUS_BREAKPOINT, "debug service"),
+        ("b902000000 4889e0 0f01c8", STATUS_PRIVILEGED_INSTRUCTION, "MONITOR"),
+        ("31c9 31c0 0f01c8", STATUS_ACCESS_VIOLATION, "read of 0x0"),
+        ("31c9 4889e0 0f01c8 b904000000 0f01c9", STATUS_PRIVILEGED_INSTRUCTION, "MWAIT"),
+        ("31c9 4889e0 0f01c8 0f01c9 0f0b", STATUS_ILLEGAL_INSTRUCTION, "#UD"),
+    ],
+    ids=["INT1", "INT 2D", "MONITOR with extensions", "MONITOR of NULL", "MWAIT", "both, then UD2"],
+)
+def test_an_instruction_raises_what_the_processor_raises(
+    ntsim_machine, code, status, words
+) -> None:
+    """SDM 2: MONITOR faults as a load does, and with ECX other than 0; MWAIT ends at once."""
+    machine = ntsim_machine(processors=2)
+    with pytest.raises(ntsim.BugCheck) as caught:
+        run_code(machine, code)
+    assert (caught.value.code, caught.value.parameters[0]) == (0x7E, status)
+    assert words in machine.report().to_text().partition("WHY")[2]
 
 
 @pytest.mark.parametrize("processors", [1, 4])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ntsim.abi import ntstatus
+from ntsim.abi.known_exports import VARIABLES
 from ntsim.errors import DriverLoadError, UnmodelledRoutine
 from ntsim.host.export_names import Standing, standing
 from ntsim.host.export_table import ExportTable
@@ -258,3 +259,18 @@ def test_a_variable_that_is_not_modelled_stops_the_run_where_it_is_touched(
     file.write_bytes(HELLO.replace(b"DbgPrint\0\0", b"PsJobType\0"))
     with pytest.raises(UnmodelledRoutine, match="PsJobType"):
         ntsim_machine().load_driver(file)
+
+
+def test_a_string_that_the_kernel_exports_lies_whole_behind_the_other_variables(loader) -> None:
+    image, mmu = loader.nt.host.kernel_image, loader.nt.mmu
+    build = b"19041.1.amd64fre.vb_release.191206-1406\0"
+    assert mmu.read(image.variable("NtBuildLab"), len(build)) == build
+    for name, value in (
+        ("InitSafeBootMode", 0),
+        ("KdEnteredDebugger", 0),
+        ("NlsAnsiCodePage", 1252),
+        ("NlsOemCodePage", 437),
+    ):
+        assert standing(name) is Standing.VARIABLE
+        assert loader.nt.read_pointer(image.variable(name)) == value
+    assert len({image.variable(name) for name in VARIABLES}) == len(VARIABLES)
