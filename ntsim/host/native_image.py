@@ -177,6 +177,7 @@ class ImageLoader:
                 memory[place : place + 8] = routine.to_bytes(8, "little")
         image = Image(name, base, len(memory), base + len(memory), base + len(memory))
         image.path = str(path)
+        image.integrity = pe.integrity
         debug = DebugInformation(path, pe)
         image.symbols_note = debug.note
         made = NativeImage(image, pe, base + pe.entry, debug, [f.begin for f in pe.functions])

@@ -37,6 +37,9 @@ _FOREIGN = {
 
 EXECUTE, READ, WRITE = 1 << 29, 1 << 30, 1 << 31
 DISCARDABLE, CODE = 1 << 25, 1 << 5
+_FORCE_INTEGRITY = 1 << 7
+"""Of the DLL characteristics: linked with /INTEGRITYCHECK."""
+
 EXPORT, IMPORT, EXCEPTION, RELOCATION, DEBUG, LOAD_CONFIG = 0, 1, 3, 5, 6, 10
 _ABSOLUTE, _DIR64 = 0, 10
 LARGEST_IMAGE = 64 << 20
@@ -172,6 +175,8 @@ class PeFile:
         self.size, self.header_size = self._unpack("<II", at + 56, "the optional header")
         (self.checksum,) = self._unpack("<I", at + 64, "the optional header")
         (subsystem,) = self._unpack("<H", at + 68, "the optional header")
+        (characteristics,) = self._unpack("<H", at + 70, "the optional header")
+        self.integrity = bool(characteristics & _FORCE_INTEGRITY)
         if subsystem != SUBSYSTEM_NATIVE:
             kind = SUBSYSTEMS.get(subsystem, f"an image for subsystem {subsystem}")
             raise PeError(

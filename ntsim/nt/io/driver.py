@@ -20,6 +20,7 @@ from ntsim.abi.rtl import UNICODE_STRING
 from ntsim.nt.events import DriverEntryReturned, DriverUnloaded
 from ntsim.nt.io.driver_extension import iop_free_extensions
 from ntsim.nt.mm.frames import OutOfFrames
+from ntsim.nt.mm.integrity import IMAGE_INTEGRITY_FORCED
 from ntsim.nt.mm.unloaded import mi_remember_unloaded
 from ntsim.nt.mm.variables import mi_variable
 from ntsim.nt.ob.namespace import ob_lookup
@@ -253,6 +254,7 @@ def mi_link_image(nt: Kernel, image: Image) -> None:
     v = ldr._v
     v.DllBase, v.EntryPoint, v.SizeOfImage = image.base, image.entry_point, image.size
     v.LoadCount = 1
+    v.Flags = IMAGE_INTEGRITY_FORCED if image.integrity else 0
     full = f"\\SystemRoot\\system32\\drivers\\{image.file_name}"
     set_unicode(ldr.FullDllName, make_unicode(nt, full, tag="MmLd"), len(full) * 2)
     base = make_unicode(nt, image.file_name, tag="MmLd")

@@ -99,6 +99,7 @@ class Image:
     section_locks: dict[int, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     discarded: list[tuple[int, int, str]] = field(default_factory=list)
+    integrity: bool = True
 
     def __post_init__(self) -> None:
         self.module_name = self.module_name or self.file_name.rpartition(".")[0]

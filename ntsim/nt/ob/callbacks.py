@@ -22,6 +22,7 @@ from ntsim.abi.ob import (
 )
 from ntsim.abi.scalars import NTSTATUS, PVOID, USHORT
 from ntsim.nt.exports import Out, export
+from ntsim.nt.mm.integrity import mm_verify_callback_function
 from ntsim.nt.rtl.text import read_unicode
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def ObRegisterCallbacks(
     """Register for handles to processes and threads.
 
     STATUS_INVALID_PARAMETER for a version, count, type or operation that cannot be,
-    STATUS_FLT_INSTANCE_ALTITUDE_COLLISION for an altitude that is taken. Source: WDK.
+    STATUS_FLT_INSTANCE_ALTITUDE_COLLISION for an altitude that is taken, STATUS_ACCESS_DENIED for a
+    driver that was not linked with /INTEGRITYCHECK. Source: WDK.
     """
     v = CallbackRegistration._v
     if v.Version != c.OB_FLT_REGISTRATION_VERSION or not v.OperationRegistrationCount:
@@ -165,6 +167,9 @@ def ObRegisterCallbacks(
     callbacks = _read_callbacks(nt, CallbackRegistration)
     if callbacks is None:
         return ntstatus.STATUS_INVALID_PARAMETER
+    for routine in (r for each in callbacks for r in (each.pre, each.post) if r):
+        if not mm_verify_callback_function(nt, routine, "ObRegisterCallbacks"):
+            return ntstatus.STATUS_ACCESS_DENIED
     key = altitude_value(altitude)
     if any(altitude_value(each.altitude) == key for each in nt.ob.callbacks):
         return ntstatus.STATUS_FLT_INSTANCE_ALTITUDE_COLLISION

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from ntsim.abi import ntstatus
 from ntsim.abi.ps import EPROCESS, IMAGE_INFO, PS_CREATE_NOTIFY_INFO
 from ntsim.abi.rtl import UNICODE_STRING
-from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PVOID
+from ntsim.abi.scalars import BOOLEAN, NTSTATUS, PVOID, ULONG, ULONG_PTR
 from ntsim.nt.exports import export
+from ntsim.nt.mm.integrity import mm_verify_callback_function
 from ntsim.nt.ob.objects import set_unicode
 from ntsim.nt.ps.system_thread import psp_exit_thread
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ntsim.nt.kernel import Kernel
     from ntsim.nt.ps.process import Process
 
+PS_CREATE_THREAD_NOTIFY_SUBSYSTEMS = 1
+PS_IMAGE_NOTIFY_CONFLICTING_ARCHITECTURE = 1
 MOST_ROUTINES = 64
 SYSTEM_MODE_IMAGE = 1 << 8
 ADDRESSING_32BIT = 3
@@ -38,6 +41,7 @@ class Notify:
     def __init__(self) -> None:
         self.process: list[tuple[int, bool]] = []
         self.thread: list[int] = []
+        self.not_of_system: list[int] = []
         self.image: list[int] = []
         self.announced: set[int] = set()
 
@@ -69,12 +73,20 @@ def psp_announce(nt: Kernel, thread: Thread) -> None:
     if process is not nt.ps.system and process.va not in nt.ps.notify.announced:
         nt.ps.notify.announced.add(process.va)
         psp_announce_process(nt, process)
-    for routine in list(nt.ps.notify.thread):
+    for routine in psp_thread_routines(nt, process):
         nt.call(routine, process.pid, thread.tid, 1)
     if process is not nt.ps.system and len(process.threads) == 1 and process.um is not None:
         image = process.um.image
         psp_announce_image(nt, image.file_name, image.base, image.size, process.pid, 0)
     thread.in_kernel = was_in_kernel
+
+
+def psp_thread_routines(nt: Kernel, process: Process) -> list[int]:
+    """Who is to be told of a thread of this process."""
+    known, apart = nt.ps.notify.thread, nt.ps.notify.not_of_system
+    if not apart or process is not nt.ps.system:
+        return list(known)
+    return [routine for routine in known if routine not in apart]
 
 
 def psp_announce_process(nt: Kernel, process: Process) -> None:
@@ -133,7 +145,7 @@ def psp_announce_exit(nt: Kernel, thread: Thread) -> None:
     """The current thread ends; the last one tells of its process too."""
     process, was_in_kernel = thread.process, thread.in_kernel
     thread.in_kernel = True
-    for routine in list(nt.ps.notify.thread):
+    for routine in psp_thread_routines(nt, process):
         nt.call(routine, process.pid, thread.tid, 0)
     if len(process.threads) == 1 and process is not nt.ps.system:
         nt.ps.notify.announced.discard(process.va)
@@ -188,10 +200,55 @@ def PsSetCreateProcessNotifyRoutineEx(
 ) -> NTSTATUS:
     """Be told (Process, ProcessId, CreateInfo) of processes, CreateInfo NULL at the end of one.
 
-    A routine refuses a process by an error in CreateInfo->CreationStatus. That the driver's image
-    must be linked with /integritycheck is not asked. Source: WDK PsSetCreateProcessNotifyRoutineEx.
+    A routine refuses a process by an error in CreateInfo->CreationStatus. STATUS_ACCESS_DENIED for
+    a driver that was not linked with /INTEGRITYCHECK. Source: WDK
+    PsSetCreateProcessNotifyRoutineEx.
     """
+    name = "PsSetCreateProcessNotifyRoutineEx"
+    if not Remove and not mm_verify_callback_function(nt, NotifyRoutine, name):
+        return ntstatus.STATUS_ACCESS_DENIED
     return psp_set_process_routine(nt, NotifyRoutine, True, bool(Remove))
+
+
+@export(irql="== PASSIVE")
+def PsSetCreateProcessNotifyRoutineEx2(
+    nt: Kernel, NotifyType: ULONG, NotifyInformation: PVOID, Remove: BOOLEAN
+) -> NTSTATUS:
+    """As PsSetCreateProcessNotifyRoutineEx: the one NotifyType, PsCreateProcessNotifySubsystems
+    (0), adds processes of further subsystems, of which there are none here. Source: WDK.
+    """
+    if NotifyType & 0xFFFF_FFFF:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    name = "PsSetCreateProcessNotifyRoutineEx2"
+    if not Remove and not mm_verify_callback_function(nt, NotifyInformation, name):
+        return ntstatus.STATUS_ACCESS_DENIED
+    return psp_set_process_routine(nt, NotifyInformation, True, bool(Remove))
+
+
+@export(irql="== PASSIVE")
+def PsSetCreateThreadNotifyRoutineEx(
+    nt: Kernel, NotifyType: ULONG, NotifyInformation: PVOID
+) -> NTSTATUS:
+    """Be told of threads: PsCreateThreadNotifyNonSystem (0) as the new thread runs, those of the
+    System process left out; PsCreateThreadNotifySubsystems (1) as
+    PsSetCreateThreadNotifyRoutine. Source: WDK.
+    """
+    if NotifyType & 0xFFFF_FFFF > PS_CREATE_THREAD_NOTIFY_SUBSYSTEMS:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    status = psp_add(nt.ps.notify.thread, NotifyInformation)
+    if not NotifyType and ntstatus.NT_SUCCESS(status):
+        nt.ps.notify.not_of_system.append(NotifyInformation)
+    return status
+
+
+@export(irql="== PASSIVE")
+def PsSetLoadImageNotifyRoutineEx(nt: Kernel, NotifyRoutine: PVOID, Flags: ULONG_PTR) -> NTSTATUS:
+    """As PsSetLoadImageNotifyRoutine; PS_IMAGE_NOTIFY_CONFLICTING_ARCHITECTURE (1), for images of
+    other processors, adds none here. Source: WDK.
+    """
+    if Flags & ~PS_IMAGE_NOTIFY_CONFLICTING_ARCHITECTURE:
+        return ntstatus.STATUS_INVALID_PARAMETER
+    return psp_add(nt.ps.notify.image, NotifyRoutine)
 
 
 @export(irql="== PASSIVE")
@@ -203,6 +260,8 @@ def PsSetCreateThreadNotifyRoutine(nt: Kernel, NotifyRoutine: PVOID) -> NTSTATUS
 @export(irql="<= APC")
 def PsRemoveCreateThreadNotifyRoutine(nt: Kernel, NotifyRoutine: PVOID) -> NTSTATUS:
     """No more; STATUS_PROCEDURE_NOT_FOUND if it was not registered. Source: WDK."""
+    if NotifyRoutine in nt.ps.notify.not_of_system:
+        nt.ps.notify.not_of_system.remove(NotifyRoutine)
     return psp_remove(nt.ps.notify.thread, NotifyRoutine)
 
 

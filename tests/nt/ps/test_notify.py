@@ -4,10 +4,14 @@ Source: WDK PsSetCreateProcessNotifyRoutineEx, PsSetCreateThreadNotifyRoutine,
 PsSetLoadImageNotifyRoutine.
 """
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 import ntsim
 from ntsim.wdm import *
+from ntsim.wdm import PsSetCreateProcessNotifyRoutineEx2 as Ex2
 
 DENIED = 0xC000_0022
 
@@ -127,3 +131,87 @@ def test_a_routine_of_an_unloaded_driver_is_0xce(ntsim_machine) -> None:
     with pytest.raises(ntsim.BugCheck) as caught:
         machine.run(app)
     assert caught.value.code == 0xCE
+
+
+def test_the_further_forms_of_registration_tell_of_the_same(ntsim_machine) -> None:
+    """WDK: PsCreateProcessNotifySubsystems is 0; PsCreateThreadNotifyNonSystem 0, which leaves the
+    System process out, PsCreateThreadNotifySubsystems 1."""
+    told: list = []
+
+    def process(Process, ProcessId, CreateInfo) -> None:
+        told.append("process")
+
+    def thread(ProcessId, ThreadId, Create) -> None:
+        told.append(("thread", ProcessId != 4))
+
+    def any_thread(ProcessId, ThreadId, Create) -> None:
+        told.append(("any", ProcessId != 4))
+
+    def image(FullImageName, ProcessId, ImageInfo) -> None:
+        told.append("image")
+
+    def own(StartContext) -> None:
+        PsTerminateSystemThread(STATUS_SUCCESS)
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        assert PsSetCreateProcessNotifyRoutineEx2(1, process, FALSE) == STATUS_INVALID_PARAMETER
+        assert PsSetCreateThreadNotifyRoutineEx(2, thread) == STATUS_INVALID_PARAMETER
+        assert PsSetLoadImageNotifyRoutineEx(image, 2) == STATUS_INVALID_PARAMETER
+        assert PsSetCreateProcessNotifyRoutineEx2(0, process, FALSE) == STATUS_SUCCESS
+        assert PsSetCreateThreadNotifyRoutineEx(0, thread) == STATUS_SUCCESS
+        assert PsSetCreateThreadNotifyRoutineEx(1, any_thread) == STATUS_SUCCESS
+        assert PsSetLoadImageNotifyRoutineEx(image, 1) == STATUS_SUCCESS
+        PsCreateSystemThread(0, NULL, NULL, NULL, own, NULL)
+        DriverObject.DriverUnload = unload
+        return STATUS_SUCCESS
+
+    def unload(DriverObject) -> None:
+        assert PsSetCreateProcessNotifyRoutineEx2(0, process, TRUE) == STATUS_SUCCESS
+        for routine in (thread, any_thread):
+            assert PsRemoveCreateThreadNotifyRoutine(routine) == STATUS_SUCCESS
+        assert PsRemoveLoadImageNotifyRoutine(image) == STATUS_SUCCESS
+
+    machine = ntsim_machine()
+    driver = machine.load_driver(DriverEntry, name="drv.sys")
+    machine.run_until_idle()
+    assert told
+    assert set(told) == {("any", False)}
+    told.clear()
+    machine.run(app)
+    both = [("thread", True), ("any", True)]
+    assert told == ["process", *both, "image", *both, "process"]
+    machine.unload_driver(driver)
+    told.clear()
+    machine.run(app)
+    assert told == []
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_a_driver_linked_with_integritycheck_may_watch_processes(
+    ntsim_machine, tmp_path, linked
+) -> None:
+    """WDK: STATUS_ACCESS_DENIED. The bit of its KLDR_DATA_TABLE_ENTRY decides, as on Windows."""
+    data = bytearray((Path(__file__).parents[3] / "driver/c/hello.sys").read_bytes())
+    at = int.from_bytes(data[0x3C:0x40], "little") + 24 + 70
+    assert not data[at] & 0x80
+    data[at] |= 0x80 * linked
+    file = tmp_path / "hello.sys"
+    file.write_bytes(data)
+    machine = ntsim_machine()
+    image = machine.load_driver(file).image
+    answers: list = []
+
+    def DriverEntry(DriverObject, RegistryPath) -> int:
+        for routine in (PsSetCreateProcessNotifyRoutineEx, partial(Ex2, 0)):
+            answers.append(routine(image.base + 0x1000, FALSE))
+            routine(image.base + 0x1000, TRUE)
+        return STATUS_SUCCESS
+
+    machine.load_driver(DriverEntry)
+    assert answers == [STATUS_SUCCESS if linked else STATUS_ACCESS_DENIED] * 2
+    assert len(machine.findings) == (0 if linked else 2)
+    if not linked:
+        assert "hello.sys has no right to: link with /INTEGRITYCHECK" in machine.findings[0].text
+        machine.nt.mmu.write(image.owner + 0x68, b"\x20")
+        machine.load_driver(DriverEntry, name="again.sys")
+        assert answers[2:] == [STATUS_SUCCESS] * 2
