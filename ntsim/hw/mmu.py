@@ -38,7 +38,7 @@ from ntsim.hw.typed import Pointers
 READ, WRITE, EXECUTE = 0, 2, 0x10
 """Page-fault error-code bits 1 (write) and 4 (instruction fetch)."""
 
-FAULT_PRESENT, FAULT_USER = 1, 4
+FAULT_PRESENT, FAULT_USER, FAULT_RESERVED = 1, 4, 8
 KERNEL_SPACE = 0xFFFF_8000_0000_0000
 KERNEL_HALF = KERNEL_SPACE >> 12
 _SELF_MAP_PAGES = SELF_MAP >> 39
@@ -272,7 +272,7 @@ class Mmu:
         if not is_canonical(va):
             return None
         found = self.tables.translate(self.root(), va)
-        if found is None or self._refusal(found[1], access, user):
+        if found is None or self._refusal(found[1], access, user) or found[0] >= self.ram.size:
             return None
         return self.ram.address + found[0]
 
@@ -394,7 +394,9 @@ class Mmu:
         if found is None:
             return ~(access | mode)
         pa, rights = found
-        if self._refusal(rights, access, user) or pa >= self.ram.size:
+        if pa >= self.ram.size:  # a bus where nothing answers is not modelled here
+            return ~(access | mode | FAULT_PRESENT | FAULT_RESERVED)
+        if self._refusal(rights, access, user):
             return ~(access | mode | FAULT_PRESENT)
         host = self.ram.address + (pa & ~0xFFF)
         write = access == WRITE

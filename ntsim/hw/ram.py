@@ -20,6 +20,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 PAGE_SIZE = 0x1000
+BUS_END = 1 << 40
+"""For the engine, physical addresses from the end of RAM to here are a bus where nothing answers:
+reads give ones, writes are lost. Beyond it an address has reserved bits set."""
 
 # Linux' values of two flags that Python's mmap module does not name before 3.13.
 _NO_RESERVE = 0x4000

@@ -48,7 +48,7 @@ class ExitKind(IntEnum):
     SYSCALL = auto()
     RSM = auto()
     NESTED_FAULT = auto()  # address (guest-physical), error_code
-    NO_MEMORY = auto()  # address (physical) where the machine has no RAM, size, is_write
+    NO_MEMORY = auto()  # code is fetched from address (physical), where the machine has no RAM
     PUSHF = auto()
     POPF = auto()
     IRET = auto()

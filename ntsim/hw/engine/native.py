@@ -26,13 +26,17 @@ from ntsim.hw.engine import unicorn_c as c
 from ntsim.hw.engine.blocks import BlockTable
 from ntsim.hw.engine.layout import Layout, SavedProcessor
 from ntsim.hw.engine.registers import RFLAGS
-from ntsim.hw.ram import PAGE_SIZE, Ram
+from ntsim.hw.ram import BUS_END, PAGE_SIZE, Ram
 
 if TYPE_CHECKING:
     from ntsim.hw.engine.registers import Registers
 
 ARENA_BASE = 0x7F00_0000_0000
 """Physical address of the engine's own memory: canonical, and beyond a processor's 46 bits."""
+
+_BUS_PIECE = 1 << 21
+"""The library is told of the bus beyond RAM in pieces, when they are first accessed: unmapping
+costs time for each page."""
 
 MAX_WORLDS = 1000
 """At one time on one instance."""
@@ -119,6 +123,7 @@ class Native:
         self.running: tuple[Registers, Slot] | None = None
         self.halfway = 0
         self.ram: Ram | None = None
+        self._bus: list[tuple[int, int]] = []
         self._map_arena()
         self._add_hooks()
         self.translations: list[tuple[int, int]] = []
@@ -189,10 +194,13 @@ class Native:
         def on_no_memory(
             handle: int, kind: int, address: int, size: int, value: int, _: int
         ) -> bool:
+            fetch = kind in (c.MEM_FETCH_UNMAPPED, c.MEM_FETCH_PROT)
+            if not fetch and self._map_bus(address):
+                return True
             if self.by_block:  # a store that fails does not end the block
                 on_io(NO_MEMORY, handle, address, size)
             event[CODE], event[PLACE], event[SIZE] = NO_MEMORY, address, size
-            event[COUNT] = self.count() + (kind == c.MEM_FETCH_UNMAPPED)
+            event[COUNT] = self.count() + fetch
             event[WRITE] = kind == c.MEM_WRITE_UNMAPPED
             return False
 
@@ -202,7 +210,7 @@ class Native:
         self._hook(c.HOOK_INSN, c.IN_CALLBACK(on_in), ctypes.c_int(c.INS_IN))
         self._hook(c.HOOK_INSN, c.OUT_CALLBACK(on_out), ctypes.c_int(c.INS_OUT))
         self._hook(c.HOOK_INSN, c.SYSCALL_CALLBACK(on_syscall), ctypes.c_int(c.INS_SYSCALL))
-        self._hook(c.HOOK_MEM_UNMAPPED, c.UNMAPPED_CALLBACK(on_no_memory))
+        self._hook(c.HOOK_NO_MEMORY, c.UNMAPPED_CALLBACK(on_no_memory))
 
     def _hook(self, kind: int, callback: Any, *instruction: Any) -> None:
         self._callbacks.append(callback)  # the library only keeps the address
@@ -383,10 +391,25 @@ class Native:
         c.check(error, f"map {ram.size:#x} bytes of RAM")
         self.ram = ram
 
+    def _map_bus(self, address: int) -> bool:
+        """Answer for physical addresses around `address`, where there is no RAM."""
+        if self.ram is None or address >= BUS_END:
+            return False
+        start = max(address & -_BUS_PIECE, self.ram.size)
+        size = (address & -_BUS_PIECE) + _BUS_PIECE - start
+        reads, writes = (ctypes.cast(each, ctypes.c_void_p) for each in (_reads, _writes))
+        if self.lib.uc_mmio_map(self.handle, start, size, reads, None, writes, None):
+            return False
+        self._bus.append((start, size))
+        return True
+
     def unmap_ram(self) -> None:
         """Forget the RAM and everything translated from it."""
         if self.ram is not None:
             c.check(self.lib.uc_mem_unmap(self.handle, 0, self.ram.size), "unmap RAM")
+        for start, size in self._bus:
+            c.check(self.lib.uc_mem_unmap(self.handle, start, size), "unmap the bus")
+        self._bus.clear()
         self.ram = self.current = None
         self._refuse_nothing()
         self.flush_code()
@@ -407,3 +430,14 @@ def give_back(native: Native) -> None:
     """Keep an instance for the next machine."""
     native.unmap_ram()
     _idle[native.by_block].append(native)
+
+
+def _nothing_answers(handle: int, offset: int, size: int, _: int) -> int:
+    return (1 << 64) - 1
+
+
+def _nothing_listens(handle: int, offset: int, size: int, value: int, _: int) -> None:
+    """What is written where there is no RAM is lost."""
+
+
+_reads, _writes = c.READ_CALLBACK(_nothing_answers), c.WRITE_CALLBACK(_nothing_listens)

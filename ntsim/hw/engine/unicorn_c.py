@@ -21,9 +21,9 @@ ARCH_X86, MODE_64 = 4, 8
 CPU_OPTERON_G5 = 34
 
 ERR_OK = 0
-MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
+MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED, MEM_FETCH_PROT = 20, 21, 24
 PROT_ALL = 7
-HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_MEM_UNMAPPED = 1, 2, 8, 16 | 32 | 64
+HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_NO_MEMORY = 1, 2, 8, 16 | 32 | 64 | 512
 HOOK_CODE, HOOK_EDGE_GENERATED = 4, 1 << 15
 INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
 
@@ -57,6 +57,12 @@ OUT_CALLBACK = ctypes.CFUNCTYPE(
 SYSCALL_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 CODE_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+)
+READ_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p
+)
+WRITE_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
 )
 UNMAPPED_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_bool,
@@ -120,6 +126,7 @@ def library() -> Any:
         ("uc_close", handle),
         ("uc_ctl", handle, number),
         ("uc_mem_map_ptr", handle, word, word, ctypes.c_uint32, pointer),
+        ("uc_mmio_map", handle, word, size, pointer, pointer, pointer, pointer),
         ("uc_mem_unmap", handle, word, word),
         ("uc_hook_add", handle, pointer, number, pointer, pointer, word, word),
         ("uc_hook_del", handle, size),

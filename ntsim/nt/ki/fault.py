@@ -14,7 +14,7 @@ from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.abi.x86_constants import VECTOR_DB
 from ntsim.errors import UnmodelledRoutine
 from ntsim.hw.exceptions import INVALID_OPCODE, ProcessorException
-from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, WRITE
+from ntsim.hw.mmu import EXECUTE, FAULT_PRESENT, FAULT_RESERVED, WRITE
 from ntsim.hw.paging import is_canonical
 from ntsim.nt.events import ExceptionRaised
 from ntsim.nt.ke.irql import DISPATCH_LEVEL
@@ -47,7 +47,8 @@ def ki_page_fault(nt: Kernel, va: int, error: int) -> None:
     ki_need_stack(nt, nt.thread.storage)
     if not is_canonical(va):
         ki_raise(nt, ntstatus.STATUS_ACCESS_VIOLATION, (0, 0xFFFF_FFFF_FFFF_FFFF), "not canonical")
-    if error & FAULT_PRESENT and not layout.is_user_address(va):
+    refused = error & FAULT_PRESENT and not error & FAULT_RESERVED
+    if refused and not layout.is_user_address(va):
         _protection_fault(nt, va, error)
     if irql >= DISPATCH_LEVEL:
         _fault_at_raised_irql(nt, va, error, irql)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ntsim.hw.engine import ExitKind
+from ntsim.hw.engine import Engine, ExitKind
 from ntsim.hw.engine.selftest import (
     ABSENT_VA,
     CODE_PA,
@@ -13,6 +13,7 @@ from ntsim.hw.engine.selftest import (
     Bench,
 )
 from ntsim.hw.paging import PTE_PRESENT, PTE_WRITE
+from ntsim.hw.ram import Ram
 
 READ, WRITE, JUMP = bytes.fromhex("488b03"), bytes.fromhex("488903"), bytes.fromhex("ffe3")
 
@@ -134,15 +135,41 @@ def test_a_quantum_can_end_on_the_way_to_a_fetch_fault(bench: Bench) -> None:
     assert (found.kind, found.retired, found.rip) == (ExitKind.QUANTUM_END, 2, CODE_VA + 0xFFE)
 
 
-@pytest.mark.parametrize(("code", "is_write"), [(READ, False), (WRITE, True)])
-def test_an_access_where_there_is_no_ram_tells_the_physical_address(
-    bench: Bench, code: bytes, is_write: bool
-) -> None:
+@pytest.mark.parametrize("pa", [0xFEE0_0000, 1 << 38])
+def test_reads_where_there_is_no_ram_give_ones_and_writes_are_lost(bench: Bench, pa: int) -> None:
+    """No device answers on the bus: a master abort (PCI 3.0, 3.3.3.1)."""
+    bench.map(ABSENT_VA, pa, PTE_PRESENT | PTE_WRITE)
+    words = bench.registers
+    for _ in range(2):
+        words.rax = 0
+        found = bench.run(WRITE + READ + b"\xf4", rbx=ABSENT_VA + 0x20)
+        assert (found.kind, found.retired, words.rax) == (ExitKind.HLT, 2, (1 << 64) - 1)
+    # mov al, [rbx]; the last bytes of one page and the first of the next, which is RAM
+    found = bench.run(bytes.fromhex("8a03") + b"\xf4", rbx=ABSENT_VA + 0xFFF, rax=0x1200)
+    assert (found.kind, words.rax) == (ExitKind.HLT, 0x12FF)
+    bench.map(ABSENT_VA + 0x1000, STACK_PA)
+    bench.ram.write(STACK_PA, bytes(8))
+    found = bench.run(READ + b"\xf4", rbx=ABSENT_VA + 0xFFC)
+    assert (found.kind, words.rax) == (ExitKind.HLT, 0xFFFF_FFFF)
+
+
+def test_code_where_there_is_no_ram_tells_the_physical_address(bench: Bench) -> None:
+    """Before and after something has been read there."""
     bench.map(ABSENT_VA, 0xFEE0_0000, PTE_PRESENT | PTE_WRITE)
-    found = bench.run(b"\x90" + code, rbx=ABSENT_VA + 0x20)
-    assert (found.kind, found.address) == (ExitKind.NO_MEMORY, 0xFEE0_0020)
-    assert (found.size, found.is_write, found.rip) == (8, is_write, CODE_VA + 1)
-    assert found.retired == 1
+    for first in (b"", READ):
+        found = bench.run(first + JUMP, rbx=ABSENT_VA + 0x20)
+        assert (found.kind, found.address) == (ExitKind.NO_MEMORY, 0xFEE0_0020)
+        assert found.rip == ABSENT_VA + 0x20
+
+
+def test_an_instance_that_has_met_the_bus_serves_a_machine_with_more_ram() -> None:
+    for size in (1 << 21, 1 << 23):
+        engine = Engine(Ram(size))
+        bench = Bench(engine)
+        bench.map(ABSENT_VA, 3 << 20, PTE_PRESENT | PTE_WRITE)
+        bench.run(WRITE + READ + b"\xf4", rbx=ABSENT_VA, rax=5)
+        assert bench.registers.rax == ((1 << 64) - 1 if size == 1 << 21 else 5)
+        engine.close()
 
 
 def test_accessed_and_dirty_bits_are_set(bench: Bench) -> None:

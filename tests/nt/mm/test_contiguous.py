@@ -2,6 +2,7 @@
 
 import pytest
 
+from ntsim.host.current import current_kernel
 from ntsim.wdm import *
 
 PAGE = 0x1000
@@ -127,6 +128,24 @@ def test_the_page_tables_appear_at_the_self_map(value_of) -> None:
         return [frame == MmGetPhysicalAddress(va) & ~0xFFF, entry & 3, entry >> 63]
 
     assert value_of(body) == [True, 3, 1]
+
+
+UNUSED = 0xFFFF_F980_1234_5000
+
+
+def map_unused(pa: int) -> None:
+    """A page-table entry of one's own, as drivers write that acquire memory."""
+    nt = current_kernel("the test")
+    nt.mmu.write_entry(nt.mm.system_root, UNUSED, pa | 3)
+
+
+def test_reserved_bits_of_an_entry_are_0x50_not_a_write_to_read_only_memory(bugcheck_of) -> None:
+    def body() -> None:
+        map_unused(1 << 41)
+        read_bytes(UNUSED, 4)
+
+    stop = bugcheck_of(body)
+    assert (stop.code, stop.parameters[:2]) == (0x50, (UNUSED, 0))
 
 
 def test_unmapping_io_space_that_is_not_mapped_so_bugchecks_0xda(bugcheck_of) -> None:
