@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from greenlet import getcurrent
+
 from ntsim.host.abi_x64 import (
     RAX,
     RFLAGS,
@@ -122,12 +124,14 @@ class NativeCode:
             return None
         return self.innermost(thread, thread.storage)
 
-    def has_frame(self, thread: Any, establisher: int) -> bool:
-        """Whether compiled code that a thread is in has a frame there."""
+    def has_frame(self, establisher: int, left: Activation | None = None) -> bool:
+        """Whether compiled code on the stack in use has a frame there, but for an activation whose
+        frames have been `left`."""
+        here = getcurrent()
         return any(
             place.frame.establisher == establisher
             for activation in self._open.values()
-            if activation.thread is thread
+            if activation.greenlet is here and activation is not left
             for place in self.dispatcher.places(activation)
         )
 
@@ -167,6 +171,10 @@ class NativeCode:
             result = self.run_compiled(activation)
         except RecursionError as error:
             self.host.stack_overflow(error)
+        except UnwindThrough as unwinding:
+            if not self.has_frame(unwinding.target, activation):  # left by another unwinding
+                self.dispatcher.no_frame(unwinding.target, unwinding.error.ExceptionAddress)
+            raise
         finally:
             self._open.pop(activation.top, None)
             thread.storage = storage

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ntsim.errors import Hang, UnmodelledRoutine
 from ntsim.host import context as ctx
@@ -47,7 +47,7 @@ EXCEPTION_CONTINUE_EXECUTION = 0
 
 CONTINUE_SEARCH_DISPOSITION, NESTED_DISPOSITION, COLLIDED_DISPOSITION = 1, 2, 3
 STATUS_NONCONTINUABLE_EXCEPTION, STATUS_UNWIND = 0xC000_0025, 0xC000_0027
-STATUS_INVALID_DISPOSITION = 0xC000_0026
+STATUS_INVALID_DISPOSITION, STATUS_INVALID_UNWIND_TARGET = 0xC000_0026, 0xC000_0029
 STATUS_LONGJUMP, STATUS_UNWIND_CONSOLIDATE = 0x8000_0026, 0x8000_0029
 _DEEPEST = 0x1800
 """Frames: more than fit on a kernel stack."""
@@ -252,6 +252,13 @@ class Dispatcher:
             place = nt.describe_address(activation.words[RIP])
             text = f"exception {error.ExceptionCode:#x} at {place} came {REPETITIONS:,} times"
             nt.fail(Hang((), f"{text}: the filter goes on where it was and changes nothing"))
+
+    def no_frame(self, target: int, caller: int) -> NoReturn:
+        """What RtlUnwindEx raises where the stack has no such frame, or no longer has it."""
+        text = f"RtlUnwindEx: no frame of this thread is at {target:#x}"
+        made = StructuredException(STATUS_INVALID_UNWIND_TARGET, (), caller, text)
+        made.ExceptionFlags = ctx.NONCONTINUABLE
+        self.nt.raise_exception(made)
 
     @staticmethod
     def _noncontinuable(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ntsim.host.native import NativeCode
 
 CONTINUE_EXECUTION, CONTINUE_SEARCH = 0, 1
-STATUS_INVALID_UNWIND_TARGET = 0xC000_0029
 _LOW = 0xFFFF_FFFF
 
 
@@ -143,12 +142,8 @@ class SehExports:
         self, target: int, rip: int, value: int, error: StructuredException, record: int = 0
     ) -> NoReturn:
         """STATUS_INVALID_UNWIND_TARGET if no compiled code of this thread has such a frame."""
-        if not self.code.has_frame(self.nt.thread, target):
-            text = f"RtlUnwindEx: no frame of this thread is at {target:#x}"
-            made = StructuredException(STATUS_INVALID_UNWIND_TARGET, (), 0, text)
-            made.ExceptionAddress = self.nt.mmu.read_word(self._words[RSP])
-            made.ExceptionFlags = ctx.NONCONTINUABLE
-            self.nt.raise_exception(made)
+        if not self.code.has_frame(target):
+            self.code.dispatcher.no_frame(target, self.nt.mmu.read_word(self._words[RSP]))
         raise UnwindThrough(target, rip, value, error, record)
 
     def local_unwind(self, target: int, rip: int) -> None:

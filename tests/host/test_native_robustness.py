@@ -45,7 +45,7 @@ MOST_SECONDS = 30
 """Of the host's CPU for one damaged driver; hundreds of others took less than one each."""
 
 
-@pytest.mark.parametrize("seed", [*range(40), 1005, 1229, 3584, 3585, 3619])
+@pytest.mark.parametrize("seed", [*range(40), 1005, 1229, 3584, 3585, 3619, 4417, 4597])
 def test_a_damaged_driver_ends_as_on_windows_or_is_refused(ntsim_machine, tmp_path, seed) -> None:
     name, data = damaged(seed)
     file = tmp_path / f"{name}.sys"
