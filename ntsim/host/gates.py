@@ -21,7 +21,6 @@ from ntsim.host.kernel_image import SERVICE_ENTRY
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.engine import Exit, ExitKind
 from ntsim.hw.ram import PAGE_SIZE
-from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.ki.interrupt import ki_interrupt
 from ntsim.nt.ki.processor import gate_name
 
@@ -128,8 +127,7 @@ class Gates:
         words[RFLAGS] &= ~_CLEARED
         if gate[5] & 0xF == _INTERRUPT_GATE and words[RFLAGS] & RFLAGS_IF:
             words[RFLAGS] &= ~RFLAGS_IF
-            nt.emit_at(InterruptsDisabled, f"interrupt gate {vector:#x}")
-            nt.disable_interrupts(processor, f"interrupt gate {vector:#x}")
+            nt.interrupts_off(processor, f"interrupt gate {vector:#x}")
 
     def _checked(self, vector: int, gate: bytes) -> int:
         """Where a gate leads; the run ends if it is one that is not modelled."""

@@ -17,7 +17,7 @@ from ntsim.abi.ntstatus import STATUS_ASSERTION_FAILURE
 from ntsim.host.current import current_kernel
 from ntsim.hw.cpu import RFLAGS_IF, Processor
 from ntsim.hw.exceptions import general_protection
-from ntsim.nt.events import InterruptsDisabled, SystemRegisterLoaded
+from ntsim.nt.events import SystemRegisterLoaded
 from ntsim.nt.kd.breakpoint import DbgBreakPoint
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.fault import ki_raise
@@ -240,8 +240,7 @@ def _disable() -> None:
     """CLI."""
     nt, processor = privileged("_disable")
     if processor.rflags & RFLAGS_IF:
-        nt.emit_at(InterruptsDisabled, "CLI")
-        nt.disable_interrupts(processor, "CLI")
+        nt.interrupts_off(processor, "CLI")
 
 
 @intrinsic

@@ -14,7 +14,6 @@ from ntsim.errors import UnmodelledRoutine
 from ntsim.host.intrinsics import intrinsic, privileged, stepped_kernel
 from ntsim.hw.cpu import CR4_OSXSAVE, RFLAGS_IF
 from ntsim.hw.exceptions import invalid_opcode
-from ntsim.nt.events import InterruptsDisabled
 
 _SIZES = {"byte": 1, "word": 2, "dword": 4}
 _FLAGS = 0x3F_7FD5
@@ -82,8 +81,7 @@ def __writeeflags(value: int) -> None:
     before = processor.rflags
     processor.rflags = before & ~_FLAGS | wanted & ~RFLAGS_IF | before & RFLAGS_IF
     if before & RFLAGS_IF and not wanted & RFLAGS_IF:
-        nt.emit_at(InterruptsDisabled, "POPF")
-        nt.disable_interrupts(processor, "POPF")
+        nt.interrupts_off(processor, "POPF")
     elif wanted & RFLAGS_IF and not before & RFLAGS_IF:
         nt.interrupts_back_on(processor, "POPF")
 

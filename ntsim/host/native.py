@@ -44,7 +44,6 @@ from ntsim.host.system_calls import SystemCalls
 from ntsim.hw.cpu import RFLAGS_FIXED, RFLAGS_IF, Processor
 from ntsim.hw.engine import Engine, ExitKind, RegisterFile, View, World, WorldState
 from ntsim.hw.vmx.virtualised import VirtualisedProcessor
-from ntsim.nt.events import InterruptsDisabled
 from ntsim.nt.kernel import Kernel
 from ntsim.nt.ki.stack import FAST_FAIL_INCORRECT_STACK
 from ntsim.nt.rtl.exception import StructuredException
@@ -382,7 +381,9 @@ class NativeCode:
 
     def _stopped(self, activation: Activation, exit_: Any) -> None:
         """Anything but an export."""
-        self.nt.il.step()
+        il = self.nt.il
+        il.labour += 1
+        il.step()
         rip = exit_.rip
         if rip in self.routines:
             self._python_routine(activation, rip)
@@ -426,8 +427,7 @@ class NativeCode:
         if rflags & RFLAGS_IF:
             nt.interrupts_back_on(processor, "STI")
         else:
-            nt.emit_at(InterruptsDisabled, "CLI")
-            nt.disable_interrupts(processor, "CLI")
+            nt.interrupts_off(processor, "CLI")
 
     def flags_loaded(self, words: Any) -> None:
         """RFLAGS were loaded whole: interrupts are on or off from here."""

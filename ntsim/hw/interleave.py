@@ -27,6 +27,8 @@ from ntsim.hw.clock import STEP_100NS, TICK_100NS, Clock
 from ntsim.hw.cpu import Processor
 
 PATIENCE = 2_000_000
+LABOUR = 10
+"""What a privileged instruction, a port or a VM exit costs the host, in steps: patience is its."""
 BALANCE_PERIOD_100NS = 10_000_000
 PATIENCE_SPINNING = 20_000
 DILATION_LIMIT = 14
@@ -99,6 +101,8 @@ class Interleaver:
         self._told: dict[greenlet, int] = {}
         self.quantum = 0
         self._seen_progress = 0
+        self.labour = 0
+        """Counts these in a turn."""
         self._idle_steps = 0
         self._spin_steps = 0
         self._stalled_since = 0
@@ -327,13 +331,14 @@ class Interleaver:
         clock = self.clock
         clock.now += steps * self.cost
         self.quantum = processor.budget = 0
+        labour, self.labour = self.labour, 0
         if self.progress != self._seen_progress:
             self._seen_progress = self.progress
             self._idle_steps = self._spin_steps = 0
             self._stalled_since = clock.now
             self.cost = STEP_100NS
         else:
-            self._idle_steps += steps
+            self._idle_steps += steps + LABOUR * labour
             over = max(self._idle_steps - PATIENCE, self._spin_steps * 10 - PATIENCE_SPINNING)
             if over > 0:
                 self.cost = STEP_100NS << min(over >> 10, DILATION_LIMIT)

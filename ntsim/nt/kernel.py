@@ -18,7 +18,7 @@ from ntsim.errors import Error, Hang, UnmodelledRoutine
 from ntsim.hw.clock import Clock
 from ntsim.hw.cpu import CR0_WP, RFLAGS_IF, Processor
 from ntsim.hw.interleave import Interleaver
-from ntsim.nt.events import Event, ExceptionRaised, InterruptsHeldOff
+from ntsim.nt.events import Event, ExceptionRaised, InterruptsDisabled, InterruptsHeldOff
 from ntsim.nt.ke.bugcheck import BugCheckState, KeBugCheckEx, ke_stop
 from ntsim.nt.ke.irql import DISPATCH_LEVEL, set_irql
 from ntsim.nt.ki import frames
@@ -208,9 +208,10 @@ class Kernel:
             recorder.keep(who + fields)
 
     def record(self, number: int, where: str, *fields: Any) -> None:
-        """Record under a number of `events.KINDS`, with a source line found before."""
+        """Record under a number of `events.KINDS`, with a source line found before, VM exits
+        and entries, which are no progress by themselves."""
         il, recorder = self.il, self.recorder
-        il.progress += 1
+        il.labour += 1
         if recorder.enabled:
             recorder.count += 1
             processor = il.current
@@ -429,6 +430,12 @@ class Kernel:
 
     # RFLAGS.IF
 
+    def interrupts_off(self, processor: Processor, cause: str) -> None:
+        """RFLAGS.IF is cleared by an instruction: recorded, but no progress, as setting it."""
+        self.emit_at(InterruptsDisabled, cause)
+        self.il.progress -= 1
+        self.disable_interrupts(processor, cause)
+
     def disable_interrupts(self, processor: Processor, cause: str) -> None:
         """RFLAGS.IF is cleared (a VM exit has cleared it already): remember when and by what."""
         processor.rflags &= ~RFLAGS_IF
@@ -439,4 +446,5 @@ class Kernel:
         processor.rflags |= RFLAGS_IF
         since, cause = self.off_since.pop(processor.number, (self.il.now, "the driver"))
         self.emit_at(InterruptsHeldOff, self.il.now - since, cause, reason)
+        self.il.progress -= 1
         self.il.take_interrupts()

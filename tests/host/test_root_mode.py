@@ -8,6 +8,8 @@ SKLib issue 10 and tandasat/HyperPlatform issues 4 and 92 for the stack (0x139),
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import ntsim
@@ -396,6 +398,17 @@ def test_with_interrupts_off_another_processor_notices_the_small_guest():
 def test_with_interrupts_off_on_the_only_processor_the_small_guest_is_a_hang():
     with ntsim.Machine(processors=1) as machine, pytest.raises(ntsim.Hang, match="ten minutes"):
         endless(list, machine)
+
+
+@pytest.mark.parametrize(("processors", "end"), [(1, None), (2, 0x101)])
+def test_a_guest_that_computes_and_exits_for_ever_ends_soon(processors, end):
+    """An exit is no progress, whatever the registers: it cost minutes of the host's time."""
+    inc_cpuid = bytes.fromhex("48ffc0 0fa2 ebf9")
+    began = time.process_time()
+    with ntsim.Machine(processors=processors) as machine, pytest.raises(ntsim.Error) as caught:
+        endless(list, machine, lambda regs: skip_instruction(), inc_cpuid)
+    assert getattr(caught.value, "code", None) == end
+    assert time.process_time() - began < 30
 
 
 def test_a_handler_that_changes_registers_gets_on():
