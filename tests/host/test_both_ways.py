@@ -6,6 +6,7 @@ compiler made frames of another size, the tables say what of a parameter is comp
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from driver.c import mistakes_ioctl, misuse_ioctl
 from ntsim.abi.ke import KTRAP_FRAME
 from ntsim.errors import BugCheck
+from ntsim.hw.engine import hostcode
 from ntsim.hw.paging import PTE_ACCESSED, PTE_DIRTY, PTE_FRAME, PTE_WRITE
 from ntsim.hw.ram import PAGE_SIZE
 from ntsim.win32 import *
@@ -139,6 +141,21 @@ def test_a_mistake_in_c_and_in_python_is_one_bug_check(
         seen.append((found, compared(parameters, place, rules)))
     assert seen[0] == seen[1]
     assert seen[0][0] == code
+
+
+@pytest.mark.parametrize(("driver", "name"), [each[:2] for each in ALL], ids=lambda each: each)
+def test_a_mistake_ends_alike_on_hosts_that_allow_no_machine_code_of_ours(
+    ntsim_machine, driver, name
+) -> None:
+    """Not only the bug check with its parameters: every event before it, at the same time."""
+    seen = []
+    for mode in (nullcontext(), hostcode.forbidden()):
+        with mode:
+            machine = ntsim_machine(processors=2)
+            found = stop(machine, DRIVERS / f"{driver}.sys", CODES[driver][name])
+        seen.append((found, machine.nt.clock.now, list(map(str, machine.events))))
+        machine.close()
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("kind", [".sys", ".py"])
