@@ -476,7 +476,8 @@ class Exits:
             ki_virtualization_exception(self.nt)
         else:
             status = _STATUS_OF_VECTOR.get(exit_.vector, ntstatus.STATUS_ILLEGAL_INSTRUCTION)
-            if exit_.vector == 0 and division.overflows(self.nt.mmu, activation.words, exit_.rip):
+            words = list(activation.words)
+            if exit_.vector == 0 and division.overflows(self.nt.mmu, words, exit_.rip):
                 status = ntstatus.STATUS_INTEGER_OVERFLOW
             ki_raise(self.nt, status, (), MNEMONICS.get(exit_.vector, f"vector {exit_.vector}"))
 
