@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -144,6 +145,8 @@ def command(
         raise click.UsageError(f"{arguments[0]!r} after -- is for an app, and none is run")
     expected = None if expect is None else parse_expectation(expect)
     replaced = tuple(parse_stub(text) for text in stubs)
+    for line in doubtful_stubs(found, [name for name, _ in replaced]):
+        click.echo(line, err=True)
     options = Options(
         processors, seed, strategy, schedule, expected, arguments, verifier, replaced, cpu
     )
@@ -205,6 +208,30 @@ def parse_stub(text: str) -> tuple[str, int]:
     if not name.isidentifier() or not -(1 << 63) <= number < 1 << 64:
         raise click.UsageError(f"--stub {text}: write NAME=VALUE, as in --stub ExFoo=0xc00000bb")
     return name, number
+
+
+def doubtful_stubs(target: Target, names: list[str]) -> list[str]:
+    """A line for each routine of --stub that Windows does not have and no driver imports."""
+    from ntsim.abi import routines
+    from ntsim.errors import DriverLoadError
+    from ntsim.host.export_names import Standing, standing
+    from ntsim.host.native_image import read_file
+    from ntsim.host.pe import PeError
+
+    unknown = [name for name in names if standing(name) is Standing.UNKNOWN]
+    if not unknown or any(Path(each).suffix.lower() != ".sys" for each in target.drivers):
+        return []
+    try:
+        wanted = {each.name for path in target.drivers for each in read_file(Path(path)).imports}
+    except (DriverLoadError, PeError):
+        return []
+    lines = []
+    for name in unknown:
+        if name not in wanted:
+            near = [known for known in routines.closest(name) if known in wanted]
+            hint = f"; did you mean {near[0]}?" if near else ""
+            lines.append(f"--stub {name} replaces nothing: no driver imports it{hint}")
+    return lines
 
 
 Judge = Callable[["Run"], tuple[int, list[str]]]

@@ -79,3 +79,9 @@ def test_a_run_with_a_stub_is_replayed_with_it(tmp_path, capsys) -> None:
 def test_a_run_without_stubs_does_not_speak_of_them(capsys) -> None:
     assert main(["run", str(HELLO), "--json"]) == 0
     assert "stubs" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_misspelt_stub_is_told(capsys) -> None:
+    assert main(["run", str(HELLO), "--stub", "DbgPrnt=0", "--stub", "DbgPrint=0", "--json"]) == 0
+    err = capsys.readouterr().err
+    assert err == "--stub DbgPrnt replaces nothing: no driver imports it; did you mean DbgPrint?\n"
