@@ -2,11 +2,8 @@
  * the number of parameters, the first two of them and where the exception was. */
 #include <ntddk.h>
 
-
-
 ULONG One = 1;
 UCHAR Zero = 0;
-static volatile UCHAR Buffer[16] = {1};
 static volatile UCHAR Buffer[16] = {1};
 
 static LONG Show(PCSTR Name, PEXCEPTION_POINTERS Pointers)

@@ -145,7 +145,7 @@ LOOPS = {"jmp $": "ebfe", "a spin": "f390ebfc", "a port": "e460ebfc"}
     ("code", "status", "words"),
     [
         ("f1", STATUS_SINGLE_STEP, "INT1"),
-        ("cd2d", STATUS_BREAKPOINT, "debug service"),
+        ("b802000000 cd2d", STATUS_BREAKPOINT, "INT 2Dh"),
         ("b902000000 4889e0 0f01c8", STATUS_PRIVILEGED_INSTRUCTION, "MONITOR"),
         ("31c9 31c0 0f01c8", STATUS_ACCESS_VIOLATION, "read of 0x0"),
         ("31c9 4889e0 0f01c8 b904000000 0f01c9", STATUS_PRIVILEGED_INSTRUCTION, "MWAIT"),
