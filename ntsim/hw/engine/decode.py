@@ -129,6 +129,39 @@ def decode(code: bytes, mode: int) -> Instruction | None:
     return found
 
 
+_MODIFIES = {
+    **{alu << 3 | wide: range(8) for alu in range(7) for wide in (0, 1)},
+    **dict.fromkeys((0x80, 0x81, 0x82, 0x83), range(7)),  # the eighth is CMP
+    **dict.fromkeys((0x86, 0x87, 0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3), range(8)),
+    **dict.fromkeys((0xF6, 0xF7), (2, 3)),
+    **dict.fromkeys((0xFE, 0xFF), (0, 1)),
+}
+_MODIFIES_TWO_BYTE = {
+    **dict.fromkeys((0xA4, 0xA5, 0xAC, 0xAD, 0xAB, 0xB0, 0xB1, 0xB3, 0xBB, 0xC0, 0xC1), range(8)),
+    0xBA: (5, 6, 7),
+    0xC7: (1,),
+}
+"""By opcode: the values of ModRM.reg with which the operand in memory is read and written."""
+
+
+def modifies_memory(code: bytes, mode: int) -> bool:
+    """Whether the instruction reads its operand in memory to write it: ADD, INC, XCHG, BTS...
+
+    The processor asks for write access from the start, so that a page that is not there is a write
+    in the error code. Source: SDM 3A, "Page-Fault Exceptions" (W/R is that of the access).
+    """
+    reader = _Reader(code, mode)
+    try:
+        opcode = reader.prefixes()
+        found = _MODIFIES.get(opcode)
+        if opcode == 0x0F:
+            found = _MODIFIES_TWO_BYTE.get(reader.byte())
+        modrm = reader.byte()
+    except IndexError:
+        return False
+    return found is not None and modrm < 0xC0 and modrm >> 3 & 7 in found
+
+
 _ONE_BYTE = {0xF4: "hlt", 0xCC: "int3", 0xCE: "into", 0xF1: "int1"}
 _IO = {0xE4: "in", 0xE6: "out", 0xEC: "in", 0xEE: "out", 0x6C: "ins", 0x6E: "outs"}
 

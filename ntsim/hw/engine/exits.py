@@ -12,7 +12,7 @@ from enum import IntEnum, auto
 from typing import TYPE_CHECKING
 
 from ntsim.hw.engine import svm
-from ntsim.hw.engine.decode import Instruction
+from ntsim.hw.engine.decode import Instruction, modifies_memory
 from ntsim.hw.engine.registers import CS, RFLAGS, SS
 from ntsim.hw.engine.state import CR0_PE
 from ntsim.hw.paging import is_canonical
@@ -110,7 +110,7 @@ _LIMITS = {
 _VECTORS = {"int1": 1, "int3": 3, "into": 4}
 _DEBUG, _UNDEFINED, _PROTECTION, _PAGE_FAULT = 1, 6, 13, 14
 _WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
-_FETCH = 1 << 4
+_WRITE, _FETCH = 1 << 1, 1 << 4
 _RFLAGS_TF, _RFLAGS_VM = 1 << 8, 1 << 17
 
 
@@ -176,6 +176,8 @@ class Exit:
         self.error_code = self.world.error_code if vector in _WITH_ERROR_CODE else None
         if vector == _PAGE_FAULT:
             self._page_fault()
+            if not self.world.error_code & (_WRITE | _FETCH) and self._modifies_memory():
+                self.error_code = self.world.error_code | _WRITE
         elif vector == _DEBUG or (vector == _PROTECTION and not is_canonical(self.rip)):
             self.retired += 1
         elif vector == _UNDEFINED:
@@ -189,6 +191,11 @@ class Exit:
         if self.error_code & _FETCH or self.address == code or view.physical(code) is None:
             self.retired += 1  # an instruction is counted when it has been fetched
             self._check_read_ahead(code)
+
+    def _modifies_memory(self) -> bool:
+        """The engine reads first, with an error code that says so; the processor does not."""
+        view, selector = self.world.view, self.words[CS]
+        return modifies_memory(view.code(self.rip, selector), view.mode(selector))
 
     def _check_read_ahead(self, code: int) -> None:
         """A fetch fault at a page's first byte may have come too early: `Engine._approach`."""

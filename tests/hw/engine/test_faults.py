@@ -39,6 +39,40 @@ def test_page_faults_tell_address_and_error_code(
     assert found.rip == bench.registers.rip
 
 
+@pytest.mark.parametrize(
+    ("code", "error_code"),
+    [
+        ("ff03", 2),  # inc dword ptr [rbx]
+        ("f048ff0b", 2),  # lock dec qword ptr [rbx]
+        ("0103", 2),  # add [rbx], eax
+        ("80630801", 2),  # and byte ptr [rbx + 8], 1
+        ("664187470a", 2),  # xchg [r15 + 10], ax
+        ("f7d8", 0),  # neg eax, and then a read
+        ("f71b", 2),  # neg dword ptr [rbx]
+        ("d123", 2),  # shl dword ptr [rbx], 1
+        ("f00fb10b", 2),  # lock cmpxchg [rbx], ecx
+        ("f00fc10b", 2),  # lock xadd [rbx], ecx
+        ("0fab03", 2),  # bts [rbx], eax
+        ("0fba2b03", 2),  # bts dword ptr [rbx], 3
+        ("480fc70b", 2),  # cmpxchg16b [rbx]
+        ("833b00", 0),  # cmp dword ptr [rbx], 0
+        ("8503", 0),  # test [rbx], eax
+        ("f70301000000", 0),  # test dword ptr [rbx], 1
+        ("0fa303", 0),  # bt [rbx], eax
+        ("0fba2303", 0),  # bt dword ptr [rbx], 3
+        ("0303", 0),  # add eax, [rbx]
+        ("ff33", 0),  # push [rbx]
+        ("f733", 0),  # div dword ptr [rbx]
+    ],
+)
+def test_what_modifies_memory_asks_for_write_access_from_the_start(
+    bench: Bench, code: str, error_code: int
+) -> None:
+    """SDM 3A, "Page-Fault Exceptions": the page is absent, and the access was a write."""
+    found = bench.run(bytes.fromhex(code) + READ, rbx=ABSENT_VA + 0x10, r15=ABSENT_VA)
+    assert (found.kind, found.vector, found.error_code) == (ExitKind.EXCEPTION, 14, error_code)
+
+
 def test_a_hundred_page_faults_in_a_row_and_then_the_access_succeeds(bench: Bench) -> None:
     bench.put(WRITE + b"\xf4")
     bench.registers.rbx = ABSENT_VA
