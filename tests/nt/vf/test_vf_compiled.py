@@ -56,7 +56,7 @@ def test_special_pool_stops_at_the_instruction(
     [
         ("paged_pool_at_dispatch", WRITE),
         ("raise_in_pageable_code", EXECUTE),
-        ("pageable_data_at_dispatch", READ),
+        ("pageable_data_at_dispatch", WRITE),
     ],
 )
 def test_pageable_memory_is_out_at_dispatch_level(ntsim_machine, mistake, access) -> None:
